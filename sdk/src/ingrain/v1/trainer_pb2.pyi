@@ -1,0 +1,266 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.longrunning import operations_pb2 as _operations_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from ingrain.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Model(_message.Message):
+    __slots__ = ("name", "display_name", "state", "base_model", "source", "training", "adapter", "architecture", "parameter_count", "context_window", "chat_template", "domain", "uri", "sha256", "summary", "create_time", "size_bytes", "layer_count", "hidden_size")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    display_name: str
+    state: _common_pb2.State
+    base_model: str
+    source: str
+    training: TrainingSpec
+    adapter: bool
+    architecture: str
+    parameter_count: int
+    context_window: int
+    chat_template: bool
+    domain: str
+    uri: str
+    sha256: str
+    summary: TrainingSummary
+    create_time: _timestamp_pb2.Timestamp
+    size_bytes: int
+    layer_count: int
+    hidden_size: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., base_model: _Optional[str] = ..., source: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., adapter: bool = ..., architecture: _Optional[str] = ..., parameter_count: _Optional[int] = ..., context_window: _Optional[int] = ..., chat_template: bool = ..., domain: _Optional[str] = ..., uri: _Optional[str] = ..., sha256: _Optional[str] = ..., summary: _Optional[_Union[TrainingSummary, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., size_bytes: _Optional[int] = ..., layer_count: _Optional[int] = ..., hidden_size: _Optional[int] = ...) -> None: ...
+
+class TrainingSpec(_message.Message):
+    __slots__ = ("base_model", "datasets", "method", "splitting", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "seed", "bf16", "train_on_prompt", "r", "lora_alpha", "lora_dropout", "target_modules", "num_workers", "zero_stage", "save_steps")
+    class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        METHOD_UNSPECIFIED: _ClassVar[TrainingSpec.Method]
+        FULL: _ClassVar[TrainingSpec.Method]
+        LORA: _ClassVar[TrainingSpec.Method]
+    METHOD_UNSPECIFIED: TrainingSpec.Method
+    FULL: TrainingSpec.Method
+    LORA: TrainingSpec.Method
+    class Splitting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SPLITTING_UNSPECIFIED: _ClassVar[TrainingSpec.Splitting]
+        DOCUMENT: _ClassVar[TrainingSpec.Splitting]
+        SENTENCE: _ClassVar[TrainingSpec.Splitting]
+    SPLITTING_UNSPECIFIED: TrainingSpec.Splitting
+    DOCUMENT: TrainingSpec.Splitting
+    SENTENCE: TrainingSpec.Splitting
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    SPLITTING_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TRAIN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    LR_SCHEDULER_TYPE_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_RATIO_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    MAX_GRAD_NORM_FIELD_NUMBER: _ClassVar[int]
+    PER_DEVICE_TRAIN_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_ACCUMULATION_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    BF16_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_ON_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    R_FIELD_NUMBER: _ClassVar[int]
+    LORA_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    LORA_DROPOUT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_MODULES_FIELD_NUMBER: _ClassVar[int]
+    NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ZERO_STAGE_FIELD_NUMBER: _ClassVar[int]
+    SAVE_STEPS_FIELD_NUMBER: _ClassVar[int]
+    base_model: str
+    datasets: _containers.RepeatedCompositeFieldContainer[WeightedDataset]
+    method: TrainingSpec.Method
+    splitting: TrainingSpec.Splitting
+    max_steps: int
+    num_train_epochs: float
+    learning_rate: float
+    lr_scheduler_type: str
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    max_length: int
+    seed: int
+    bf16: bool
+    train_on_prompt: bool
+    r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: _containers.RepeatedScalarFieldContainer[str]
+    num_workers: int
+    zero_stage: int
+    save_steps: int
+    def __init__(self, base_model: _Optional[str] = ..., datasets: _Optional[_Iterable[_Union[WeightedDataset, _Mapping]]] = ..., method: _Optional[_Union[TrainingSpec.Method, str]] = ..., splitting: _Optional[_Union[TrainingSpec.Splitting, str]] = ..., max_steps: _Optional[int] = ..., num_train_epochs: _Optional[float] = ..., learning_rate: _Optional[float] = ..., lr_scheduler_type: _Optional[str] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., max_grad_norm: _Optional[float] = ..., per_device_train_batch_size: _Optional[int] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_length: _Optional[int] = ..., seed: _Optional[int] = ..., bf16: bool = ..., train_on_prompt: bool = ..., r: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., lora_dropout: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., num_workers: _Optional[int] = ..., zero_stage: _Optional[int] = ..., save_steps: _Optional[int] = ...) -> None: ...
+
+class WeightedDataset(_message.Message):
+    __slots__ = ("dataset", "weight")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    weight: float
+    def __init__(self, dataset: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class TrainingSummary(_message.Message):
+    __slots__ = ("step_count", "row_count", "packed_row_count", "padding_ratio", "first_loss", "last_loss", "cost", "environment")
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PACKED_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PADDING_RATIO_FIELD_NUMBER: _ClassVar[int]
+    FIRST_LOSS_FIELD_NUMBER: _ClassVar[int]
+    LAST_LOSS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    step_count: int
+    row_count: int
+    packed_row_count: int
+    padding_ratio: float
+    first_loss: float
+    last_loss: float
+    cost: _common_pb2.Cost
+    environment: _common_pb2.Environment
+    def __init__(self, step_count: _Optional[int] = ..., row_count: _Optional[int] = ..., packed_row_count: _Optional[int] = ..., padding_ratio: _Optional[float] = ..., first_loss: _Optional[float] = ..., last_loss: _Optional[float] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ...) -> None: ...
+
+class TrainingSnapshot(_message.Message):
+    __slots__ = ("step", "step_count", "loss", "learning_rate", "grad_norm", "trained_token_count", "tokens_per_second", "snapshot_time")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    GRAD_NORM_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_TIME_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    step_count: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    trained_token_count: int
+    tokens_per_second: float
+    snapshot_time: _timestamp_pb2.Timestamp
+    def __init__(self, step: _Optional[int] = ..., step_count: _Optional[int] = ..., loss: _Optional[float] = ..., learning_rate: _Optional[float] = ..., grad_norm: _Optional[float] = ..., trained_token_count: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., snapshot_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ImportModelRequest(_message.Message):
+    __slots__ = ("parent", "model_id", "source_uri", "display_name", "request_id", "validate_only")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    model_id: str
+    source_uri: str
+    display_name: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., source_uri: _Optional[str] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class UploadModelRequest(_message.Message):
+    __slots__ = ("header", "file_name", "chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: UploadModelHeader
+    file_name: str
+    chunk: bytes
+    def __init__(self, header: _Optional[_Union[UploadModelHeader, _Mapping]] = ..., file_name: _Optional[str] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class UploadModelHeader(_message.Message):
+    __slots__ = ("parent", "model_id", "display_name", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    model_id: str
+    display_name: str
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CreateModelRequest(_message.Message):
+    __slots__ = ("parent", "model_id", "training", "display_name", "request_id", "validate_only")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    model_id: str
+    training: TrainingSpec
+    display_name: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models", "next_page_token")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    next_page_token: str
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class DeleteModelRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class WatchTrainingRequest(_message.Message):
+    __slots__ = ("name", "start_step")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    START_STEP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    start_step: int
+    def __init__(self, name: _Optional[str] = ..., start_step: _Optional[int] = ...) -> None: ...
