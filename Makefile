@@ -1,0 +1,55 @@
+# The verbs of this repository; `make help` prints them.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+STORAGE ?= folder
+SEED ?= 1
+# One thread per process: on shared cores two threads in one process are several times slower than one.
+export OMP_NUM_THREADS := 1
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup protos protos-bundle lint check test demo reproduce pretrain pretrain-smoke golden up clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.venv/.stamp: pyproject.toml sdk/pyproject.toml constraints.txt tools/install.sh
+	tools/install.sh
+	touch $@
+
+setup: .venv/.stamp ## the virtual environment with all that is needed
+
+demo: setup ## the whole road on this machine: worlds, study, report, questions (STORAGE=s3 for S3 and two workers)
+	$(PY) -m tools.demo --storage $(STORAGE) --seed $(SEED)
+
+check: setup lint ## lint and the quick tests, under five minutes
+	$(PY) -m pytest -m "not ray and not slow"
+
+test: setup lint ## every test, under thirty minutes
+	$(PY) -m pytest
+
+lint: setup ## ruff, import contracts, buf
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) tools/protos.py --lint
+
+protos: setup ## generate the stubs from protos/
+	$(PY) tools/protos.py
+
+protos-bundle: setup ## dist/ingrain-protos.tar.gz for callers in other languages
+	$(PY) tools/protos_bundle.py
+
+golden: setup ## rewrite the golden files; review the diff
+	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden
+
+up: setup ## the platform in the foreground; Ctrl-C stops it
+	$(PY) -m services
+
+reproduce: setup ## three seeds of the demo's study, pooled table into docs/reproduction.md (about an hour)
+	$(PY) -m tools.reproduce
+
+pretrain: setup ## pretrain the bundled model from scratch (hours, resumable)
+	$(PY) models/pretrain.py
+
+pretrain-smoke: setup ## three minutes of it
+	$(PY) models/pretrain.py --smoke
+
+clean: ## forget the demo's platform and reports
+	rm -rf out build dist
