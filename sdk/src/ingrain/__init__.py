@@ -1,0 +1,8 @@
+"""Ingrain: what is the best way to get a language model to know your documents, and what does it cost?"""
+
+from ingrain import errors
+from ingrain.channel import TLS
+from ingrain.client import AsyncClient
+from ingrain.operation import AsyncOperation
+
+__all__ = ["TLS", "AsyncClient", "AsyncOperation", "errors"]

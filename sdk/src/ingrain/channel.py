@@ -1,0 +1,193 @@
+"""A grpc.aio channel that generated stubs can stand on, with what every call needs.
+
+Each call gets the credentials, an `x-request-id`, a deadline where it is unary, and a `request_id` where the
+request has that field empty, so that gRPC's retry after UNAVAILABLE never makes anything twice. Errors arrive
+as `ingrain.errors`, also in the middle of a stream.
+
+It wraps the channel instead of using grpc.aio's interceptors: these replace the call objects, and lose the
+status of client-streaming calls that end early.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ingrain import errors
+
+Metadata = Sequence[tuple[str, str]]
+
+# Four attempts within about two seconds; the token bucket stops retries where a server is down for long.
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
+}
+OPTIONS = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    # A ping every minute while calls are open finds dead peers; servers allow one every 30 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Files in PEM. `ca` defaults to the system's roots; `certificate` and `key` are for mutual TLS."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def open_channel(target: str, tls: TLS | bool | str | None = None) -> grpc.aio.Channel:
+    """`tls`: None or False for plaintext, True for the system's roots, a path for an authority's file."""
+    if not tls:
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    files = tls if isinstance(tls, TLS) else TLS(ca=None if tls is True else Path(str(tls)))
+    pem = [path and path.read_bytes() for path in (files.ca, files.key, files.certificate)]
+    credentials = grpc.ssl_channel_credentials(*pem)
+    return grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+
+
+class Channel:
+    """What generated stubs need of a channel. Opened at the first call, so that it belongs to that loop."""
+
+    def __init__(
+        self, target: str, metadata: Metadata, timeout_s: float | None, tls: TLS | bool | str | None
+    ) -> None:
+        self.target = target
+        self._metadata = tuple(metadata)
+        self._timeout_s = timeout_s
+        self._tls = tls
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def raw(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = open_channel(self.target, self._tls)
+        return self._channel
+
+    async def close(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def unary_unary(self, path: str, **codec: Any) -> Callable[..., Any]:
+        async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
+            sent, request_id = self._prepare(metadata)
+            multicallable = self.raw.unary_unary(path, **codec)
+            rpc = multicallable(with_request_id(request), timeout=timeout or self._timeout_s, metadata=sent)
+            return await self._translated(rpc, request_id)
+
+        return call
+
+    def stream_unary(self, path: str, **codec: Any) -> Callable[..., Any]:
+        async def call(requests: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
+            sent, request_id = self._prepare(metadata)
+            rpc = self.raw.stream_unary(path, **codec)(timeout=timeout, metadata=sent)
+            try:
+                async for request in _each(requests):
+                    await rpc.write(request)
+                await rpc.done_writing()
+            except asyncio.InvalidStateError:
+                pass  # the server answered or refused before it had read everything; its status says why
+            except grpc.aio.AioRpcError:
+                pass
+            except BaseException:
+                rpc.cancel()
+                raise
+            return await self._translated(rpc, request_id)
+
+        return call
+
+    def unary_stream(self, path: str, **codec: Any) -> Callable[..., "Responses"]:
+        def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Responses:
+            sent, request_id = self._prepare(metadata)
+            rpc = self.raw.unary_stream(path, **codec)(request, timeout=timeout, metadata=sent)
+            return Responses(rpc, self.target, request_id)
+
+        return call
+
+    def stream_stream(self, path: str, **codec: Any) -> Callable[..., "Responses"]:
+        def call(requests: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Responses:
+            sent, request_id = self._prepare(metadata)
+            rpc = self.raw.stream_stream(path, **codec)(_each(requests), timeout=timeout, metadata=sent)
+            return Responses(rpc, self.target, request_id)
+
+        return call
+
+    def _prepare(self, metadata: Metadata) -> tuple[Metadata, str]:
+        """Metadata to send and its request id; what is given with a call goes before the client's own."""
+        given = {key for key, _ in metadata}
+        merged = [*metadata, *((key, value) for key, value in self._metadata if key not in given)]
+        request_id = next((value for key, value in merged if key == errors.REQUEST_ID_KEY), "")
+        if not request_id:
+            request_id = uuid.uuid4().hex
+            merged.append((errors.REQUEST_ID_KEY, request_id))
+        return tuple(merged), request_id
+
+    async def _translated(self, rpc: Any, request_id: str) -> Any:
+        try:
+            return await rpc
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc_error(error, target=self.target, request_id=request_id) from None
+
+
+class Responses:
+    """The messages of a server's stream; raises `ingrain.errors`. `cancel()` ends it early."""
+
+    def __init__(self, rpc: Any, target: str, request_id: str) -> None:
+        self._rpc = rpc
+        self._messages = rpc.__aiter__()
+        self._target = target
+        self._request_id = request_id
+
+    def __aiter__(self) -> "Responses":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._messages.__anext__()
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc_error(error, target=self._target, request_id=self._request_id) from None
+
+    def cancel(self) -> None:
+        self._rpc.cancel()
+
+
+def with_request_id(request: Any) -> Any:
+    """The request itself, or a copy with a fresh id where it has an empty `request_id`."""
+    if "request_id" not in request.DESCRIPTOR.fields_by_name or request.request_id:
+        return request
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.request_id = str(uuid.uuid4())
+    return copy
+
+
+async def _each(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

@@ -1,0 +1,96 @@
+"""AsyncClient: everything the platform does, for asyncio."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from typing import Any
+
+from google.longrunning import operations_pb2_grpc
+from google.protobuf.message import Message
+
+from ingrain.channel import TLS, Channel, Metadata
+from ingrain.datasets import AsyncDatasets
+from ingrain.names import project_name
+from ingrain.operation import AsyncOperations
+from ingrain.v1 import (
+    augmenter_pb2_grpc,
+    datasets_pb2_grpc,
+    evaluator_pb2_grpc,
+    inference_pb2_grpc,
+    projects_pb2_grpc,
+    studies_pb2_grpc,
+    trainer_pb2_grpc,
+)
+
+DEFAULT_TARGET = "localhost:7070"
+
+
+class Stubs:
+    """The generated stubs, one per service; they raise `ingrain.errors`."""
+
+    def __init__(self, channel: Any) -> None:
+        self.datasets = datasets_pb2_grpc.DatasetsStub(channel)
+        self.augmenter = augmenter_pb2_grpc.AugmenterStub(channel)
+        self.trainer = trainer_pb2_grpc.TrainerStub(channel)
+        self.inference = inference_pb2_grpc.InferenceStub(channel)
+        self.evaluator = evaluator_pb2_grpc.EvaluatorStub(channel)
+        self.studies = studies_pb2_grpc.StudiesStub(channel)
+        self.projects = projects_pb2_grpc.ProjectsStub(channel)
+        self.keys = projects_pb2_grpc.KeysStub(channel)
+        self.operations = operations_pb2_grpc.OperationsStub(channel)
+
+
+class AsyncClient:
+    """A connection to the platform, for one project.
+
+    Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY. `metadata` goes with
+    every call; `timeout_s` is the deadline of calls that have none of their own (streams have none). Opens its
+    connection at the first call and belongs to the event loop of that call.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        project: str | None = None,
+        api_key: str | None = None,
+        metadata: Metadata = (),
+        timeout_s: float | None = 60,
+        tls: TLS | bool | str | None = None,
+    ) -> None:
+        self.target = target or os.environ.get("INGRAIN_TARGET") or DEFAULT_TARGET
+        self.parent = project_name(project or os.environ.get("INGRAIN_PROJECT") or "default")
+        api_key = api_key if api_key is not None else os.environ.get("INGRAIN_API_KEY", "")
+        credentials = [("authorization", f"Bearer {api_key}")] if api_key else []
+        self._channel = Channel(self.target, [*credentials, *metadata], timeout_s, tls)
+        self.stubs = Stubs(self._channel)
+
+    @cached_property
+    def operations(self) -> AsyncOperations:
+        return AsyncOperations(self)
+
+    @cached_property
+    def datasets(self) -> AsyncDatasets:
+        return AsyncDatasets(self)
+
+    async def pages(self, method: Callable[..., Any], request: Message, field: str) -> AsyncIterator[Any]:
+        """The items of every page of a List method."""
+        while True:
+            page = await method(request)
+            for item in getattr(page, field):
+                yield item
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.target} {self.parent}>"

@@ -1,0 +1,110 @@
+"""`client.datasets`: rows up, rows down."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ingrain import errors
+from ingrain.names import full_name
+from ingrain.operation import AsyncOperation
+from ingrain.rows import Spool, spool
+from ingrain.v1 import datasets_pb2 as pb
+
+if TYPE_CHECKING:
+    from ingrain.client import AsyncClient
+
+_UPLOAD_ATTEMPTS = 3
+
+
+class AsyncDatasets:
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    async def upload(
+        self,
+        rows: Any,
+        id: str | None = None,
+        kind: str | int | None = None,
+        display_name: str = "",
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> pb.Dataset:
+        """Rows: a list of dicts, a DataFrame, a .jsonl/.txt/.md file, or a folder of such.
+
+        `kind`: `documents`, `messages`, `prompt_completion` or `probes`; None: by the first row.
+        Safe to repeat with the same `request_id`.
+        """
+        header = pb.UploadDatasetHeader(
+            parent=self._client.parent,
+            dataset_id=id or "",
+            dataset=pb.Dataset(kind=kind_number(kind), display_name=display_name, labels=labels or {}),
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        spooled = spool(rows)
+        with spooled.file:
+            header.sha256 = spooled.sha256
+            for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
+                try:
+                    return await self._client.stubs.datasets.UploadDataset(upload_messages(header, spooled))
+                except errors.Unavailable:
+                    if attempt == _UPLOAD_ATTEMPTS:
+                        raise
+        raise AssertionError("unreachable")
+
+    async def import_(
+        self,
+        source_uri: str,
+        id: str | None = None,
+        kind: str | int | None = None,
+        display_name: str = "",
+        validate_only: bool = False,
+    ) -> AsyncOperation:
+        """From `s3://` or `file://` that the platform can reach."""
+        request = pb.ImportDatasetRequest(
+            parent=self._client.parent,
+            dataset_id=id or "",
+            dataset=pb.Dataset(kind=kind_number(kind), display_name=display_name),
+            source_uri=source_uri,
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.datasets.ImportDataset(request))
+
+    async def get(self, name: str) -> pb.Dataset:
+        return await self._client.stubs.datasets.GetDataset(pb.GetDatasetRequest(name=self._name(name)))
+
+    async def list(self, page_size: int = 0) -> AsyncIterator[pb.Dataset]:
+        request = pb.ListDatasetsRequest(parent=self._client.parent, page_size=page_size)
+        async for dataset in self._client.pages(
+            self._client.stubs.datasets.ListDatasets, request, "datasets"
+        ):
+            yield dataset
+
+    async def delete(self, name: str) -> None:
+        await self._client.stubs.datasets.DeleteDataset(pb.DeleteDatasetRequest(name=self._name(name)))
+
+    async def rows(self, name: str, start: int = 0, limit: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Rows from `start`, at most `limit` (0: all)."""
+        request = pb.ReadRowsRequest(name=self._name(name), start_row=start, max_row_count=limit)
+        async for message in self._client.stubs.datasets.ReadRows(request):
+            for row in message.rows:
+                yield json.loads(row)
+
+    def _name(self, name: str) -> str:
+        return full_name(self._client.parent, "datasets", name)
+
+
+def kind_number(kind: str | int | None) -> int:
+    if not isinstance(kind, str):
+        return kind or 0
+    try:
+        return pb.Dataset.Kind.Value(kind.upper())
+    except ValueError:
+        known = ", ".join(name.lower() for name in pb.Dataset.Kind.keys()[1:])
+        raise errors.Invalid(f"unknown kind {kind!r}; one of {known}") from None
+
+
+def upload_messages(header: pb.UploadDatasetHeader, spooled: Spool):
+    yield pb.UploadDatasetRequest(header=header)
+    for chunk in spooled.chunks():
+        yield pb.UploadDatasetRequest(chunk=chunk)
