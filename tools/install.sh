@@ -14,6 +14,5 @@ python=${PYTHON:-python3}
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt)
 "${pip[@]}" torch==2.13.0
-"${pip[@]}" "setuptools>=77" wheel
 # The two projects of this repository are linked, not copied; what they need is installed as for a user.
-"${pip[@]}" --no-build-isolation -e ./sdk -e ".[gateway,augmenter,trainer,inference,evaluator,studies,dev]"
+"${pip[@]}" -e ./sdk -e ".[gateway,augmenter,trainer,inference,evaluator,studies,dev]"

@@ -42,7 +42,9 @@ def include_folder() -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("google/api", "google/rpc"):
         shutil.copytree(
-            SITE / part, folder / part, ignore=lambda d, names: [n for n in names if n.endswith((".py", ".pyi", "__pycache__"))]
+            SITE / part,
+            folder / part,
+            ignore=lambda d, names: [n for n in names if n.endswith((".py", ".pyi", "__pycache__"))],
         )
     target = folder / "google/longrunning/operations.proto"
     target.parent.mkdir(parents=True)
@@ -71,7 +73,11 @@ def main() -> None:
     protoc(*common, "--include_imports", "--include_source_info", f"--descriptor_set_out={image}", *sources)
     if options.lint:
         buf = Path(sys.executable).parent / "buf"
-        sys.exit(subprocess.run([str(buf), "lint", str(image), "--config", str(ROOT / "protos" / "buf.yaml")]).returncode)
+        sys.exit(
+            subprocess.run(
+                [str(buf), "lint", str(image), "--config", str(ROOT / "protos" / "buf.yaml")]
+            ).returncode
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     outs = [f"--python_out={options.out}", f"--pyi_out={options.out}"]
     protoc(*common, *outs, f"--grpc_python_out={options.out}", *sources)

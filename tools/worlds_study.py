@@ -1,0 +1,121 @@
+"""The demo's study: which worlds, which methods, which doses. `make demo` runs one seed, `make reproduce` three."""
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from ingrain import AsyncClient, worlds
+from ingrain.v1 import augmenter_pb2, datasets_pb2, studies_pb2, trainer_pb2
+
+METHODS = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
+MODEL_ID = "small"
+
+
+@dataclass(frozen=True)
+class Doses:
+    """Equal for every training of the study, so that methods differ by their data only."""
+
+    max_steps: int = 600
+    learning_rate: float = 1e-3
+    rows_per_step: int = 4  # packed rows of `max_length` tokens over all workers
+    max_length: int = 256
+    samples_per_document: int = 3
+    temperature: float = 0.7
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Per seed; three seeds together give at least 500 probes of each kind of comparison and syllogism."""
+
+    reversal_worlds: int = 12
+    facts: int = 16
+    syllogism_worlds: int = 12
+    syllogisms: int = 14
+    catalogues: int = 1
+
+
+def request_id(*parts: object) -> str:
+    """The same UUID for the same content: a second run finds what the first one made."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, digest))
+
+
+async def bundled_model(client: AsyncClient) -> str:
+    """The bundled model's name on this platform, imported once."""
+    request = trainer_pb2.ImportModelRequest(
+        parent=client.parent,
+        model_id=MODEL_ID,
+        source_uri="bundled://small",
+        display_name="bundled small model",
+        request_id=request_id(client.parent, "import", MODEL_ID),
+    )
+    model = await client.operations.wait(await client.stubs.trainer.ImportModel(request))
+    return model.name
+
+
+async def upload_worlds(
+    client: AsyncClient, world: worlds.World
+) -> tuple[datasets_pb2.Dataset, datasets_pb2.Dataset]:
+    """Documents and probes of a world as two datasets named after their content."""
+
+    async def upload(what: str, rows: list[dict[str, Any]]) -> datasets_pb2.Dataset:
+        identity = request_id(client.parent, what, rows)
+        return await client.datasets.upload(
+            rows,
+            id=f"{world.name}-{what}-{identity[:8]}",
+            display_name=f"{world.name}: {what}",
+            request_id=identity,
+        )
+
+    return await upload("documents", world.documents), await upload("probes", world.probes)
+
+
+def study_request(
+    client: AsyncClient,
+    documents: datasets_pb2.Dataset,
+    probes: datasets_pb2.Dataset,
+    model: str,
+    seed: int,
+    worker_count: int = 1,
+    doses: Doses | None = None,
+    methods: tuple[str, ...] = METHODS,
+    prompt_set: str = "",
+) -> studies_pb2.CreateStudyRequest:
+    doses = doses or Doses()
+    training = trainer_pb2.TrainingSpec(
+        max_steps=doses.max_steps,
+        learning_rate=doses.learning_rate,
+        per_device_train_batch_size=max(1, doses.rows_per_step // worker_count),
+        max_length=doses.max_length,
+        num_workers=worker_count,
+        zero_stage=2 if worker_count > 1 else 0,
+        seed=seed,
+    )
+    augmentation = augmenter_pb2.AugmentationSpec(
+        samples_per_document=doses.samples_per_document,
+        temperature=doses.temperature,
+        seed=seed,
+        prompt_set=prompt_set,
+    )
+    spec = studies_pb2.StudySpec(
+        dataset=documents.name,
+        probes=probes.name,
+        model=model,
+        methods=methods,
+        training=training,
+        augmentation=augmentation,
+        group_key="world",
+        distinct_key="fact",
+        seed=seed,
+    )
+    identity = request_id(
+        client.parent, spec.SerializeToString(deterministic=True).hex(), documents.sha256, probes.sha256
+    )
+    return studies_pb2.CreateStudyRequest(
+        parent=client.parent,
+        study_id=f"worlds-{seed}-{identity[:8]}",
+        study=studies_pb2.Study(display_name=f"invented worlds, seed {seed}", spec=spec),
+        request_id=identity,
+    )
