@@ -11,12 +11,12 @@ import contextlib
 import time
 from pathlib import Path
 
-from ingrain import AsyncClient, worlds
-from ingrain.v1 import common_pb2, inference_pb2, studies_pb2
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ingrain import AsyncClient, worlds
+from ingrain.v1 import common_pb2, inference_pb2, studies_pb2
 from tools import platform as local
 from tools.worlds_study import Sizes, bundled_model, request_id, study_request, upload_worlds
 
