@@ -4,5 +4,6 @@ from ingrain import errors
 from ingrain.channel import TLS
 from ingrain.client import AsyncClient
 from ingrain.operation import AsyncOperation
+from ingrain.sync import Client, Operation
 
-__all__ = ["TLS", "AsyncClient", "AsyncOperation", "errors"]
+__all__ = ["TLS", "AsyncClient", "AsyncOperation", "Client", "Operation", "errors"]

@@ -1,17 +1,20 @@
 """AsyncClient: everything the platform does, for asyncio."""
 
 import os
-from collections.abc import AsyncIterator, Callable
 from functools import cached_property
 from typing import Any
 
 from google.longrunning import operations_pb2_grpc
-from google.protobuf.message import Message
 
 from ingrain.channel import TLS, Channel, Metadata
 from ingrain.datasets import AsyncDatasets
+from ingrain.evaluations import AsyncEvaluations
+from ingrain.inference import AsyncContexts, InferenceMethods
+from ingrain.keys import AsyncKeys, AsyncProjects
+from ingrain.models import AsyncModels
 from ingrain.names import project_name
 from ingrain.operation import AsyncOperations
+from ingrain.studies import AsyncStudies
 from ingrain.v1 import (
     augmenter_pb2_grpc,
     datasets_pb2_grpc,
@@ -40,12 +43,12 @@ class Stubs:
         self.operations = operations_pb2_grpc.OperationsStub(channel)
 
 
-class AsyncClient:
+class AsyncClient(InferenceMethods):
     """A connection to the platform, for one project.
 
-    Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY. `metadata` goes with
-    every call; `timeout_s` is the deadline of calls that have none of their own (streams have none). Opens its
-    connection at the first call and belongs to the event loop of that call.
+    Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY. `metadata` goes
+    with every call; `timeout_s` is the deadline of calls that have none of their own (streams have none).
+    Opens its connection at the first call and belongs to the event loop of that call.
     """
 
     def __init__(
@@ -73,15 +76,29 @@ class AsyncClient:
     def datasets(self) -> AsyncDatasets:
         return AsyncDatasets(self)
 
-    async def pages(self, method: Callable[..., Any], request: Message, field: str) -> AsyncIterator[Any]:
-        """The items of every page of a List method."""
-        while True:
-            page = await method(request)
-            for item in getattr(page, field):
-                yield item
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+    @cached_property
+    def models(self) -> AsyncModels:
+        return AsyncModels(self)
+
+    @cached_property
+    def contexts(self) -> AsyncContexts:
+        return AsyncContexts(self)
+
+    @cached_property
+    def evaluations(self) -> AsyncEvaluations:
+        return AsyncEvaluations(self)
+
+    @cached_property
+    def studies(self) -> AsyncStudies:
+        return AsyncStudies(self)
+
+    @cached_property
+    def projects(self) -> AsyncProjects:
+        return AsyncProjects(self)
+
+    @cached_property
+    def keys(self) -> AsyncKeys:
+        return AsyncKeys(self)
 
     async def close(self) -> None:
         await self._channel.close()

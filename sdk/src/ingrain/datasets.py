@@ -3,23 +3,20 @@
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingrain import errors
-from ingrain.names import full_name
 from ingrain.operation import AsyncOperation
+from ingrain.resource import Resource, message_from, pages, resumed
 from ingrain.rows import Spool, spool
+from ingrain.v1 import augmenter_pb2
 from ingrain.v1 import datasets_pb2 as pb
-
-if TYPE_CHECKING:
-    from ingrain.client import AsyncClient
 
 _UPLOAD_ATTEMPTS = 3
 
 
-class AsyncDatasets:
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
+class AsyncDatasets(Resource):
+    collection = "datasets"
 
     async def upload(
         self,
@@ -70,28 +67,61 @@ class AsyncDatasets:
         )
         return AsyncOperation(self._client, await self._client.stubs.datasets.ImportDataset(request))
 
+    async def augment(
+        self,
+        dataset: str,
+        model: str,
+        id: str | None = None,
+        validate_only: bool = False,
+        **spec: Any,
+    ) -> AsyncOperation:
+        """A dataset that `model` infers from `dataset`; keywords are those of AugmentationSpec."""
+        request = augmenter_pb2.AugmentDatasetRequest(
+            parent=self._client.parent,
+            dataset_id=id or "",
+            spec=self.augmentation(dataset, model, **spec),
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.augmenter.AugmentDataset(request))
+
+    async def preview_augmentation(
+        self, dataset: str, model: str, document_count: int = 3, **spec: Any
+    ) -> augmenter_pb2.PreviewAugmentationResponse:
+        """A few derived rows, nothing stored."""
+        request = augmenter_pb2.PreviewAugmentationRequest(
+            parent=self._client.parent,
+            spec=self.augmentation(dataset, model, **spec),
+            document_count=document_count,
+        )
+        return await self._client.stubs.augmenter.PreviewAugmentation(request)
+
+    def augmentation(self, dataset: str, model: str, **spec: Any) -> augmenter_pb2.AugmentationSpec:
+        names = {"dataset": self._name(dataset), "model": self._client.model_name(model)}
+        return message_from(augmenter_pb2.AugmentationSpec, **names, **spec)
+
     async def get(self, name: str) -> pb.Dataset:
         return await self._client.stubs.datasets.GetDataset(pb.GetDatasetRequest(name=self._name(name)))
 
-    async def list(self, page_size: int = 0) -> AsyncIterator[pb.Dataset]:
+    def list(self, page_size: int = 0) -> AsyncIterator[pb.Dataset]:
+        """Newest first."""
         request = pb.ListDatasetsRequest(parent=self._client.parent, page_size=page_size)
-        async for dataset in self._client.pages(
-            self._client.stubs.datasets.ListDatasets, request, "datasets"
-        ):
-            yield dataset
+        return pages(self._client.stubs.datasets.ListDatasets, request, "datasets")
 
     async def delete(self, name: str) -> None:
         await self._client.stubs.datasets.DeleteDataset(pb.DeleteDatasetRequest(name=self._name(name)))
 
     async def rows(self, name: str, start: int = 0, limit: int = 0) -> AsyncIterator[dict[str, Any]]:
         """Rows from `start`, at most `limit` (0: all)."""
-        request = pb.ReadRowsRequest(name=self._name(name), start_row=start, max_row_count=limit)
-        async for message in self._client.stubs.datasets.ReadRows(request):
+        request = pb.ReadRowsRequest(name=self._name(name), max_row_count=limit)
+
+        def read(position: int) -> AsyncIterator[pb.ReadRowsResponse]:
+            request.start_row = position
+            request.max_row_count = limit and limit - (position - start)
+            return self._client.stubs.datasets.ReadRows(request)
+
+        async for message in resumed(read, start, lambda m: m.start_row + len(m.rows)):
             for row in message.rows:
                 yield json.loads(row)
-
-    def _name(self, name: str) -> str:
-        return full_name(self._client.parent, "datasets", name)
 
 
 def kind_number(kind: str | int | None) -> int:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from ingrain import errors
 from ingrain.names import full_name
+from ingrain.resource import OUTAGE_S, Resource, pages
 from ingrain.v1 import common_pb2
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ OnProgress = Callable[[common_pb2.OperationMetadata], Awaitable[None] | None]
 _CHUNK_S = 10.0  # of one WaitOperation call
 _PROGRESS_CHUNK_S = 1.0  # the same while somebody looks
 _PAUSE_S = 0.1  # least time between two calls, should a server answer at once
-OUTAGE_S = 120.0  # how long the platform may be unreachable while we wait
 
 
 class AsyncOperation:
@@ -70,11 +70,8 @@ class AsyncOperation:
         return f"<operation {self.name} {'done' if self.done else self.metadata.stage or 'pending'}>"
 
 
-class AsyncOperations:
+class AsyncOperations(Resource):
     """`client.operations`."""
-
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
 
     async def get(self, name: str) -> AsyncOperation:
         return AsyncOperation(self._client, await self.fetch(name))
@@ -92,13 +89,8 @@ class AsyncOperations:
         else:
             parent = f"{self._client.parent}/{under}"
         request = pb.ListOperationsRequest(name=parent, page_size=page_size)
-        while True:
-            page = await self._client.stubs.operations.ListOperations(request)
-            for operation in page.operations:
-                yield AsyncOperation(self._client, operation)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        async for operation in pages(self._client.stubs.operations.ListOperations, request, "operations"):
+            yield AsyncOperation(self._client, operation)
 
     async def cancel(self, name: str) -> None:
         await self._client.stubs.operations.CancelOperation(pb.CancelOperationRequest(name=name))

@@ -1,7 +1,7 @@
 """Rows from what a user has: dicts, a DataFrame, files, a folder.
 
-A `.jsonl` file gives a row per line, a `.txt` or `.md` file one document. Everything is written to one spooled
-file first, because the upload's header carries the digest of what follows.
+A `.jsonl` file gives a row per line, a `.txt` or `.md` file one document. Everything is written to one
+spooled file first, because the upload's header carries the digest of what follows.
 """
 
 import hashlib

@@ -1,0 +1,85 @@
+"""`client.evaluations`: what a model knows, by probes."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ingrain.names import full_name
+from ingrain.operation import AsyncOperation
+from ingrain.resource import Resource, pages, resumed
+from ingrain.v1 import evaluator_pb2 as pb
+
+
+class AsyncEvaluations(Resource):
+    collection = "evaluations"
+
+    async def create(
+        self,
+        model: str,
+        probes: str,
+        id: str | None = None,
+        *,
+        dataset: str = "",
+        group_key: str = "",
+        distinct_key: str = "",
+        cluster_key: str = "",
+        question_template: str = "",
+        validate_only: bool = False,
+    ) -> AsyncOperation:
+        """Asks `model` every probe, with the documents of `dataset` in its context where given."""
+        parent = self._client.parent
+        subject = pb.Subject(model=full_name(parent, "models", model))
+        if dataset:
+            subject.context.dataset = full_name(parent, "datasets", dataset)
+            subject.context.group_key = group_key
+            subject.context.distinct_key = distinct_key
+        request = pb.CreateEvaluationRequest(
+            parent=parent,
+            evaluation_id=id or "",
+            evaluation=pb.Evaluation(
+                subject=subject,
+                probes=full_name(parent, "datasets", probes),
+                cluster_key=cluster_key,
+                question_template=question_template,
+            ),
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.evaluator.CreateEvaluation(request))
+
+    async def get(self, name: str) -> pb.Evaluation:
+        request = pb.GetEvaluationRequest(name=self._name(name))
+        return await self._client.stubs.evaluator.GetEvaluation(request)
+
+    def list(self, page_size: int = 0) -> AsyncIterator[pb.Evaluation]:
+        """Newest first."""
+        request = pb.ListEvaluationsRequest(parent=self._client.parent, page_size=page_size)
+        return pages(self._client.stubs.evaluator.ListEvaluations, request, "evaluations")
+
+    async def delete(self, name: str) -> None:
+        request = pb.DeleteEvaluationRequest(name=self._name(name))
+        await self._client.stubs.evaluator.DeleteEvaluation(request)
+
+    async def results(self, name: str, start: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """The answers probe by probe."""
+
+        def read(position: int) -> AsyncIterator[pb.ReadResultsResponse]:
+            request = pb.ReadResultsRequest(name=self._name(name), start_row=position)
+            return self._client.stubs.evaluator.ReadResults(request)
+
+        async for message in resumed(read, start, lambda m: m.start_row + len(m.rows)):
+            for row in message.rows:
+                yield json.loads(row)
+
+    async def compare(
+        self, baseline: str, candidates: str | Sequence[str], seed: int = 0, probe_ids: Sequence[str] = ()
+    ) -> Sequence[pb.Difference]:
+        """Candidate minus baseline per kind of probe, paired."""
+        names = [candidates] if isinstance(candidates, str) else candidates
+        request = pb.CompareEvaluationsRequest(
+            parent=self._client.parent,
+            baseline=self._name(baseline),
+            candidates=[self._name(name) for name in names],
+            seed=seed,
+            probe_ids=probe_ids,
+        )
+        return (await self._client.stubs.evaluator.CompareEvaluations(request)).differences

@@ -1,0 +1,140 @@
+"""`client.models`: base models in, trained models out."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from ingrain import errors
+from ingrain.names import full_name
+from ingrain.operation import AsyncOperation
+from ingrain.resource import Resource, message_from, pages, resumed
+from ingrain.rows import CHUNK_BYTES
+from ingrain.v1 import trainer_pb2 as pb
+
+# What a transformers checkpoint consists of; weights in other formats than safetensors are left behind.
+_CHECKPOINT_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".md")
+
+
+class AsyncModels(Resource):
+    collection = "models"
+
+    async def import_(
+        self, source: str | Path, id: str | None = None, display_name: str = "", validate_only: bool = False
+    ) -> AsyncOperation:
+        """`source`: a local folder (uploaded), a hub id `org/name[@revision]`, or a URI: `hf://`, `s3://`,
+        `file://` (on the platform's machine), `bundled://small`."""
+        uri = source_uri(source)
+        if uri is None:
+            return await self.upload(source, id, display_name)
+        request = pb.ImportModelRequest(
+            parent=self._client.parent,
+            model_id=id or "",
+            source_uri=uri,
+            display_name=display_name,
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
+
+    async def upload(
+        self, folder: str | Path, id: str | None = None, display_name: str = "", request_id: str | None = None
+    ) -> AsyncOperation:
+        """Streams a checkpoint's files: safetensors, configuration, tokenizer."""
+        paths = checkpoint_files(Path(folder).expanduser())
+        header = pb.UploadModelHeader(
+            parent=self._client.parent,
+            model_id=id or "",
+            display_name=display_name,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        operation = await self._client.stubs.trainer.UploadModel(_upload_messages(header, paths))
+        return AsyncOperation(self._client, operation)
+
+    async def create(
+        self,
+        base_model: str,
+        datasets: str | Iterable[str] | Mapping[str, float],
+        id: str | None = None,
+        display_name: str = "",
+        validate_only: bool = False,
+        **training: Any,
+    ) -> AsyncOperation:
+        """Fine-tunes. `datasets`: a name, names, or weights by name; keywords are those of TrainingSpec."""
+        request = pb.CreateModelRequest(
+            parent=self._client.parent,
+            model_id=id or "",
+            training=self.training(base_model, datasets, **training),
+            display_name=display_name,
+            validate_only=validate_only,
+        )
+        operation: operations_pb2.Operation = await self._client.stubs.trainer.CreateModel(request)
+        return AsyncOperation(self._client, operation)
+
+    def training(
+        self, base_model: str, datasets: str | Iterable[str] | Mapping[str, float], **training: Any
+    ) -> pb.TrainingSpec:
+        names = [datasets] if isinstance(datasets, str) else datasets
+        weights = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, 0.0)
+        parts = [
+            pb.WeightedDataset(dataset=full_name(self._client.parent, "datasets", name), weight=weight)
+            for name, weight in weights.items()
+        ]
+        return message_from(pb.TrainingSpec, base_model=self._name(base_model), datasets=parts, **training)
+
+    async def get(self, name: str) -> pb.Model:
+        return await self._client.stubs.trainer.GetModel(pb.GetModelRequest(name=self._name(name)))
+
+    def list(self, page_size: int = 0) -> AsyncIterator[pb.Model]:
+        """Newest first."""
+        request = pb.ListModelsRequest(parent=self._client.parent, page_size=page_size)
+        return pages(self._client.stubs.trainer.ListModels, request, "models")
+
+    async def delete(self, name: str) -> None:
+        await self._client.stubs.trainer.DeleteModel(pb.DeleteModelRequest(name=self._name(name)))
+
+    def watch(self, name: str, start_step: int = 1) -> AsyncIterator[pb.TrainingSnapshot]:
+        """Training step by step until it ends, through outages of the platform."""
+
+        def watched(step: int) -> AsyncIterator[pb.TrainingSnapshot]:
+            request = pb.WatchTrainingRequest(name=self._name(name), start_step=step)
+            return self._client.stubs.trainer.WatchTraining(request)
+
+        return resumed(watched, start_step, lambda snapshot: snapshot.step + 1)
+
+
+def source_uri(source: str | Path) -> str | None:
+    """The URI to import from, or None for a local folder. Raises Invalid for a path that is not there."""
+    text = str(source)
+    if "://" in text:
+        return text
+    if Path(text).expanduser().is_dir():
+        return None
+    if isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise errors.Invalid(f"{text} is not a folder; give a checkpoint's folder or a hub id like org/name")
+    return f"hf://{text}"
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files to send, weights last, so that a wrong configuration is refused before they travel."""
+    if not folder.is_dir():
+        raise errors.Invalid(f"{folder} is not a folder", reason="SOURCE_NOT_FOUND")
+    paths = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in _CHECKPOINT_SUFFIXES]
+    if not any(p.name == "config.json" for p in paths):
+        raise errors.Invalid(f"{folder} has no config.json, so it is no checkpoint", reason="MODEL_NO_CONFIG")
+    if not any(p.suffix == ".safetensors" for p in paths):
+        raise errors.Invalid(
+            f"{folder} has no .safetensors file; convert it with save_pretrained(safe_serialization=True)",
+            reason="MODEL_NOT_SAFETENSORS",
+        )
+    return sorted(paths, key=lambda p: p.suffix == ".safetensors")
+
+
+def _upload_messages(header: pb.UploadModelHeader, paths: list[Path]):
+    yield pb.UploadModelRequest(header=header)
+    for path in paths:
+        yield pb.UploadModelRequest(file_name=path.name)
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield pb.UploadModelRequest(chunk=chunk)
