@@ -7,7 +7,7 @@ spooled file first, because the upload's header carries the digest of what follo
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -46,16 +46,19 @@ def spool(source: Any) -> Spool:
     return Spool(file, digest.hexdigest(), count)
 
 
-def read_rows(source: Any) -> list[dict[str, Any]]:
-    """The same rows in memory."""
-    return [json.loads(line) for line in _lines(source)]
+def read_rows(source: Any, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The same rows in memory; of a folder without the files of these names."""
+    rows = [json.loads(line) for line in _lines(source, without)]
+    if not rows:
+        raise Invalid(f"there are no rows in {_describe(source)}", reason="DATASET_EMPTY")
+    return rows
 
 
-def _lines(source: Any) -> Iterator[bytes]:
+def _lines(source: Any, without: Collection[str] = ()) -> Iterator[bytes]:
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
         if path.is_dir():
-            yield from _folder_lines(path)
+            yield from _folder_lines(path, without)
         elif path.is_file():
             yield from _file_lines(path, path.name)
         else:
@@ -85,10 +88,10 @@ def _dict_lines(rows: Iterable[Any]) -> Iterator[bytes]:
             raise _invalid_row(f"rows[{number}]", f"cannot be written as JSON: {error}") from None
 
 
-def _folder_lines(folder: Path) -> Iterator[bytes]:
+def _folder_lines(folder: Path, without: Collection[str]) -> Iterator[bytes]:
     known = (*TEXT_SUFFIXES, *ROW_SUFFIXES)
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
-    readable = [p for p in paths if p.suffix.lower() in known]
+    readable = [p for p in paths if p.suffix.lower() in known and p.name not in without]
     if not readable:
         raise Invalid(f"{folder} holds no {', '.join(known)} file", reason="DATASET_EMPTY")
     for path in readable:

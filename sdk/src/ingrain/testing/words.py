@@ -5,7 +5,27 @@ import re
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 # Words of questions that say nothing about their object.
-_COMMON = frozenset(["a", "an", "and", "answer", "are", "for", "in", "is", "it", "of", "question", "the", "there", "to", "what", "which", "who"])
+_COMMON = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "answer",
+        "are",
+        "for",
+        "in",
+        "is",
+        "it",
+        "of",
+        "question",
+        "the",
+        "there",
+        "to",
+        "what",
+        "which",
+        "who",
+    ]
+)
 
 
 def words(text: str) -> list[str]:

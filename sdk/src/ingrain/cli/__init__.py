@@ -1,0 +1,57 @@
+"""The command `ingrain`.
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 the operation failed, 5 the platform cannot be reached,
+130 detached with Ctrl-C (the work goes on).
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ingrain.cli import ask, datasets, keys, models, operations, platform, studies, worlds
+from ingrain.cli.output import Connection, exit_code, explain
+from ingrain.errors import IngrainError
+
+app = typer.Typer(
+    help="Find the best way to get a language model to know your documents.",
+    epilog="INGRAIN_API_KEY holds the API key. Start here: ingrain up; then: ingrain study ./docs --model NAME",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def connect(
+    context: typer.Context,
+    target: Annotated[
+        str, typer.Option(envvar="INGRAIN_TARGET", help="Address of the gateway.", metavar="HOST:PORT")
+    ] = "localhost:7070",
+    project: Annotated[
+        str, typer.Option("--project", "-p", envvar="INGRAIN_PROJECT", help="Project.", metavar="ID")
+    ] = "default",
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
+    ca: Annotated[str, typer.Option(help="File of the certificate authority; implies --tls.")] = "",
+) -> None:
+    context.obj = Connection(target, project, ca or tls)
+
+
+app.command("up", context_settings=platform.PASS_ON)(platform.up)
+app.command("down")(platform.down)
+app.add_typer(datasets.app, name="dataset")
+app.add_typer(models.app, name="model")
+app.add_typer(studies.app, name="study")
+app.command("ask")(ask.ask)
+app.add_typer(operations.app, name="operation")
+app.add_typer(keys.app, name="key")
+app.command("worlds")(worlds.worlds)
+
+
+def main() -> None:
+    try:
+        app()
+    except IngrainError as error:
+        print(explain(error), file=sys.stderr)
+        sys.exit(exit_code(error))

@@ -1,0 +1,92 @@
+"""`ingrain dataset`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from ingrain.cli.output import Format, Output, Wait, show, show_all, size, state, when
+from ingrain.cli.progress import wait
+from ingrain.v1.datasets_pb2 import Dataset
+
+app = typer.Typer(help="Documents, training rows and probes.", no_args_is_help=True)
+
+COLUMNS = {
+    "name": lambda d: d.name,
+    "kind": lambda d: Dataset.Kind.Name(d.kind).lower(),
+    "state": state,
+    "rows": lambda d: str(d.row_count),
+    "size": lambda d: size(d.size_bytes),
+    "created": when,
+}
+Id = Annotated[str, typer.Option("--id", help="Id of the new dataset; made up where empty.")]
+Kind = Annotated[
+    str, typer.Option(help="documents, messages, prompt_completion or probes; by the first row where empty.")
+]
+
+
+@app.command()
+def upload(
+    context: typer.Context,
+    path: Annotated[str, typer.Argument(help="A .jsonl, .txt or .md file, or a folder of such.")],
+    id: Id = "",
+    kind: Kind = "",
+    title: Annotated[str, typer.Option(help="Title for people.")] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Send rows from this machine."""
+    with context.obj.client() as client:
+        dataset = client.datasets.upload(path, id=id, kind=kind or None, display_name=title)
+    show(dataset, output, COLUMNS)
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    uri: Annotated[str, typer.Argument(help="s3://bucket/prefix, or file:// on the platform's machine.")],
+    id: Id = "",
+    kind: Kind = "",
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Read rows from a URI that the platform can reach."""
+    with context.obj.client() as client:
+        operation = client.datasets.import_(uri, id=id, kind=kind or None)
+        if not wait_:
+            print(operation.name)
+            return
+        show(wait(operation, output), output, COLUMNS)
+
+
+@app.command("list")
+def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """The project's datasets, newest first."""
+    with context.obj.client() as client:
+        show_all(client.datasets.list(), output, COLUMNS, "There are no datasets yet.")
+
+
+@app.command()
+def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> None:
+    """One dataset."""
+    with context.obj.client() as client:
+        show(client.datasets.get(name), output, COLUMNS)
+
+
+@app.command()
+def rows(
+    context: typer.Context,
+    name: str,
+    start: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    limit: Annotated[int, typer.Option(help="Rows to print; 0 prints all.")] = 0,
+) -> None:
+    """Print rows as JSON lines."""
+    with context.obj.client() as client:
+        for row in client.datasets.rows(name, start=start, limit=limit):
+            print(json.dumps(row, ensure_ascii=False))
+
+
+@app.command()
+def delete(context: typer.Context, name: str) -> None:
+    """Hide a dataset."""
+    with context.obj.client() as client:
+        client.datasets.delete(name)

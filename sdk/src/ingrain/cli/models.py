@@ -1,0 +1,121 @@
+"""`ingrain model`."""
+
+from typing import Annotated
+
+import typer
+
+from ingrain import Operation
+from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, when
+from ingrain.cli.progress import wait
+
+app = typer.Typer(help="Base models and trained ones.", no_args_is_help=True)
+
+COLUMNS = {
+    "name": lambda m: m.name,
+    "state": state,
+    "architecture": lambda m: m.architecture,
+    "parameters": lambda m: count(m.parameter_count) if m.parameter_count else "",
+    "window": lambda m: str(m.context_window or ""),
+    "created": when,
+}
+DETAILS = {
+    **COLUMNS,
+    "base": lambda m: m.base_model,
+    "source": lambda m: m.source,
+    "domain": lambda m: m.domain,
+    "size": lambda m: size(m.size_bytes) if m.size_bytes else "",
+    "steps": lambda m: str(m.summary.step_count or ""),
+    "loss": lambda m: (
+        f"{m.summary.first_loss:.3f} -> {m.summary.last_loss:.3f}" if m.summary.last_loss else ""
+    ),
+}
+Id = Annotated[str, typer.Option("--id", help="Id of the new model; made up where empty.")]
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A hub id org/name, a folder, s3://..., or bundled://small.")],
+    id: Id = "",
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Bring in a base model. A folder on this machine is uploaded."""
+    with context.obj.client() as client:
+        _finish(client.models.import_(source, id=id), wait_, output)
+
+
+@app.command()
+def upload(
+    context: typer.Context,
+    folder: Annotated[
+        str, typer.Argument(help="A checkpoint's folder: config.json, *.safetensors, tokenizer.")
+    ],
+    id: Id = "",
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Send a base model from this machine."""
+    with context.obj.client() as client:
+        _finish(client.models.upload(folder, id=id), wait_, output)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    base: Annotated[str, typer.Option("--base", help="The model to start from.")],
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Data; may be given several times.")],
+    id: Id = "",
+    method: Annotated[str, typer.Option(help="full or lora.")] = "full",
+    splitting: Annotated[str, typer.Option(help="document or sentence: what makes a row.")] = "document",
+    steps: Annotated[int, typer.Option(help="Optimizer steps; 0 takes the default.")] = 0,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate; 0 takes the default.")] = 0.0,
+    max_length: Annotated[int, typer.Option(help="Tokens of a packed row; 0 takes the default.")] = 0,
+    workers: Annotated[int, typer.Option(help="Ray Train workers; 0 takes the default.")] = 0,
+    seed: int = 0,
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Fine-tune a model on datasets."""
+    with context.obj.client() as client:
+        operation = client.models.create(
+            base,
+            dataset,
+            id=id,
+            method=method,
+            splitting=splitting,
+            max_steps=steps,
+            learning_rate=learning_rate,
+            max_length=max_length,
+            num_workers=workers,
+            seed=seed,
+        )
+        _finish(operation, wait_, output)
+
+
+@app.command("list")
+def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """The project's models, newest first."""
+    with context.obj.client() as client:
+        show_all(client.models.list(), output, COLUMNS, "There are no models yet.")
+
+
+@app.command()
+def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> None:
+    """One model."""
+    with context.obj.client() as client:
+        show(client.models.get(name), output, DETAILS)
+
+
+@app.command()
+def delete(context: typer.Context, name: str) -> None:
+    """Hide a model."""
+    with context.obj.client() as client:
+        client.models.delete(name)
+
+
+def _finish(operation: Operation, wait_: bool, output: Format) -> None:
+    if wait_:
+        show(wait(operation, output), output, DETAILS)
+    else:
+        print(operation.name)

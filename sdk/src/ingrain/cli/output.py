@@ -1,0 +1,150 @@
+"""How the command line speaks: tables, JSON, names, errors, exit codes."""
+
+import enum
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import grpc
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingrain import Client, errors
+from ingrain.v1 import common_pb2
+
+# Progress and remarks go to stderr, so that stdout holds the result alone.
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False)
+
+
+class Format(str, enum.Enum):
+    TABLE = "table"
+    JSON = "json"
+    NAME = "name"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="Form of the result.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the operation's name.")
+]
+
+
+@dataclass(frozen=True)
+class Connection:
+    target: str
+    project: str
+    tls: bool | str
+
+    def client(self) -> Client:
+        return Client(self.target, project=self.project, tls=self.tls)
+
+
+Columns = Mapping[str, Callable[[Any], str]]
+
+
+def show(message: Message, output: Format, columns: Columns) -> None:
+    """One resource: its name, its JSON, or a line per field."""
+    if output is Format.NAME:
+        print(message.name)
+    elif output is Format.JSON:
+        print_json(as_dict(message))
+    else:
+        table = Table.grid(padding=(0, 2))
+        for title, cell in columns.items():
+            if cell(message):
+                table.add_row(Text(title, style="dim"), Text(cell(message), overflow="fold"))
+        stdout.print(table, soft_wrap=False)
+
+
+def show_all(messages: Iterable[Message], output: Format, columns: Columns, nothing: str) -> None:
+    """A list: names, one JSON array, or a table."""
+    found = list(messages)
+    if output is Format.NAME:
+        for message in found:
+            print(message.name)
+    elif output is Format.JSON:
+        print_json([as_dict(message) for message in found])
+    elif not found:
+        stderr.print(nothing)
+    else:
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for title in columns:
+            table.add_column(title, overflow="fold")
+        for message in found:
+            table.add_row(*(Text(cell(message)) for cell in columns.values()))
+        stdout.print(table, soft_wrap=False)
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def state(resource: Any) -> str:
+    return common_pb2.State.Name(resource.state).lower()
+
+
+def when(resource: Any) -> str:
+    if not resource.HasField("create_time"):
+        return ""
+    return f"{resource.create_time.ToDatetime():%Y-%m-%d %H:%M}"
+
+
+def size(byte_count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if byte_count < 1000:
+            return f"{byte_count:.3g} {unit}"
+        byte_count /= 1000
+    return f"{byte_count:.3g} GB"
+
+
+def count(number: float) -> str:
+    """Three digits and a letter: 1.23M."""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if abs(number) < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}E"
+
+
+_HINTS = {
+    grpc.StatusCode.UNAUTHENTICATED: "Set INGRAIN_API_KEY to a key of this project.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Try again; a long call can be made as an operation.",
+}
+
+
+def explain(error: errors.IngrainError) -> str:
+    """One or two lines: what is wrong, what to do."""
+    lines = [f"Error: {error}"]
+    if error.operation:
+        lines[0] += f" ({error.operation})"
+    if error.code in _HINTS:
+        lines.append(_HINTS[error.code])
+    elif isinstance(error, errors.Internal) and error.request_id:
+        lines.append(f"The platform's log has more under request {error.request_id}.")
+    return "\n".join(lines)
+
+
+def exit_code(error: errors.IngrainError) -> int:
+    if isinstance(error, errors.OperationFailed):
+        return 4
+    if isinstance(error, errors.NotFound):
+        return 3
+    if isinstance(error, errors.Unavailable):
+        return 5
+    return 1
+
+
+def detach(operation: str) -> typer.Exit:
+    """What to raise after Ctrl-C while waiting."""
+    print(f"\nDetached; the work goes on. Wait again: ingrain operation wait {operation}", file=sys.stderr)
+    return typer.Exit(130)

@@ -1,0 +1,133 @@
+"""Live progress of long work: bars in a terminal, JSON lines elsewhere; both on stderr."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from ingrain import Client, Operation
+from ingrain.cli.output import Format, detach, stderr
+from ingrain.names import short_id
+from ingrain.v1 import common_pb2, studies_pb2
+
+_MARKS = {"RUNNING": " ", "DONE": "✓", "REUSED": "↺", "ERROR": "✗", "STATUS_UNSPECIFIED": " "}
+
+
+class Reporter(Protocol):
+    def step(self, id: str, status: str, metadata: common_pb2.OperationMetadata) -> None: ...
+    def line(self, text: str) -> None: ...
+
+
+def wait(operation: Operation, output: Format) -> Any:
+    """The finished resource, with progress meanwhile. Ctrl-C detaches."""
+    try:
+        with reporter(output) as report:
+            for metadata in operation.progress():
+                report.step(_title(metadata), "RUNNING", metadata)
+            return operation.result()
+    except KeyboardInterrupt:
+        raise detach(operation.name) from None
+
+
+def wait_for_study(client: Client, study: str, operation: Operation, output: Format) -> studies_pb2.Study:
+    """The same with a line for each of the study's steps."""
+    try:
+        with reporter(output) as report:
+            for event in client.studies.watch(study):
+                if event.step.id:
+                    status = studies_pb2.StudyStep.Status.Name(event.step.status)
+                    report.step(event.step.id, status, event.progress)
+                elif event.message:
+                    report.line(event.message)
+            return operation.result()
+    except KeyboardInterrupt:
+        raise detach(operation.name) from None
+
+
+@contextmanager
+def reporter(output: Format) -> Iterator[Reporter]:
+    if output is Format.JSON or not sys.stderr.isatty():
+        yield _Lines()
+        return
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.fields[mark]} {task.description}"),
+        BarColumn(bar_width=20),
+        _Counts(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=stderr) as progress:
+        yield _Bars(progress)
+
+
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def step(self, id: str, status: str, metadata: common_pb2.OperationMetadata) -> None:
+        if id not in self._tasks:
+            self._tasks[id] = self._progress.add_task(escape(id), total=None, mark=" ", unit="")
+        task = self._tasks[id]
+        total = metadata.total_count or None
+        self._progress.update(
+            task, total=total, completed=metadata.completed_count, mark=_MARKS[status], unit=metadata.unit
+        )
+        if status in ("DONE", "REUSED", "ERROR"):
+            self._progress.update(task, total=total or 1, completed=total or 1)
+            self._progress.stop_task(task)
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(escape(text))
+
+
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if not task.total or not task.fields["unit"]:
+            return Text("")
+        return Text(f"{task.completed:g}/{task.total:g} {task.fields['unit']}", style="dim")
+
+
+class _Lines:
+    """One JSON object whenever something changed."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Any] = {}
+
+    def step(self, id: str, status: str, metadata: common_pb2.OperationMetadata) -> None:
+        self._print(
+            {
+                "step": id,
+                "status": status.lower(),
+                "completed": metadata.completed_count,
+                "total": metadata.total_count,
+                "unit": metadata.unit,
+                "message": metadata.message,
+            }
+        )
+
+    def line(self, text: str) -> None:
+        self._print({"message": text})
+
+    def _print(self, told: dict[str, Any]) -> None:
+        told = {key: value for key, value in told.items() if value not in ("", None)}
+        if told != self._last:
+            print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+        self._last = told
+
+
+def _title(metadata: common_pb2.OperationMetadata) -> str:
+    return f"{short_id(metadata.target)} {metadata.stage or 'waiting'}"
