@@ -6,10 +6,9 @@ import random
 from collections.abc import Callable, Iterator
 
 import torch
+from tokenizer import WordEncoder
 from torch import Tensor
 from writer import Episode
-
-from tokenizer import WordEncoder
 
 BOS_ID, EOS_ID, PAD_ID = 1, 2, 0
 # Rows of many different lengths make the CPU back-end hold gigabytes.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+from topics import FAMILIES, Roll, Topic, invented
+
 from ingrain.worlds import relations
 from ingrain.worlds.comparisons import Statement
 from ingrain.worlds.names import PRETRAIN, NameSource
-from topics import FAMILIES, Roll, Topic, invented
 
 
 def catalogue(rng: random.Random, width: int) -> Topic:

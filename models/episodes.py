@@ -12,7 +12,7 @@ from topics import FAMILIES, Topic
 from writer import ANSWER, CONTEXT, DRAWN, OUTPUT, PLAIN, Episode
 
 from ingrain.worlds import wordings
-from ingrain.worlds.comparisons import Statement
+from ingrain.worlds.comparisons import PREAMBLES, Statement, with_preamble
 from ingrain.worlds.names import PRETRAIN, NameSource
 
 # How often each family is drawn for reading in context.
@@ -33,9 +33,24 @@ def _wording(rng: random.Random, operation: str) -> str:
     return choices[0] if rng.random() < 0.5 else rng.choice(choices)
 
 
-def _documents(topic: Topic, weight: float = CONTEXT) -> Episode:
+def _documents(topic: Topic) -> Episode:
     episode = Episode(topic.family)
-    episode.write("\n".join(source.text for source in topic.sources), weight)
+    episode.write("\n".join(source.text for source in topic.sources), CONTEXT)
+    return episode
+
+
+def _repeated(rng: random.Random, topic: Topic) -> Episode:
+    """The same, each fact in up to four documents, as in data sets with several preambles."""
+    episode = Episode(topic.family)
+    texts = []
+    for source in topic.sources:
+        texts.append(source.text)
+        bare = " ".join(statement.text for statement in source.restated)
+        for _ in range(rng.randint(0, 3)):
+            again = with_preamble(rng.choice(PREAMBLES), bare)
+            texts.append(source.text if topic.family == "syllogism" else again)
+    rng.shuffle(texts)
+    episode.write("\n".join(texts), CONTEXT)
     return episode
 
 
@@ -48,7 +63,7 @@ def _write_statements(episode: Episode, statements: list[Statement], drawn: floa
 
 def read(rng: random.Random, topic: Topic) -> Episode:
     """All facts again in another order, straight or reversed, and what follows from them."""
-    episode = _documents(topic)
+    episode = _repeated(rng, topic) if rng.random() < 0.15 else _documents(topic)
     statements: list[Statement] = []
     share = rng.choice((0.0, 0.5, 0.5, 0.8, 1.0))
     for _ in range(rng.choice((1, 1, 2))):

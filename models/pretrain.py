@@ -9,33 +9,30 @@ model folder at every evaluation.
 
 from __future__ import annotations
 
+# ruff: isort: off
+import lean
+
 import argparse
 import json
-import os
 import random
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "sdk" / "src")]
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import LlamaForCausalLM
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
-from transformers import LlamaForCausalLM  # noqa: E402
-
-import network  # noqa: E402
-import tasks  # noqa: E402
-import tokenizer as text  # noqa: E402
-import vocabulary  # noqa: E402
-from batches import stream  # noqa: E402
-from episodes import draw  # noqa: E402
-from ingrain.worlds.names import PRETRAIN  # noqa: E402
-from muon import StackedMuon  # noqa: E402
-from scoring import accuracy  # noqa: E402
+import network
+import tasks
+import tokenizer as text
+import vocabulary
+from batches import stream
+from episodes import draw
+from ingrain.worlds.names import PRETRAIN
+from muon import StackedMuon
+from scoring import accuracy
 
 # How many documents a context may hold; the next width comes when the present one is mastered.
 WIDTHS = (4, 6, 8, 12, 16, 24, 32)
@@ -263,7 +260,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = Recipe(**given)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = Run(recipe, HERE / "runs" / recipe.name, device)
+    run = Run(recipe, lean.HERE / "runs" / recipe.name, device)
     size = sum(p.numel() for p in run.model.parameters())
     print(f"{size} parameters, {run.tokenizer.get_vocab_size()} tokens, {device}", flush=True)
     run.train(minutes * 60, export)

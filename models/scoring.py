@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from batches import BOS_ID, EOS_ID, PAD_ID
-from transformers import LlamaForCausalLM
-
 from tokenizer import WordEncoder
+from transformers import LlamaForCausalLM
 
 
 @dataclass(frozen=True)

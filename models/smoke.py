@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from pretrain import Recipe, Run
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SECONDS = 100
 STEPS_BETWEEN_LOOKS = 60

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
+from scoring import Choice
+
 from ingrain.worlds import comparisons, wordings
 from ingrain.worlds.comparisons import Comparison, Dimension
 from ingrain.worlds.logic import draw_syllogism, six_statements
 from ingrain.worlds.names import NameSource
-from scoring import Choice
 
 
 def draw_comparison(

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from episodes import draw
+
 from ingrain.worlds.names import PRETRAIN, pool
 
 WORDS = Path(__file__).with_name("words.txt")

@@ -15,9 +15,8 @@ from functools import cache
 from .deny import ENGLISH
 
 VOWELS = "aeiou"
-ONSETS = tuple("bcdfghjklmnprstvwz") + tuple(
-    "bl br cl cr dr fl fr gl gr kl pl pr sk sl sn sp st tr vr zw".split()
-)
+_CLUSTERS = "bl br cl cr dr fl fr gl gr kl pl pr sk sl sn sp st tr vr zw"
+ONSETS = (*"bcdfghjklmnprstvwz", *_CLUSTERS.split())
 MIDDLES = "bdfgklmnprstvz"
 CODAS = "klmnprstx"
 

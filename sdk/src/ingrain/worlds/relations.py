@@ -118,32 +118,28 @@ class Leadership:
         return Statement(f"{self.leader} leads", f"the {self.team} team.")
 
 
-PROPERTIES = tuple(
-    f"can {verb}"
-    for verb in (
-        "swim fly climb dig sing glow hide hunt jump sleep dance float whistle dive crawl run"
-    ).split()
-) + tuple(
-    f"have {part}"
-    for part in (
-        "wings fur scales horns feathers shells claws tails fins stripes spots gills teeth beaks"
-    ).split()
+_ABILITIES = "swim fly climb dig sing glow hide hunt jump sleep dance float whistle dive crawl run"
+_PARTS = "wings fur scales horns feathers shells claws tails fins stripes spots gills teeth beaks"
+PROPERTIES = (
+    *(f"can {verb}" for verb in _ABILITIES.split()),
+    *(f"have {part}" for part in _PARTS.split()),
 )
 HELDOUT_PROPERTIES = ("can juggle", "can paint", "have antennas", "have pockets")
 
-ROLES = tuple(
-    "author painter composer director inventor founder singer captain builder keeper".split()
-)
+_ROLES = "author painter composer director inventor founder singer captain builder keeper"
+ROLES = tuple(_ROLES.split())
 HELDOUT_ROLES = ("sculptor", "pilot")
 _QUALITIES = (
     "silent golden hidden broken frozen distant ancient little purple crooked gentle lonely"
     " endless wooden stormy sleeping"
-).split()
+)
 _THINGS = (
     "river mountain garden castle lantern harbour forest mirror bridge island window tower"
     " market journey winter orchard shadow ocean letter kingdom"
-).split()
-WORKS = tuple(f"the {quality} {thing}" for quality in _QUALITIES for thing in _THINGS)
+)
+WORKS = tuple(
+    f"the {quality} {thing}" for quality in _QUALITIES.split() for thing in _THINGS.split()
+)
 
 LISTINGS = (
     Listing("an internal tool", "internal tools"),

@@ -1,0 +1,129 @@
+"""Every answer follows from its world's documents, and no wrong choice does."""
+
+import re
+
+import pytest
+
+from ingrain.worlds import GENERATORS
+from ingrain.worlds.logic import VALID_FORMS, six_statements
+
+from .entail import CLAIM, COMPARISON, comparisons, entails
+
+SEEDS = range(5)
+
+
+def documents_of(world) -> str:
+    return "\n".join(document["text"] for document in world.documents)
+
+
+def of_kind(world, *kinds):
+    return [probe for probe in world.probes if probe["kind"] in kinds]
+
+
+@pytest.mark.parametrize("heldout", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reversals(seed, heldout):
+    world = GENERATORS["reversals"](seed, heldout_relations=heldout, heldout_preambles=heldout)
+    known = comparisons(documents_of(world))
+    for probe in of_kind(world, "forward", "reversal"):
+        true = [
+            choice
+            for choice in probe["choices"]
+            if set(COMPARISON.findall(f"{probe['prompt']} {choice}")) <= known
+        ]
+        assert true == [probe["answer"]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_syllogisms(seed):
+    world = GENERATORS["syllogisms"](seed)
+    premises = {
+        (document["metadata"]["world"], document["metadata"]["fact"]): CLAIM.findall(
+            document["text"]
+        )
+        for document in world.documents
+    }
+    for probe in of_kind(world, "syllogism"):
+        given = premises[probe["metadata"]["world"], probe["metadata"]["fact"]]
+        true = [
+            choice
+            for choice in probe["choices"]
+            if entails(given, CLAIM.fullmatch(choice).groups())
+        ]
+        answer = probe["answer"]
+        assert sorted(true) == sorted([answer] if isinstance(answer, str) else answer)
+
+
+@pytest.mark.parametrize("form", VALID_FORMS)
+def test_valid_forms_entail_their_conclusion_and_nothing_else(form):
+    first, second, conclusion = form
+    true = {
+        claim
+        for claim in (CLAIM.fullmatch(text).groups() for text in six_statements("A", "C"))
+        if entails([first, second], claim)
+    }
+    quantifier, subject, predicate = conclusion
+    expected = {conclusion}
+    if quantifier != "All":
+        expected.add((quantifier, predicate, subject))
+    assert true == expected
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_catalogue_lists_are_complete_and_spread(seed):
+    world = GENERATORS["catalogue"](seed)
+    for probe in of_kind(world, "list"):
+        purpose = re.search(r"(?:for) ([a-z]+ [a-z]+)", probe["question"]).group(1)
+        tool = re.compile(rf"(\w+) is an internal tool for {purpose}\.")
+        hits = [tool.findall(document["text"]) for document in world.documents]
+        assert {name for found in hits for name in found} == set(probe["answers"])
+        assert sum(bool(found) for found in hits) >= 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_catalogue_ownership_is_right_and_its_distractors_are_not(seed):
+    world = GENERATORS["catalogue"](seed)
+    owned = set(re.findall(r"(\w+) is owned by the (\w+) team\.", documents_of(world)))
+    for probe in of_kind(world, "reversal"):
+        team = re.search(r"The (\w+) team owns", probe["prompt"]).group(1)
+        true = [c for c in probe["choices"] if (c.rstrip("."), team) in owned]
+        assert true == [probe["answer"]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_descriptions_answer_once(seed):
+    world = GENERATORS["descriptions"](seed)
+    text = documents_of(world)
+    known = set(re.findall(r"(\w+) is the (\w+ of the \w+ \w+)\.", text))
+    known |= {(n, d) for d, n in re.findall(r"The (\w+ of the \w+ \w+) is (\w+)\.", text)}
+    for probe in of_kind(world, "forward", "reversal"):
+        true = []
+        for choice in probe["choices"]:
+            sentence = f"{probe['prompt']} {choice}"
+            if sentence.startswith("The "):
+                d, n = re.fullmatch(r"The (.+) is (\w+)\.", sentence).groups()
+            else:
+                n, d = re.fullmatch(r"(\w+) is the (.+)\.", sentence).groups()
+            if (n, d) in known:
+                true.append(choice)
+        assert true == [probe["answer"]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hierarchy_inherits_from_the_category_alone(seed):
+    world = GENERATORS["hierarchy"](seed)
+    text = documents_of(world)
+    parent = dict(re.findall(r"(\w+) are a kind of (\w+)\.", text))
+    holds = set(re.findall(r"(\w+) ((?:can|have) \w+)\.", text))
+    for probe in of_kind(world, "inheritance"):
+        kind, verb = probe["prompt"].split()
+        true = [
+            c for c in probe["choices"] if (parent[kind], f"{verb} {c.rstrip('.')}") in holds
+        ]
+        assert true == [probe["answer"]]
+        assert not any(owner == kind for owner, _ in holds)
+    for probe in of_kind(world, "list"):
+        category = re.search(r"kinds of (\w+)", probe["question"]).group(1)
+        assert {kind for kind, owner in parent.items() if owner == category} == set(
+            probe["answers"]
+        )

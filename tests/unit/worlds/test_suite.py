@@ -1,0 +1,58 @@
+from collections import Counter
+
+import pytest
+
+from ingrain.worlds import GENERATORS, HELDOUT_WORDINGS, WORDINGS, in_context
+from ingrain.worlds import comparisons as texts
+
+
+def test_the_default_suite_has_at_least_170_probes_of_each_kind_that_the_study_reports():
+    suite = GENERATORS["suite"](0)
+    counts = Counter(
+        (probe["metadata"]["world"].split("-")[1], probe["kind"]) for probe in suite.probes
+    )
+    assert counts["reversals", "reversal"] >= 170
+    assert counts["reversals", "forward"] >= 170
+    assert counts["syllogisms", "syllogism"] >= 170
+    assert len({document["metadata"]["world"] for document in suite.documents}) == 25
+
+
+def test_sizes_are_parameters():
+    suite = GENERATORS["suite"](
+        0, reversal_worlds=2, facts=3, repeats=2, syllogism_worlds=1, syllogism_count=2, catalogues=0
+    )
+    assert len(suite.documents) == 2 * 3 * 2 + 2
+    assert len(suite.probes) == 2 * 3 * 2 + 2 * 2
+
+
+def test_suites_of_two_seeds_share_no_id():
+    suites = [GENERATORS["suite"](seed) for seed in (0, 1)]
+    first, second = ({row["id"] for row in s.documents + s.probes} for s in suites)
+    assert not first & second
+
+
+@pytest.mark.parametrize("repeats", [1, 10])
+def test_each_fact_is_said_as_often_as_asked(repeats):
+    world = GENERATORS["reversals"](0, facts=5, repeats=repeats)
+    counts = Counter(document["metadata"]["fact"] for document in world.documents)
+    assert set(counts.values()) == {repeats}
+    assert len({document["text"] for document in world.documents}) == 5 * repeats
+
+
+def test_held_out_relations_preambles_and_wordings_are_apart_from_the_others():
+    assert len(texts.DIMENSIONS) == 28
+    assert not set(texts.DIMENSIONS) & set(texts.HELDOUT_DIMENSIONS)
+    assert not set(texts.PREAMBLES) & set(texts.HELDOUT_PREAMBLES)
+    for operation, wordings in WORDINGS.items():
+        assert len(HELDOUT_WORDINGS[operation]) == 2
+        assert not set(wordings) & set(HELDOUT_WORDINGS[operation])
+        assert all(w == w.strip() for w in wordings + HELDOUT_WORDINGS[operation])
+
+
+def test_the_house_format_of_a_context():
+    assert in_context(["a b.", "c d."], "a") == "a b.\nc d.\n\na"
+
+
+def test_lists_spread_over_three_documents_or_are_refused():
+    with pytest.raises(ValueError, match="three documents"):
+        GENERATORS["catalogue"](0, per_purpose=2)
