@@ -15,10 +15,14 @@ def comparison(study: studies_pb2.Study) -> Table:
     kinds = dict.fromkeys(kind.kind for outcome in study.outcomes for kind in outcome.kinds)
     for name in kinds:
         table.add_row(name, *(_share(outcome, name) for outcome in study.outcomes))
-    table.add_section()
-    table.add_row("to make", *(_price(outcome.build_cost) for outcome in study.outcomes))
-    table.add_row("to ask once", *(_price(outcome.question_cost) for outcome in study.outcomes))
-    table.add_row("pays off after", *(_break_even(outcome) for outcome in study.outcomes))
+    prices = {
+        "to make": [_price(outcome.build_cost) for outcome in study.outcomes],
+        "to ask once": [_price(outcome.question_cost) for outcome in study.outcomes],
+        "pays off after": [_break_even(outcome) for outcome in study.outcomes],
+    }
+    for title, cells in prices.items():
+        if any(cells):
+            table.add_row(title, *cells)
     return table
 
 
@@ -31,7 +35,7 @@ def _share(outcome: studies_pb2.MethodOutcome, name: str) -> str:
 
 def _price(cost: common_pb2.Cost) -> str:
     if not cost.flops and not cost.compute_seconds:
-        return "-"
+        return ""
     return f"{count(cost.flops)}FLOP\n{_seconds(cost.compute_seconds)}"
 
 

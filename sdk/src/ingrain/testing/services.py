@@ -172,6 +172,7 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         name = self.store.new_name(request.parent, "models", request.model_id)
         model = trainer_pb2.Model(name=name, source=source, sha256=sha256, context_window=2048)
         model.display_name, model.architecture, model.parameter_count = request.display_name, "Fake", 1000
+        model.domain = "invented-worlds" if source.startswith("bundled://") else ""
         return self.store.start(model, Work(verb, {"copying": 1}, lambda: None))
 
     def CreateModel(self, request: Any, context: Any) -> operations_pb2.Operation:
