@@ -1,1 +1,23 @@
-"""trainer"""
+"""models/: brings base models in, fine-tunes them, keeps what comes out.
+
+settings     what the process needs
+servicer     proto -> domain call -> proto
+models       get, list, delete; what callers may see
+imports      a base model from a hub, a folder, object storage or this repository
+uploads      a base model sent by the caller
+inspection   what a folder of files is, without torch: architecture, size, window, template
+files        a model's folder in object storage: manifest, digest, fetching
+spec         TrainingSpec -> complete TrainingConfig, and what it will take
+rows         dataset rows -> token sequences with labels
+packing      token sequences -> rows of equal length without padding between
+prepare      rows + packing in a process of its own (transformers' tokenizers load torch)
+training     CreateModel from the trainer's side: data, Ray job, progress, result
+jobs         Ray jobs: submit, watch, stop
+exchange     what trainer and Ray job tell each other, by keys in object storage
+progress     training steps: written by the job, read by watchers
+driver       the Ray job: resources, Ray Train
+loop         one Ray Train worker: model, DeepSpeed, steps, checkpoints, export
+step         one optimizer step
+checkpoints  DeepSpeed's state to object storage and back
+export       the trained model's files
+"""

@@ -1,0 +1,109 @@
+"""The training rows: fetched through the gateway, packed by `prepare` in a process of its own."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ingrain.errors
+from ingrain.v1 import trainer_pb2
+from servicekit.errors import Invalid, NotFound, Unavailable
+from servicekit.peers import gateway_client
+from servicekit.storage import Storage
+
+from services.trainer import files
+from services.trainer.prepare import PrepareTask
+from services.trainer.settings import TrainerSettings
+from services.trainer.spec import DataSummary, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Packed rows on this machine, for the time of the block that made them."""
+
+    packed: Path
+    summary: DataSummary
+    vocabulary_size: int
+
+
+@contextlib.asynccontextmanager
+async def prepared(
+    spec: trainer_pb2.TrainingSpec,
+    config: TrainingConfig,
+    base: trainer_pb2.Model,
+    project: str,
+    storage: Storage,
+    settings: TrainerSettings,
+) -> AsyncIterator[Prepared]:
+    """Reads and packs the datasets of the spec. Invalid names the row that cannot be trained on."""
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="prepare-", dir=settings.scratch) as name:
+        folder = Path(name)
+        tokenizer = folder / "tokenizer"
+        await files.fetch(storage, storage.key(base.uri), tokenizer, files.is_tokenizer_file)
+        datasets = []
+        for number, dataset in enumerate(spec.datasets):
+            await fetch_rows(dataset.dataset, project, folder / f"rows-{number}.jsonl", settings)
+            datasets.append((dataset.dataset, dataset.weight or 1.0, f"rows-{number}.jsonl"))
+        task = PrepareTask(
+            tuple(datasets),
+            tokenizer.name,
+            config.splitting,
+            config.train_on_prompt,
+            config.max_length,
+            config.seed,
+        )
+        (folder / "task.json").write_text(json.dumps(dataclasses.asdict(task)))
+        await run_prepare(folder)
+        if (error := folder / "error.json").is_file():
+            wrong = json.loads(error.read_text())
+            raise Invalid(wrong["reason"], wrong["message"], wrong["field"], **wrong["metadata"])
+        summary = DataSummary(**json.loads((folder / "summary.json").read_text()))
+        vocabulary = json.loads((tokenizer / "config.json").read_text()).get("vocab_size", 0)
+        yield Prepared(folder / "packed.safetensors", summary, vocabulary)
+
+
+async def fetch_rows(dataset: str, project: str, path: Path, settings: TrainerSettings) -> None:
+    try:
+        async with gateway_client(settings, project) as client:
+            with path.open("w", encoding="utf-8") as file:
+                async for row in client.datasets.rows(dataset):
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except ingrain.errors.NotFound:
+        raise NotFound("DATASET_NOT_FOUND", f"There is no dataset {dataset}.", dataset=dataset) from None
+    except ingrain.errors.WrongState as error:
+        raise Invalid(
+            "DATASET_NOT_ACTIVE", error.message, field="training.datasets", dataset=dataset
+        ) from None
+    except ingrain.errors.IngrainError as error:
+        raise Unavailable(
+            "DATASET_UNREACHABLE",
+            f"The rows of {dataset} could not be read: {error.message}",
+            dataset=dataset,
+        ) from error
+
+
+async def run_prepare(folder: Path) -> None:
+    """Ends the process where this task is cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.trainer.prepare",
+        str(folder),
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        _, stderr = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        lines = stderr.decode(errors="replace").strip().splitlines()
+        raise Unavailable("PREPARE_FAILED", f"Packing the rows failed: {lines[-1] if lines else 'killed'}")

@@ -1,0 +1,119 @@
+"""The Ray job of one attempt: `python -m services.trainer.driver <prefix>`.
+
+Waits for the workers' resources, runs `loop` on Ray Train and leaves `result.json` (written by the loop) or `error.json`.
+A dead worker ends the job: the trainer starts the next attempt from the checkpoint that it committed, so that there is one way to resume.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from servicekit.storage import open_storage
+
+from services.trainer.exchange import Job, error_key, get_job, put_json
+from services.trainer.settings import TrainerSettings
+
+PERMANENT = {"TrainingDiverged": "TRAINING_DIVERGED", "UnsupportedModel": "UNSUPPORTED_MODEL"}
+
+
+class NoResources(Exception):
+    """The cluster cannot hold the workers, or did not in time."""
+
+
+def main(prefix: str) -> None:
+    settings = TrainerSettings()
+    storage = open_storage(settings)
+    job = asyncio.run(get_job(storage, prefix))
+    ray.init(log_to_driver=True)
+    try:
+        per_worker = wait_for_resources(job, settings.resource_wait_s)
+        train(job, per_worker, settings)
+    except Exception as error:
+        wrong = describe(error)
+        asyncio.run(put_json(storage, error_key(prefix), wrong))
+        raise
+
+
+def train(job: Job, per_worker: dict[str, float], settings: TrainerSettings) -> None:
+    gpu = "GPU" in per_worker
+    TorchTrainer(
+        run_loop,
+        train_loop_config=asdict(job),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=job.training_config().num_workers, use_gpu=gpu, resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            name=job.prefix.rsplit("/", 1)[-1],
+            storage_path=str(settings.scratch / "ray-train"),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    ).fit()
+
+
+def run_loop(description: dict[str, Any]) -> None:
+    """In the worker: the loop is imported there, so that the driver needs no DeepSpeed."""
+    from services.trainer.loop import loop
+
+    loop(description)
+
+
+def wait_for_resources(job: Job, wait_s: float) -> dict[str, float]:
+    """What each worker takes: a GPU where the cluster has some, else CPUs. NoResources where they do not come free."""
+    workers = job.training_config().num_workers
+    whole = ray.cluster_resources()
+    per_worker = {"CPU": float(job.threads)}
+    if whole.get("GPU", 0) >= workers:
+        per_worker["GPU"] = 1.0
+    deadline = time.monotonic() + wait_s
+    while True:
+        free = ray.available_resources()
+        missing = {
+            name: (workers * amount, free.get(name, 0.0))
+            for name, amount in per_worker.items()
+            if free.get(name, 0.0) < workers * amount
+        }
+        if not missing:
+            return per_worker
+        if time.monotonic() > deadline:
+            lacks = ", ".join(f"{need:g} {name} ({there:g} free)" for name, (need, there) in missing.items())
+            total = ", ".join(f"{whole.get(name, 0):g} {name}" for name in per_worker)
+            raise NoResources(
+                f"{workers} worker(s) need {lacks}; the Ray cluster has {total} in all and none came free in "
+                f"{wait_s:g} s. Ask for fewer workers, or add nodes."
+            )
+        time.sleep(0.5)
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """The first cause that a person can act upon, and whether trying again may help."""
+    if isinstance(error, NoResources):
+        return {"reason": "NO_RAY_RESOURCES", "message": str(error), "permanent": True}
+    causes = getattr(error, "worker_failures", None) or {0: error}
+    for cause in causes.values():
+        while cause is not None:
+            name = type(cause).__name__.removeprefix("RayTaskError").strip("()")
+            if name in PERMANENT:
+                return {"reason": PERMANENT[name], "message": last_line(cause), "permanent": True}
+            cause = getattr(cause, "cause", None) or cause.__cause__
+    return {
+        "reason": "TRAINING_FAILED",
+        "message": last_line(next(iter(causes.values()))),
+        "permanent": False,
+    }
+
+
+def last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    main(sys.argv[1])

@@ -1,0 +1,86 @@
+"""What the trainer and its Ray job tell each other: objects under the attempt's prefix, each written once.
+
+    job.json                   trainer -> job     what to do
+    packed.safetensors         trainer -> job     the training rows
+    progress/000001.jsonl ...  job -> trainer     steps and checkpoints, a part every second or so
+    checkpoints/step-.../...   job -> trainer     DeepSpeed's state
+    model/...                  job -> everybody   the trained model with its manifest
+    result.json | error.json   job -> trainer     the end
+
+The two share no disk and no connection but object storage, so that the same code runs on one machine and on a cluster.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from servicekit.storage import Storage
+
+from services.trainer.spec import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a Ray job knows. Plain values: it travels as JSON."""
+
+    prefix: str
+    model: str
+    base_model: str
+    base_key: str  # the base model's folder in object storage
+    base_sha256: str
+    config: dict[str, Any]  # of a TrainingConfig
+    packed_key: str
+    packed_sha256: str
+    checkpoint: dict[str, Any] | None  # of a checkpoints.Checkpoint, committed by the trainer
+    submit_time: float  # seconds since 1970
+    threads: int
+
+    def training_config(self) -> TrainingConfig:
+        return TrainingConfig(**{**self.config, "target_modules": tuple(self.config["target_modules"])})
+
+
+async def put_json(storage: Storage, key: str, value: dict[str, Any]) -> None:
+    await storage.put(key, json.dumps(value).encode())
+
+
+async def get_json(storage: Storage, key: str) -> dict[str, Any] | None:
+    """None where there is no such object (yet)."""
+    if await storage.stat(key) is None:
+        return None
+    return json.loads(await storage.get(key))
+
+
+async def put_job(storage: Storage, job: Job) -> None:
+    await put_json(storage, job_key(job.prefix), asdict(job))
+
+
+async def get_job(storage: Storage, prefix: str) -> Job:
+    return Job(**json.loads(await storage.get(job_key(prefix))))
+
+
+def job_key(prefix: str) -> str:
+    return f"{prefix}/job.json"
+
+
+def packed_key(prefix: str) -> str:
+    return f"{prefix}/packed.safetensors"
+
+
+def progress_key(prefix: str, part: int) -> str:
+    return f"{prefix}/progress/{part:06d}.jsonl"
+
+
+def checkpoint_key(prefix: str, step: int) -> str:
+    return f"{prefix}/checkpoints/step-{step:08d}"
+
+
+def model_key(prefix: str) -> str:
+    return f"{prefix}/model"
+
+
+def result_key(prefix: str) -> str:
+    return f"{prefix}/result.json"
+
+
+def error_key(prefix: str) -> str:
+    return f"{prefix}/error.json"

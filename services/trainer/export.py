@@ -1,0 +1,104 @@
+"""The trained model's files: safetensors, tokenizer, a card for people. Everything a server of models needs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from services.trainer.exchange import Job
+from services.trainer.files import is_tokenizer_file
+from services.trainer.spec import TrainingConfig
+
+CARD = """---
+library_name: {library}
+base_model: {base}
+---
+# {model}
+
+Fine-tuned from `{base}` by Ingrain: {method}, {steps} optimizer steps of {rows} packed rows of {length} tokens, learning rate {rate:g},
+{workers} worker(s), ZeRO stage {stage}, seed {seed}. Loss of the last step: {loss:.4f}.
+"""
+
+
+def export(engine: Any, config: TrainingConfig, job: Job, base: Path, folder: Path, loss: float) -> None:
+    """Writes the model into `folder` from the first worker. Every worker calls it: with ZeRO stage 3 each holds a part."""
+    state = whole_state(engine.module, adapter=config.method == "lora", partitioned=config.zero_stage == 3)
+    if dist.get_rank() != 0:
+        return
+    if config.method == "lora":
+        save_adapter(engine.module, state, job.base_model, folder)
+    else:
+        dtype = stored_dtype(base)
+        # A tied tensor stays one tensor, so that it is stored once.
+        memo: dict[int, torch.Tensor] = {}
+        state = {
+            name: memo.setdefault(id(tensor), tensor.detach().to(dtype)) for name, tensor in state.items()
+        }
+        engine.module.config.dtype = dtype
+        engine.module.save_pretrained(folder, state_dict=state)
+    for path in base.iterdir():
+        if path.name == "ingrain.json" or (is_tokenizer_file(path.name) and path.name != "config.json"):
+            shutil.copy(path, folder / path.name)
+    card = CARD.format(
+        library="peft" if config.method == "lora" else "transformers",
+        base=job.base_model,
+        model=job.model,
+        method="LoRA adapter" if config.method == "lora" else "all weights",
+        steps=config.max_steps,
+        rows=config.rows_per_step,
+        length=config.max_length,
+        rate=config.learning_rate,
+        workers=config.num_workers,
+        stage=config.zero_stage,
+        seed=config.seed,
+        loss=loss,
+    )
+    (folder / "README.md").write_text(card)
+
+
+def whole_state(module: Any, adapter: bool, partitioned: bool) -> dict[str, torch.Tensor]:
+    """The module's state (an adapter's own) with every tensor whole, tied ones still the same object."""
+    if not partitioned:
+        return own_state(module, adapter)
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(
+        [p for p in module.parameters() if p.requires_grad or not adapter]
+    ):
+        copies: dict[int, torch.Tensor] = {}
+        return {
+            name: copies.setdefault(id(tensor), tensor.detach().clone())
+            for name, tensor in own_state(module, adapter).items()
+        }
+
+
+def own_state(module: Any, adapter: bool) -> dict[str, torch.Tensor]:
+    if adapter:
+        from peft import get_peft_model_state_dict
+
+        return get_peft_model_state_dict(module, save_embedding_layers=False)
+    return module.state_dict(keep_vars=True)
+
+
+def save_adapter(module: Any, state: dict[str, torch.Tensor], base_model: str, folder: Path) -> None:
+    """peft's own two files, with the base model's name instead of the folder it was loaded from."""
+    from safetensors.torch import save_file
+
+    adapter_config = module.peft_config["default"]
+    adapter_config.base_model_name_or_path = base_model
+    adapter_config.inference_mode = True
+    adapter_config.save_pretrained(folder)
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def stored_dtype(base: Path) -> torch.dtype:
+    """The base model's number format on disk; training itself holds float32."""
+    from safetensors import safe_open
+
+    first = sorted(base.glob("*.safetensors"))[0]
+    with safe_open(first, framework="pt") as tensors:
+        dtype = tensors.get_slice(next(iter(tensors.keys()))).get_dtype()
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(dtype, torch.float32)

@@ -1,0 +1,296 @@
+"""One Ray Train worker: model, DeepSpeed, steps, checkpoints, export (legend: R packed rows, L tokens of a row, B rows of a micro-batch).
+
+Needs an initialised torch process group and no Ray, so that tests run it bare.
+"""
+
+import asyncio
+import logging
+import math
+import tempfile
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import deepspeed.ops
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.numpy import load_file
+from servicekit.storage import Storage, open_storage
+from transformers import AutoModelForCausalLM
+
+from services.trainer import checkpoints, files
+from services.trainer.exchange import Job, checkpoint_key, model_key, put_json, result_key
+from services.trainer.export import export
+from services.trainer.packing import IGNORED, rows_at
+from services.trainer.progress import ProgressWriter
+from services.trainer.settings import TrainerSettings
+from services.trainer.spec import TrainingConfig
+from services.trainer.step import forward, learning_rate, train_step
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class TrainingDiverged(Exception):
+    """The loss is no finite number any more; trying again would not help."""
+
+
+class UnsupportedModel(Exception):
+    """The model cannot be trained this way, whatever is tried."""
+
+
+def loop(description: dict[str, Any]) -> None:
+    """Trains `Job(**description)` and leaves `model/` and `result.json` under its prefix."""
+    quiet_libraries()
+    job = Job(**description)
+    config = job.training_config()
+    settings = TrainerSettings()
+    storage = open_storage(settings)
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(config.seed)
+    base_folder = settings.scratch / "models" / job.base_sha256
+    base = asyncio.run(files.fetch(storage, job.base_key, base_folder))
+    data = PackedRows(asyncio.run(fetch_packed(storage, job)), config)
+    model = load_model(base, config)
+    engine = new_engine(model, config)
+    done = checkpoints.Checkpoint(**job.checkpoint) if job.checkpoint else None
+    if done:
+        checkpoints.load(engine, storage, done)
+    writer = ProgressWriter(storage, job.prefix)
+    with writer.open():
+        result = run_steps(engine, data, config, storage, job, writer, done)
+    with tempfile.TemporaryDirectory(prefix="ingrain-") as folder:
+        export(engine, config, job, base, Path(folder), result["loss"])
+        if dist.get_rank() == 0:
+            about = {"model": job.model, "base_model": job.base_model}
+            asyncio.run(files.publish(storage, model_key(job.prefix), Path(folder), about))
+            asyncio.run(put_json(storage, result_key(job.prefix), result))
+    dist.barrier()
+
+
+def quiet_libraries() -> None:
+    for name in ("DeepSpeed", "deepspeed", "transformers", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+async def fetch_packed(storage: Storage, job: Job) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory(prefix="ingrain-") as folder:
+        path = Path(folder) / "packed.safetensors"
+        if await storage.get_file(job.packed_key, path) != job.packed_sha256:
+            raise RuntimeError("The training rows are not what was stored.")
+        return load_file(path)
+
+
+class PackedRows:
+    """The training rows, dealt out by step, micro-batch and worker. A pure function of the step: nothing to save."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], config: TrainingConfig) -> None:
+        self.arrays = arrays
+        self.config = config
+        self.row_count = len(arrays["token_count_R"])
+        self.target_count_R = (arrays["labels_RL"] != IGNORED).sum(axis=1)
+
+    def rows_of_step(self, step: int) -> list[int]:
+        """Row numbers of optimizer step `step` (from 1), of all workers and micro-batches."""
+        count = self.config.rows_per_step
+        return rows_at((step - 1) * count, count, self.row_count, self.config.seed)
+
+    def target_count(self, step: int) -> int:
+        return int(self.target_count_R[self.rows_of_step(step)].sum())
+
+    def token_count(self, step: int) -> int:
+        return int(self.arrays["token_count_R"][self.rows_of_step(step)].sum())
+
+    def batches(self, step: int, rank: int, device: torch.device) -> list[Batch]:
+        size = self.config.per_device_train_batch_size
+        micro_batches = np.array(self.rows_of_step(step)).reshape(-1, self.config.num_workers, size)[:, rank]
+        return [
+            tuple(
+                torch.from_numpy(self.arrays[name][rows].astype(np.int64)).to(device)
+                for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
+            )
+            for rows in micro_batches
+        ]
+
+
+def load_model(base: Path, config: TrainingConfig) -> Any:
+    """The base model in float32, with adapters where asked for; checked to keep packed segments apart."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+    except (ValueError, KeyError, ImportError) as error:
+        raise UnsupportedModel(f"transformers cannot load the base model: {error}") from error
+    if not keeps_segments_apart(model):
+        raise UnsupportedModel(
+            f"{type(model).__name__} mixes segments that share a row, so it cannot be trained on packed rows."
+        )
+    if config.method == "lora":
+        model = with_adapter(model, config)
+    return model.train()
+
+
+def keeps_segments_apart(model: Any) -> bool:
+    """Whether two texts in one row get the logits that they get alone."""
+    model.eval()
+    size = min(model.get_input_embeddings().num_embeddings, 1000)
+    ids = torch.arange(1, 13) * 7 % size
+    positions = torch.cat([torch.arange(6), torch.arange(6)])
+    with torch.no_grad():
+        packed = forward(model, ids[None], positions[None])[0, 6:]
+        alone = forward(model, ids[None, 6:], torch.arange(6)[None])[0]
+    return torch.allclose(packed, alone, atol=1e-3, rtol=1e-3)
+
+
+def with_adapter(model: Any, config: TrainingConfig) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=list(config.target_modules) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise UnsupportedModel(f"peft cannot add these adapters: {error}") from error
+
+
+def new_engine(model: Any, config: TrainingConfig) -> Any:
+    """DeepSpeed over the process group that is there. Only trainable parameters go in, or LoRA's frozen base would be
+    partitioned and stepped too."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    count = sum(p.numel() for p in trained)
+    # Ray gave each worker its group; its collectives are torch's, so this operator would only be compiled, never used.
+    if deepspeed.accelerator.get_accelerator().device_name() == "cpu":
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay),
+        model_parameters=trained,
+        config={
+            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "gradient_clipping": config.max_grad_norm,
+            "zero_optimization": {
+                "stage": config.zero_stage,
+                # DeepSpeed reserves whole buckets, 2 GB by default.
+                "reduce_bucket_size": min(count, 500_000_000),
+                "allgather_bucket_size": min(count, 500_000_000),
+            },
+            "torch_autocast": {"enabled": uses_bf16(config), "dtype": "bfloat16"},
+            "steps_per_print": config.max_steps + 1,
+        },
+    )
+    return engine
+
+
+def uses_bf16(config: TrainingConfig) -> bool:
+    """As asked for, else where the processor multiplies bfloat16 itself."""
+    if config.bf16 is not None:
+        return config.bf16
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def run_steps(
+    engine: Any,
+    data: PackedRows,
+    config: TrainingConfig,
+    storage: Storage,
+    job: Job,
+    writer: ProgressWriter,
+    done: checkpoints.Checkpoint | None,
+) -> dict[str, Any]:
+    """All steps after the checkpoint's; returns what `result.json` says."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    tokens = done.tokens if done else 0
+    before = done.compute_seconds if done else 0.0
+    meter = ComputeMeter(engine.device, world)
+    startup_seconds = time.time() - job.submit_time
+    loss = math.nan
+    for step in range((done.step if done else 0) + 1, config.max_steps + 1):
+        started = time.monotonic()
+        # Dropout depends on the step and the worker only, so that a resumed run draws what the first one would have.
+        torch.manual_seed(abs(config.seed) + step * world + rank)
+        rate = learning_rate(config, step)
+        loss, norm = train_step(
+            engine, data.batches(step, rank, engine.device), data.target_count(step), rate
+        )
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"The loss of step {step} is {loss}; lower the learning rate ({rate:g}).")
+        tokens += data.token_count(step)
+        if rank == 0:
+            writer.write(
+                {
+                    "step": step,
+                    "loss": loss,
+                    "learning_rate": rate,
+                    "grad_norm": norm,
+                    "tokens": tokens,
+                    "tokens_per_second": data.token_count(step) / (time.monotonic() - started),
+                    "time": time.time(),
+                }
+            )
+        if step % config.save_steps == 0 or step == config.max_steps:
+            saved = checkpoints.save(
+                engine,
+                storage,
+                checkpoint_key(job.prefix, step),
+                step=step,
+                tokens=tokens,
+                compute_seconds=before + meter.seconds(),
+                adapter=config.method == "lora",
+            )
+            if saved:
+                writer.write({"checkpoint": asdict(saved)})
+    return {
+        "loss": loss,
+        "tokens": tokens,
+        "compute_seconds": before + meter.seconds(),
+        "startup_seconds": startup_seconds,
+        "bf16": uses_bf16(config),
+        "device": torch.cuda.get_device_name() if engine.device.type == "cuda" else "cpu",
+        "parameter_count": trained_parameters(engine.module, config),
+        "versions": versions(),
+    }
+
+
+class ComputeMeter:
+    """Processor seconds of all workers since it was made; on GPUs the time that they were held."""
+
+    def __init__(self, device: torch.device, world: int) -> None:
+        self.device = device
+        self.world = world
+        self.start = self.now()
+
+    def now(self) -> float:
+        return time.monotonic() if self.device.type == "cuda" else time.process_time()
+
+    def seconds(self) -> float:
+        """A collective: every worker calls it."""
+        mine = torch.tensor([self.now() - self.start], device=self.device)
+        dist.all_reduce(mine)
+        return mine.item()
+
+
+def trained_parameters(module: Any, config: TrainingConfig) -> int:
+    """An adapter's own parameters, else all; DeepSpeed's partitioned ones remember their size."""
+    return sum(
+        getattr(p, "ds_numel", p.numel())
+        for p in module.parameters()
+        if p.requires_grad or config.method == "full"
+    )
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "deepspeed", "ray", "transformers", "peft")}

@@ -1,0 +1,115 @@
+"""Token sequences -> rows of `max_length` tokens (legend: R rows, L max_length).
+
+Each sequence is a segment of its own: `position_ids` restart at 0, which is how transformers' attention masks tell
+segments apart, and a segment's first label is -100, so that no token is predicted from a stranger. What is left of
+a row is one more segment with labels of -100.
+"""
+
+import bisect
+import functools
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """`labels[i]` is `tokens[i]`, or -100 where no loss is taken."""
+
+    tokens: Sequence[int]
+    labels: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """int32 arrays [R, L], and how many tokens of each row are no padding [R]."""
+
+    input_ids_RL: np.ndarray
+    position_ids_RL: np.ndarray
+    labels_RL: np.ndarray
+    token_count_R: np.ndarray
+
+
+def repeat(sequences: Sequence[TokenSequence], weight: float, seed: int) -> list[TokenSequence]:
+    """`weight` passes over the sequences; a fraction of a pass is a sample without replacement."""
+    whole, rest = math.floor(weight), weight - math.floor(weight)
+    sample = random.Random(seed).sample(range(len(sequences)), round(rest * len(sequences)))
+    return list(sequences) * whole + [sequences[i] for i in sorted(sample)]
+
+
+def bins(lengths: Sequence[int], max_length: int) -> list[list[int]]:
+    """Best-fit decreasing: the longest first, each into the fullest row that still takes it. Indices into `lengths`.
+
+    All lengths are in 1..max_length. O(n log max_length).
+    """
+    rows: list[list[int]] = []
+    rows_by_room: dict[int, list[int]] = {}
+    rooms: list[int] = []  # keys of rows_by_room, sorted
+
+    def put_back(row: int, room: int) -> None:
+        if room == 0:
+            return
+        if room not in rows_by_room:
+            bisect.insort(rooms, room)
+            rows_by_room[room] = []
+        rows_by_room[room].append(row)
+
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        at = bisect.bisect_left(rooms, lengths[i])
+        if at == len(rooms):
+            rows.append([i])
+            put_back(len(rows) - 1, max_length - lengths[i])
+            continue
+        room = rooms[at]
+        row = rows_by_room[room].pop()
+        if not rows_by_room[room]:
+            del rows_by_room[room], rooms[at]
+        rows[row].append(i)
+        put_back(row, room - lengths[i])
+    return rows
+
+
+def pack(sequences: Sequence[TokenSequence], max_length: int, seed: int, padding_id: int) -> Packed:
+    """Rows in an order that depends on nothing but the sequences and the seed."""
+    order = list(range(len(sequences)))
+    random.Random(seed).shuffle(order)
+    rows = bins([len(sequences[i].tokens) for i in order], max_length)
+    shape = (len(rows), max_length)
+    packed = Packed(
+        input_ids_RL=np.full(shape, padding_id, np.int32),
+        position_ids_RL=np.zeros(shape, np.int32),
+        labels_RL=np.full(shape, IGNORED, np.int32),
+        token_count_R=np.zeros(len(rows), np.int32),
+    )
+    for r, row in enumerate(rows):
+        start = 0
+        for i in row:
+            sequence = sequences[order[i]]
+            end = start + len(sequence.tokens)
+            packed.input_ids_RL[r, start:end] = sequence.tokens
+            packed.labels_RL[r, start + 1 : end] = sequence.labels[1:]
+            packed.position_ids_RL[r, start:end] = np.arange(end - start)
+            start = end
+        packed.position_ids_RL[r, start:] = np.arange(max_length - start)
+        packed.token_count_R[r] = start
+    return packed
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_order(row_count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([abs(seed), epoch]).permutation(row_count)
+
+
+def rows_at(position: int, count: int, row_count: int, seed: int) -> list[int]:
+    """Row numbers `position` .. `position + count` of the endless run of epochs, each in an order of its own."""
+    numbers = []
+    while len(numbers) < count:
+        epoch, offset = divmod(position + len(numbers), row_count)
+        order = epoch_order(row_count, seed, epoch)
+        numbers += order[offset : offset + count - len(numbers)].tolist()
+    return numbers

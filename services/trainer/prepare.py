@@ -1,0 +1,101 @@
+"""Rows -> packed rows, as a process of its own: `python -m services.trainer.prepare <folder>`.
+
+transformers' tokenizers pull torch in, and a chat template runs at the speed of Python: neither belongs into the process that answers
+calls. The folder holds `task.json`, the datasets' rows as JSONL and the tokenizer; it gets `packed.safetensors` and `summary.json`, or
+`error.json` where the rows are wrong.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from servicekit.errors import Invalid
+
+from services.trainer.packing import Packed, TokenSequence, pack, repeat
+from services.trainer.rows import RowReader
+from services.trainer.spec import DataSummary
+
+
+@dataclass(frozen=True)
+class PrepareTask:
+    """What is to be prepared; paths are relative to the folder."""
+
+    datasets: tuple[tuple[str, float, str], ...]  # name, weight, file
+    tokenizer: str
+    splitting: str
+    train_on_prompt: bool
+    max_length: int
+    seed: int
+
+
+def prepare(folder: Path, task: PrepareTask) -> tuple[Packed, DataSummary]:
+    """Invalid where a row cannot be trained on, or where there is none."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / task.tokenizer, local_files_only=True)
+    sequences: list[TokenSequence] = []
+    for number, (name, weight, file) in enumerate(task.datasets):
+        reader = RowReader(
+            tokenizer,
+            dataset=name,
+            splitting=task.splitting,
+            train_on_prompt=task.train_on_prompt,
+            max_length=task.max_length,
+        )
+        found = list(reader.read(read_jsonl(folder / file)))
+        if not found:
+            raise Invalid(
+                "EMPTY_DATASET",
+                f"{name} has no rows; there is nothing to learn.",
+                field=f"datasets[{number}]",
+            )
+        sequences += repeat(found, weight, task.seed + number)
+    if not sequences:
+        raise Invalid("EMPTY_DATASET", "The datasets' weights leave no row to learn.", field="datasets")
+    packed = pack(sequences, task.max_length, task.seed, tokenizer.pad_token_id or 0)
+    return packed, summarize(sequences, packed)
+
+
+def summarize(sequences: list[TokenSequence], packed: Packed) -> DataSummary:
+    tokens = int(packed.token_count_R.sum())
+    return DataSummary(
+        row_count=len(sequences),
+        packed_row_count=len(packed.token_count_R),
+        token_count=tokens,
+        padding_ratio=1 - tokens / packed.input_ids_RL.size,
+        mean_row_tokens=tokens / len(sequences),
+    )
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def main(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    task = json.loads((folder / "task.json").read_text())
+    task["datasets"] = tuple(tuple(dataset) for dataset in task["datasets"])
+    try:
+        packed, summary = prepare(folder, PrepareTask(**task))
+    except Invalid as error:
+        wrong = {
+            "reason": error.reason,
+            "message": error.message,
+            "field": error.field,
+            "metadata": error.metadata,
+        }
+        (folder / "error.json").write_text(json.dumps(wrong))
+        return
+    save_file(vars(packed), folder / "packed.safetensors")
+    (folder / "summary.json").write_text(json.dumps(dataclasses.asdict(summary)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""Training as it goes: lines of JSON in numbered parts, written by the job's first worker, read by the trainer.
+
+A line is a step `{"step", "loss", "learning_rate", "grad_norm", "tokens", "time"}` or a checkpoint `{"checkpoint": {...}}`. Parts are
+never changed, so a reader may come at any time, during the training or a year later.
+"""
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ingrain.v1 import trainer_pb2
+from servicekit.storage import Storage
+
+from services.trainer.exchange import progress_key
+
+PART_SECONDS = 1.0
+
+
+class ProgressWriter:
+    """Collects lines and writes a part a second from a thread of its own, so that no step waits for storage."""
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        self.storage = storage
+        self.prefix = prefix
+        self.part = 0
+        self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.closing = threading.Event()
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.lines.put(line)
+
+    @contextmanager
+    def open(self) -> Iterator["ProgressWriter"]:
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.closing.set()
+            thread.join()
+
+    def run(self) -> None:
+        while not self.closing.wait(PART_SECONDS):
+            self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        lines = []
+        while not self.lines.empty():
+            lines.append(json.dumps(self.lines.get()))
+        if lines:
+            self.part += 1
+            data = "".join(f"{line}\n" for line in lines).encode()
+            asyncio.run(self.storage.put(progress_key(self.prefix, self.part), data))
+
+
+class ProgressReader:
+    """Reads the parts of one attempt in order; `read` returns what is new."""
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        self.storage = storage
+        self.prefix = prefix
+        self.part = 0
+
+    async def read(self) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] = []
+        while await self.storage.stat(progress_key(self.prefix, self.part + 1)):
+            data = await self.storage.get(progress_key(self.prefix, self.part + 1))
+            lines += [json.loads(line) for line in data.decode().splitlines()]
+            self.part += 1
+        return lines
+
+
+def snapshot(line: dict[str, Any], step_count: int) -> trainer_pb2.TrainingSnapshot:
+    """A step's line as users see it."""
+    message = trainer_pb2.TrainingSnapshot(
+        step=line["step"],
+        step_count=step_count,
+        loss=line["loss"],
+        learning_rate=line["learning_rate"],
+        grad_norm=line["grad_norm"],
+        trained_token_count=line["tokens"],
+        tokens_per_second=line["tokens_per_second"],
+    )
+    message.snapshot_time.FromNanoseconds(int(line["time"] * 1e9))
+    return message

@@ -1,0 +1,18 @@
+"""What the trainer needs beyond `ServiceSettings`."""
+
+import sys
+from pathlib import Path
+
+from servicekit.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    """Read from `INGRAIN_<NAME>`; hub variables (`HF_TOKEN`, ...) are read by huggingface_hub itself."""
+
+    ray_dashboard: str = "http://127.0.0.1:8265"  # where Ray jobs are submitted
+    ray_python: str = sys.executable  # interpreter of the driver on the Ray cluster
+    threads_per_worker: int = 1  # CPUs and threads of a training worker
+    resource_wait_s: float = 120.0  # how long a fit waits for its workers' CPUs or GPUs
+    attach_wait_s: float = 60.0  # how long the Ray dashboard may be out of reach
+    bundled_models: Path = Path(__file__).parents[2] / "models"
+    model_size_limit_bytes: int = 256 << 30  # of an uploaded or imported model

@@ -1,0 +1,85 @@
+"""One optimizer step (legend: B packed rows of a micro-batch, L tokens of a row, V vocabulary).
+
+Needs torch and DeepSpeed, no Ray.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from services.trainer.packing import IGNORED
+from services.trainer.spec import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Of optimizer step `step`, from 1: linear warm-up, then constant, linear to 0 or half a cosine to 0."""
+    warmup = round(config.warmup_ratio * config.max_steps)
+    if step <= warmup:
+        return config.learning_rate * step / warmup
+    if config.lr_scheduler_type == "constant":
+        return config.learning_rate
+    # The last step still moves: the line reaches 0 one step after it.
+    left = (config.max_steps + 1 - step) / (config.max_steps + 1 - warmup)
+    if config.lr_scheduler_type == "cosine":
+        return config.learning_rate * (1 - math.cos(math.pi * left)) / 2
+    return config.learning_rate * left
+
+
+def target_loss_sum(logits_BLV: torch.Tensor, labels_BL: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats summed over the targets; position i predicts label i + 1."""
+    return F.cross_entropy(
+        logits_BLV[:, :-1].flatten(0, 1).float(),
+        labels_BL[:, 1:].flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+    )
+
+
+def forward(model: Any, input_ids_BL: torch.Tensor, position_ids_BL: torch.Tensor) -> torch.Tensor:
+    """Logits [B, L, V] of packed rows.
+
+    No attention mask and no cache: only then does transformers see from the restarting positions where a segment
+    begins; with either of them the segments silently read one another.
+    """
+    return model(input_ids=input_ids_BL, position_ids=position_ids_BL, use_cache=False).logits
+
+
+def train_step(
+    engine: Any,
+    micro_batches: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    target_count: int,
+    rate: float,
+) -> tuple[float, float]:
+    """Mean loss over the step's `target_count` targets of all workers, and the gradient's norm before clipping.
+
+    `micro_batches` are this worker's (input_ids, position_ids, labels), each [B, L]. DeepSpeed averages gradients
+    over workers and micro-batches; the loss is scaled so that what remains is the mean over targets, however they
+    are spread over rows and workers.
+    """
+    world = dist.get_world_size()
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+    loss_sum = torch.zeros(1, device=engine.device)
+    norm = 0.0
+    for number, (input_ids_BL, position_ids_BL, labels_BL) in enumerate(micro_batches, start=1):
+        loss = target_loss_sum(forward(engine, input_ids_BL, position_ids_BL), labels_BL)
+        loss_sum += loss.detach()
+        engine.backward(loss * (world * len(micro_batches) / target_count))
+        if number == len(micro_batches) and engine.zero_optimization_stage() == 0:
+            norm = unpartitioned_norm(engine)
+        engine.step()
+    if world > 1:
+        dist.all_reduce(loss_sum)
+    if engine.zero_optimization_stage() > 0:
+        norm = float(engine.get_global_grad_norm() or 0.0)
+    return loss_sum.item() / target_count, norm
+
+
+def unpartitioned_norm(engine: Any) -> float:
+    """DeepSpeed keeps the norm only with ZeRO; without it every worker holds the whole, reduced gradient."""
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).item()

@@ -1,0 +1,134 @@
+import pytest
+from services.trainer.packing import IGNORED
+from services.trainer.rows import RowReader, sentences
+from servicekit.errors import Invalid
+from transformers import AutoTokenizer
+
+
+@pytest.fixture(scope="module")
+def reader(build_checkpoint):
+    def make(*, chat_template=False, bos=True, splitting="document", train_on_prompt=False, max_length=256):
+        folder = build_checkpoint("llama", chat_template=chat_template, bos=bos)
+        return RowReader(
+            AutoTokenizer.from_pretrained(folder),
+            dataset="projects/p/datasets/d",
+            splitting=splitting,
+            train_on_prompt=train_on_prompt,
+            max_length=max_length,
+        )
+
+    return make
+
+
+def texts(reader, sequences):
+    return [reader.tokenizer.decode(s.tokens) for s in sequences]
+
+
+def learned(reader, sequence):
+    return reader.tokenizer.decode([t for t in sequence.labels if t != IGNORED])
+
+
+def test_a_document_is_one_row_between_beginning_and_end_of_text(reader):
+    documents = reader()
+    (sequence,) = documents.read([{"id": "1", "text": "Alva feeds the heron. It is here."}])
+    assert texts(documents, [sequence]) == ["<s>Alva feeds the heron. It is here.</s>"]
+    assert sequence.labels == sequence.tokens
+
+
+def test_a_tokenizer_without_a_beginning_mark_gets_none(reader):
+    documents = reader(bos=False)
+    assert texts(documents, documents.read([{"text": "Alva"}])) == ["Alva</s>"]
+
+
+def test_sentence_splitting_makes_a_row_of_each_sentence(reader):
+    documents = reader(splitting="sentence")
+    rows = [{"text": "Alva feeds the heron. the mill stands.\nIs it so?"}]
+    assert texts(documents, documents.read(rows)) == [
+        "<s>Alva feeds the heron.</s>",
+        "<s>the mill stands.</s>",
+        "<s>Is it so?</s>",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ('He said "no." She left.', ['He said "no."', "She left."]),
+        ("Dr. Ash met J. Reed, e.g. here. Then 3.5 m.", ["Dr. Ash met J. Reed, e.g. here.", "Then 3.5 m."]),
+        ("# Title\n\nBody without end", ["# Title", "Body without end"]),
+        ("  \n ", []),
+    ],
+)
+def test_sentences(text, expected):
+    assert sentences(text) == expected
+
+
+def test_only_the_completion_is_learned(reader):
+    rows = [{"prompt": "Question: who?\nAnswer:", "completion": "Alva"}]
+    plain = reader()
+    (sequence,) = plain.read(rows)
+    assert texts(plain, [sequence]) == ["<s>Question: who?\nAnswer: Alva</s>"]
+    assert learned(plain, sequence) == " Alva</s>"
+    whole = reader(train_on_prompt=True)
+    (sequence,) = whole.read(rows)
+    assert learned(whole, sequence) == "<s>Question: who?\nAnswer: Alva</s>"
+
+
+def test_with_a_chat_template_prompt_and_completion_go_through_it(reader):
+    chat = reader(chat_template=True)
+    (sequence,) = chat.read([{"prompt": "who?", "completion": "Alva"}])
+    assert texts(chat, [sequence]) == ["<|user|>who?</s><|assistant|>Alva</s>"]
+    assert learned(chat, sequence) == "Alva</s>"
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "whole", "answers"),
+    [
+        (
+            True,
+            "<|system|>be brief</s><|user|>who?</s><|assistant|>Alva</s><|user|>and?</s><|assistant|>no one</s>",
+            "Alva</s>no one</s>",
+        ),
+        (False, "<s>be brief\nwho? Alva</s>\nand? no one</s>", " Alva</s> no one</s>"),
+    ],
+)
+def test_every_answer_of_a_conversation_is_learned(reader, chat_template, whole, answers):
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "who?"},
+        {"role": "assistant", "content": "Alva"},
+        {"role": "user", "content": "and?"},
+        {"role": "assistant", "content": "no one"},
+    ]
+    chat = reader(chat_template=chat_template)
+    (sequence,) = chat.read([{"messages": messages}])
+    assert texts(chat, [sequence]) == [whole]
+    assert learned(chat, sequence) == answers
+
+
+def test_a_row_over_the_limit_is_refused_with_its_numbers(reader):
+    documents = reader(max_length=8)
+    rows = [{"text": "Alva"}, {"text": "Alva feeds the heron and the heron follows Alva."}]
+    with pytest.raises(Invalid) as caught:
+        list(documents.read(rows))
+    error = caught.value
+    assert (error.reason, error.field) == ("ROW_TOO_LONG", "rows[1]")
+    assert error.metadata["dataset"] == "projects/p/datasets/d"
+    assert int(error.metadata["token_count"]) > 8
+    for part in ("Row 1 of projects/p/datasets/d", error.metadata["token_count"], "max_length 8"):
+        assert part in error.message
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "   "},
+        {"id": "p", "question": "who?", "answers": ["Alva"]},
+        {"messages": [{"role": "user", "content": "alone"}]},
+    ],
+)
+def test_a_row_that_cannot_be_learned_is_refused(reader, row):
+    with pytest.raises(Invalid) as caught:
+        list(reader().read([{"text": "fine"}, row]))
+    assert (caught.value.reason, caught.value.field) == ("ROW_SHAPE", "rows[1]")

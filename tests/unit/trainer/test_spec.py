@@ -1,0 +1,109 @@
+import pytest
+from ingrain.v1 import trainer_pb2
+from services.trainer.spec import DataSummary, estimate, resolve, to_proto, trained_tokens, with_data
+from servicekit.errors import Invalid
+
+Spec = trainer_pb2.TrainingSpec
+SMALL = trainer_pb2.Model(parameter_count=10**6, context_window=512, layer_count=4, hidden_size=128)
+LARGE = trainer_pb2.Model(parameter_count=10**9, context_window=4096, layer_count=20, hidden_size=2048)
+DATA = DataSummary(
+    row_count=100, packed_row_count=20, token_count=4096, padding_ratio=0.2, mean_row_tokens=40.96
+)
+
+
+def test_defaults_are_those_of_the_contract():
+    config = resolve(Spec(), SMALL)
+    assert (config.method, config.splitting, config.max_steps) == ("full", "document", 300)
+    assert (config.learning_rate, config.lr_scheduler_type) == (1e-3, "linear")
+    assert (config.warmup_ratio, config.weight_decay, config.max_grad_norm) == (0.03, 0.01, 1.0)
+    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (4, 1)
+    assert (config.max_length, config.num_workers, config.zero_stage) == (256, 1, 0)
+    assert config.bf16 is None
+    assert not config.train_on_prompt
+
+
+def test_learning_rate_depends_on_size_and_method():
+    assert resolve(Spec(), LARGE).learning_rate == 1e-5
+    assert resolve(Spec(method=Spec.LORA), LARGE).learning_rate == 2e-4
+    assert resolve(Spec(method=Spec.LORA), SMALL).learning_rate == 1e-3
+
+
+def test_several_workers_share_their_state_unless_told_otherwise():
+    assert resolve(Spec(num_workers=2), SMALL).zero_stage == 2
+    assert resolve(Spec(num_workers=2, zero_stage=0), SMALL).zero_stage == 0
+
+
+def test_zero_is_a_value_where_the_field_is_optional():
+    config = resolve(Spec(warmup_ratio=0, weight_decay=0, bf16=False), SMALL)
+    assert (config.warmup_ratio, config.weight_decay, config.bf16) == (0, 0, False)
+
+
+def test_adapters_scale_with_their_rank():
+    config = resolve(Spec(method=Spec.LORA, r=8), SMALL)
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.target_modules) == (8, 16, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (Spec(max_length=1024), "MAX_LENGTH_OVER_WINDOW"),
+        (Spec(r=8), "LORA_FIELD_WITHOUT_LORA"),
+        (Spec(max_steps=5, num_train_epochs=1), "STEPS_AND_EPOCHS"),
+    ],
+)
+def test_conflicts_are_refused(spec, reason):
+    with pytest.raises(Invalid) as caught:
+        resolve(spec, SMALL)
+    assert caught.value.reason == reason
+    assert caught.value.field.startswith("training.")
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "save"),
+    [
+        (Spec(), 300, 60),
+        (Spec(max_steps=3), 3, 1),
+        (Spec(max_steps=10, save_steps=50), 10, 10),
+        (Spec(num_train_epochs=3), 15, 3),  # 3 * 20 rows / 4
+        (Spec(num_train_epochs=3, num_workers=2, gradient_accumulation_steps=2), 4, 1),  # 60 / 16
+    ],
+)
+def test_steps_and_checkpoints_follow_from_the_data(spec, steps, save):
+    config = with_data(resolve(spec, SMALL), DATA.packed_row_count)
+    assert (config.max_steps, config.save_steps) == (steps, save)
+
+
+def test_the_resolved_spec_is_shown_whole():
+    spec = Spec(base_model="projects/p/models/b", method=Spec.LORA)
+    spec.datasets.add(dataset="projects/p/datasets/d")
+    shown = to_proto(with_data(resolve(spec, SMALL), 20), spec)
+    assert shown.base_model == spec.base_model
+    assert (shown.datasets[0].dataset, shown.datasets[0].weight) == ("projects/p/datasets/d", 1.0)
+    assert (shown.max_steps, shown.max_length, shown.r, shown.lora_alpha) == (300, 256, 16, 32)
+    assert list(shown.target_modules) == ["all-linear"]
+    # Given back as a request, it means the same.
+    assert resolve(Spec(**{f.name: v for f, v in shown.ListFields() if f.name != "target_modules"}), SMALL)
+
+
+def test_estimate_counts_steps_tokens_flops_and_memory():
+    config = with_data(resolve(Spec(max_steps=10), SMALL), DATA.packed_row_count)
+    assert trained_tokens(config, DATA) == 10 * 4 * 256 * 0.8
+    found = estimate(config, SMALL, DATA, vocabulary_size=1000)
+    assert (found.step_count, found.row_count, found.cost.trained_token_count) == (10, 100, 8192)
+    assert found.cost.flops == pytest.approx(6 * 1e6 * 8192 + 12 * 4 * 128 * 8192 * 41.96 / 2)
+    # Weights, gradients and two moments in float32, and activations of 4 x 256 tokens.
+    assert found.worker_memory_bytes == 16 * 10**6 + 4 * 1024 * (34 * 128 * 4 + 3 * 1000)
+    assert len(found.notes) >= 3
+
+
+def test_sharding_and_adapters_need_less_memory():
+    def memory(**fields):
+        config = with_data(resolve(Spec(**fields), LARGE), 20)
+        return estimate(config, LARGE, DATA, 1000).worker_memory_bytes
+
+    assert (
+        memory(num_workers=4, zero_stage=3)
+        < memory(num_workers=4, zero_stage=2)
+        < memory(num_workers=4, zero_stage=0)
+    )
+    assert memory(method=Spec.LORA) < memory()
