@@ -9,12 +9,6 @@ import jinja2
 
 from services.studies import plots
 
-MEDIA_TYPES = {
-    "json": "application/json",
-    "md": "text/markdown; charset=utf-8",
-    "html": "text/html; charset=utf-8",
-}
-
 
 def render(report: Mapping[str, Any]) -> dict[str, bytes]:
     """By form: `json`, `md` and `html`, the last one self-contained (no script, nothing loaded)."""

@@ -1,0 +1,114 @@
+"""How a study's steps stand: in the task's notes, in the Study, and as events.
+
+Notes outlive the process: an attempt that begins after a crash knows which steps this study began itself, and
+tells nobody twice what was told.
+"""
+
+import time
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from ingrain.v1 import common_pb2, studies_pb2
+from servicekit.resources import Resources
+from servicekit.worker import Task
+from services.studies.records import Records
+
+StudyStep = studies_pb2.StudyStep
+_ENDED = (StudyStep.DONE, StudyStep.REUSED)
+_PROGRESS_S = 1.0  # least time between two events about a step's progress
+
+
+class Journal:
+    """Of one study. `own`: the resource that this study began to make, by step."""
+
+    def __init__(
+        self, task: Task, records: Records, studies: Resources[studies_pb2.Study], step_ids: Sequence[str]
+    ) -> None:
+        self._task = task
+        self._records = records
+        self._studies = studies
+        known = {step["id"]: ParseDict(step, StudyStep()) for step in task.notes.get("steps", [])}
+        self._steps = {id: known.get(id, StudyStep(id=id)) for id in step_ids}
+        self._told: list[str] = list(task.notes.get("told", []))
+        self.own: dict[str, str] = dict(task.notes.get("own", {}))
+        self._progress_at: dict[str, float] = {}
+
+    @property
+    def steps(self) -> list[studies_pb2.StudyStep]:
+        return list(self._steps.values())
+
+    def at_work(self) -> list[str]:
+        """Operations that this study started and that have not ended."""
+        running = [step for step in self._steps.values() if step.status == StudyStep.RUNNING]
+        return [step.operation for step in running if step.operation and step.id in self.own]
+
+    async def begin(self, id: str, resource: str) -> None:
+        """Before the resource is asked for, so that after a crash it is known as this study's own."""
+        self.own[id] = resource
+        await self._task.note(own=self.own)
+
+    async def running(self, id: str, resource: str, operation: str, fingerprint: str) -> None:
+        step = self._steps[id]
+        if step.status == StudyStep.RUNNING and step.operation == operation:
+            return
+        await self._task.child(operation)
+        await self._change(id, StudyStep.RUNNING, resource, operation, fingerprint)
+
+    async def ended(self, id: str, resource: str, fingerprint: str, cost: common_pb2.Cost) -> None:
+        """Made by this study, or found."""
+        step = self._steps[id]
+        if step.status in _ENDED:
+            return
+        status = StudyStep.DONE if self.own.get(id) == resource else StudyStep.REUSED
+        step.cost.CopyFrom(cost)
+        await self._change(
+            id, status, resource, step.operation if status == StudyStep.DONE else "", fingerprint
+        )
+
+    async def failed(self, id: str, message: str) -> None:
+        step = self._steps[id]
+        await self._change(id, StudyStep.ERROR, step.resource, step.operation, step.fingerprint, message)
+
+    async def progress(self, id: str, metadata: common_pb2.OperationMetadata) -> None:
+        """At most once a second and step."""
+        now = time.monotonic()
+        if metadata.stage and now - self._progress_at.get(id, 0.0) >= _PROGRESS_S:
+            self._progress_at[id] = now
+            event = studies_pb2.StudyEvent(step=self._steps[id], progress=metadata, message=metadata.message)
+            await self._records.add_event(self._task.target, event)
+
+    async def say(self, what: str, message: str) -> None:
+        """A line for people, once in a study for each `what`."""
+        if what not in self._told:
+            await self._records.add_event(self._task.target, studies_pb2.StudyEvent(message=message))
+            self._told.append(what)
+            await self._task.note(told=self._told)
+
+    async def _change(
+        self,
+        id: str,
+        status: "studies_pb2.StudyStep.Status",
+        resource: str,
+        operation: str,
+        fingerprint: str,
+        message: str = "",
+    ) -> None:
+        step = self._steps[id]
+        step.status, step.resource, step.operation, step.fingerprint = (
+            status,
+            resource,
+            operation,
+            fingerprint,
+        )
+        await self._records.add_event(self._task.target, studies_pb2.StudyEvent(step=step, message=message))
+        begun = [s for s in self._steps.values() if s.status]
+        await self._task.note(steps=[MessageToDict(s, preserving_proto_field_name=True) for s in begun])
+        await self._studies.update(self._task.target, self._show)
+        done = sum(s.status in _ENDED for s in begun)
+        await self._task.progress(id, done, len(self._steps), "steps", message)
+
+    def _show(self, study: studies_pb2.Study) -> None:
+        if study.state == common_pb2.CREATING:
+            del study.steps[:]
+            study.steps.extend(self._steps.values())

@@ -1,0 +1,67 @@
+"""Step -> the request that makes its resource, and the call that sends it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+
+from ingrain import AsyncClient
+from ingrain.v1 import augmenter_pb2, common_pb2, evaluator_pb2, trainer_pb2
+from services.studies.plan import Step
+
+
+def create_request(
+    step: Step,
+    parent: str,
+    names: Mapping[str, str],
+    id: str = "",
+    request_id: str = "",
+    validate_only: bool = False,
+) -> Message:
+    """`names`: role -> resource name, for every role in `step.inputs`."""
+    common = {"parent": parent, "request_id": request_id, "validate_only": validate_only}
+    if step.kind == "augment":
+        spec = augmenter_pb2.AugmentationSpec()
+        spec.CopyFrom(step.settings)
+        spec.dataset, spec.model = names["documents"], names["model"]
+        return augmenter_pb2.AugmentDatasetRequest(dataset_id=id, spec=spec, **common)
+    if step.kind == "train":
+        training = trainer_pb2.TrainingSpec()
+        training.CopyFrom(step.settings)
+        training.base_model = names["model"]
+        # The settings hold a weight for each dataset, in the order of the roles; a rehearsal may lack the last.
+        present = [names[role] for role in step.inputs if role != "model" and role in names]
+        del training.datasets[len(present) :]
+        for weighted, name in zip(training.datasets, present, strict=True):
+            weighted.dataset = name
+        return trainer_pb2.CreateModelRequest(model_id=id, training=training, **common)
+    evaluation = evaluator_pb2.Evaluation()
+    evaluation.CopyFrom(step.settings)
+    evaluation.subject.model, evaluation.probes = names["model"], names["probes"]
+    if "documents" in names:
+        evaluation.subject.context.dataset = names["documents"]
+    return evaluator_pb2.CreateEvaluationRequest(evaluation_id=id, evaluation=evaluation, **common)
+
+
+async def create(client: AsyncClient, step: Step, request: Message) -> operations_pb2.Operation:
+    method = {
+        "augment": client.stubs.augmenter.AugmentDataset,
+        "train": client.stubs.trainer.CreateModel,
+        "evaluate": client.stubs.evaluator.CreateEvaluation,
+    }[step.kind]
+    return await method(request)
+
+
+async def get(client: AsyncClient, step: Step, name: str) -> Any:
+    """The resource. Raises NotFound."""
+    return await {"augment": client.datasets, "train": client.models, "evaluate": client.evaluations}[
+        step.kind
+    ].get(name)
+
+
+def cost_of(step: Step, resource: Any) -> common_pb2.Cost:
+    """What making the resource took."""
+    if step.kind == "augment":
+        return resource.provenance.cost
+    return resource.summary.cost if step.kind == "train" else resource.cost

@@ -1,0 +1,112 @@
+"""The Studies service: proto -> domain call -> proto."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+
+from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc
+from servicekit.errors import NotFound, WrongState
+from servicekit.identity import authorize
+from servicekit.operations import Operations
+from servicekit.peers import gateway_client
+from servicekit.resources import Resources, new_id
+from servicekit.storage import Storage
+from services.studies.plan import normalised, plan
+from services.studies.preflight import inspect, rehearse
+from services.studies.records import Records
+from services.studies.settings import StudiesSettings
+
+Format = studies_pb2.GetReportRequest
+FORMS = {
+    Format.FORMAT_UNSPECIFIED: ("json", "application/json"),
+    Format.JSON: ("json", "application/json"),
+    Format.MARKDOWN: ("md", "text/markdown; charset=utf-8"),
+    Format.HTML: ("html", "text/html; charset=utf-8"),
+}
+
+
+class StudiesServicer(studies_pb2_grpc.StudiesServicer):
+    def __init__(
+        self,
+        settings: StudiesSettings,
+        studies: Resources[studies_pb2.Study],
+        operations: Operations,
+        records: Records,
+        storage: Storage,
+    ) -> None:
+        self._settings = settings
+        self._studies = studies
+        self._operations = operations
+        self._records = records
+        self._storage = storage
+
+    async def CreateStudy(
+        self, request: studies_pb2.CreateStudyRequest, context: Any
+    ) -> operations_pb2.Operation:
+        parent = authorize(request.parent)
+        spec = normalised(request.study.spec)
+        study = studies_pb2.Study(
+            name=f"{parent}/studies/{request.study_id or new_id('study')}",
+            display_name=request.study.display_name,
+            spec=spec,
+        )
+        if request.validate_only:
+            async with gateway_client(self._settings, parent) as client:
+                estimate = await rehearse(client, plan(spec), await inspect(client, spec))
+            return self._operations.done_with_estimate(study.name, "CreateStudy", estimate)
+        return await self._operations.start("CreateStudy", request, study, request_id=request.request_id)
+
+    async def GetStudy(self, request: studies_pb2.GetStudyRequest, context: Any) -> studies_pb2.Study:
+        authorize(request.name)
+        return await self._studies.get(request.name)
+
+    async def ListStudies(
+        self, request: studies_pb2.ListStudiesRequest, context: Any
+    ) -> studies_pb2.ListStudiesResponse:
+        parent = authorize(request.parent)
+        studies, token = await self._studies.list(parent, request.page_size, request.page_token)
+        return studies_pb2.ListStudiesResponse(studies=studies, next_page_token=token)
+
+    async def DeleteStudy(self, request: studies_pb2.DeleteStudyRequest, context: Any) -> empty_pb2.Empty:
+        authorize(request.name)
+        await self._studies.delete(request.name)
+        return empty_pb2.Empty()
+
+    async def WatchStudy(
+        self, request: studies_pb2.WatchStudyRequest, context: Any
+    ) -> AsyncIterator[studies_pb2.StudyEvent]:
+        authorize(request.name)
+        position = max(1, request.start_sequence)
+        while True:
+            # The state first: once a study has ended, all its events are there.
+            ended = (await self._studies.get(request.name)).state != common_pb2.CREATING
+            events = await self._records.events(request.name, position)
+            for event in events:
+                yield event
+                position = event.sequence + 1
+            if ended and not events:
+                return
+            if not events:
+                await asyncio.sleep(self._settings.watch_poll_s)
+
+    async def GetReport(
+        self, request: studies_pb2.GetReportRequest, context: Any
+    ) -> studies_pb2.GetReportResponse:
+        authorize(request.name)
+        study = await self._studies.get(request.name)
+        if study.state != common_pb2.ACTIVE:
+            state = common_pb2.State.Name(study.state)
+            raise WrongState(
+                "REPORT_NOT_READY",
+                f"{study.name} is {state}; a study has a report when it is ACTIVE.",
+                state=state,
+            )
+        form, media_type = FORMS[request.format]
+        stored = await self._records.report(study.name, form)
+        if stored is None:
+            raise NotFound("REPORT_NOT_FOUND", f"{study.name} has no report.")
+        content = await self._storage.get(stored.storage_key)
+        return studies_pb2.GetReportResponse(content=content, media_type=media_type, sha256=stored.sha256)

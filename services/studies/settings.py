@@ -1,0 +1,9 @@
+"""What studies need beyond `ServiceSettings`."""
+
+from servicekit.settings import ServiceSettings
+
+
+class StudiesSettings(ServiceSettings):
+    """Read from `INGRAIN_<NAME>`."""
+
+    watch_poll_s: float = 0.25  # how often a watcher looks for new events
