@@ -52,7 +52,7 @@ async def road(address: str, seed: int, worker_count: int) -> None:
             reversal_worlds=sizes.reversal_worlds,
             facts=sizes.facts,
             syllogism_worlds=sizes.syllogism_worlds,
-            syllogisms=sizes.syllogisms,
+            syllogism_count=sizes.syllogism_count,
             catalogues=sizes.catalogues,
         )
         documents, probes = await upload_worlds(client, world)

@@ -59,7 +59,7 @@ async def run_all(address: str, seeds: list[int]) -> dict[str, dict[str, dict[st
                     reversal_worlds=sizes.reversal_worlds,
                     facts=sizes.facts,
                     syllogism_worlds=sizes.syllogism_worlds,
-                    syllogisms=sizes.syllogisms,
+                    syllogism_count=sizes.syllogism_count,
                     catalogues=sizes.catalogues,
                     **changes,
                 )

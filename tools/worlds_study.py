@@ -32,7 +32,7 @@ class Sizes:
     reversal_worlds: int = 12
     facts: int = 16
     syllogism_worlds: int = 12
-    syllogisms: int = 14
+    syllogism_count: int = 15
     catalogues: int = 1
 
 

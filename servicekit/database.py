@@ -1,0 +1,79 @@
+"""SQLAlchemy's sync engine in one worker thread: one writer per process, no event loop ever waits on a disk."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+metadata = sa.MetaData()
+
+
+class Database:
+    """`schema` is the service's own schema in PostgreSQL; in SQLite each service has its own file."""
+
+    def __init__(self, url: str, schema: str = "") -> None:
+        self.is_sqlite = url.startswith("sqlite")
+        self._schema = schema if not self.is_sqlite else ""
+        if self.is_sqlite:
+            self.engine = sa.create_engine(
+                url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
+            )
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_immediate)
+        else:
+            self.engine = sa.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+            if self._schema:
+                sa.event.listen(self.engine, "connect", self._set_search_path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+
+    async def run(self, fn: Callable[[sa.Connection], T]) -> T:
+        """`fn` in one transaction."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, fn)
+
+    def _transact(self, fn: Callable[[sa.Connection], T]) -> T:
+        # Two processes may insert the same name or request id at once; who loses looks again and finds it.
+        for attempt in range(3):
+            try:
+                with self.engine.begin() as connection:
+                    return fn(connection)
+            except sa.exc.IntegrityError:
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def create_all(self) -> None:
+        def create(connection: sa.Connection) -> None:
+            if self._schema:
+                connection.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
+            metadata.create_all(connection)
+
+        await self.run(create)
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self.engine.dispose()
+
+    def now(self) -> sa.ColumnElement[float]:
+        """Seconds since the epoch by the database's clock, so that machines need not agree."""
+        if self.is_sqlite:
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
+        return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
+
+    def _set_search_path(self, connection: object, _: object) -> None:
+        with connection.cursor() as cursor:  # type: ignore[attr-defined]
+            cursor.execute(f'SET search_path TO "{self._schema}"')
+        connection.commit()  # type: ignore[attr-defined]
+
+
+def _prepare_sqlite(connection: object, _: object) -> None:
+    # pysqlite would begin transactions by itself, and too late: BEGIN IMMEDIATE is sent by _begin_immediate.
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,57 @@
+"""Who is calling, and what may be seen. The gateway says who; services only compare projects."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from servicekit.errors import Invalid, NotFound
+
+GATEWAY_TOKEN = "ingrain-gateway-token"
+CALLER_KIND = "ingrain-caller-kind"
+CALLER_ID = "ingrain-caller-id"
+CALLER_PROJECT = "ingrain-caller-project"
+CALLER_READ_ONLY = "ingrain-caller-read-only"
+ON_BEHALF_OF = "ingrain-on-behalf-of"
+REQUEST_ID = "x-request-id"
+ALL_PROJECTS = "*"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`kind` is `user`, `service` or `operator`; `project` is `projects/p`, or `*` for all."""
+
+    kind: str
+    id: str
+    project: str
+    read_only: bool = False
+
+
+OPERATOR = Caller("operator", "local", ALL_PROJECTS)
+_caller: ContextVar[Caller] = ContextVar("caller", default=OPERATOR)
+
+
+def caller() -> Caller:
+    return _caller.get()
+
+
+def set_caller(value: Caller) -> None:
+    _caller.set(value)
+
+
+def is_service() -> bool:
+    """Whether the caller may see where bytes lie."""
+    return caller().kind == "service"
+
+
+def authorize(name: str) -> str:
+    """The project of a resource or parent, `projects/p`. Another tenant's name reads like one that does not exist."""
+    parts = name.split("/")
+    if len(parts) < 2 or parts[0] != "projects" or not parts[1]:
+        raise Invalid("BAD_NAME", f"{name!r} is no resource name; it begins with projects/", field="name")
+    project = "/".join(parts[:2])
+    if caller().project not in (ALL_PROJECTS, project):
+        raise not_found(name)
+    return project
+
+
+def not_found(name: str) -> NotFound:
+    return NotFound("RESOURCE_NOT_FOUND", f"{name} does not exist", resource=name)
