@@ -4,6 +4,7 @@ settings     what the process needs
 servicer     proto -> domain call -> proto
 models       get, list, delete; what callers may see
 imports      a base model from a hub, a folder, object storage or this repository
+importing    ImportModel and UploadModel as operations
 uploads      a base model sent by the caller
 inspection   what a folder of files is, without torch: architecture, size, window, template
 files        a model's folder in object storage: manifest, digest, fetching
@@ -11,11 +12,15 @@ spec         TrainingSpec -> complete TrainingConfig, and what it will take
 rows         dataset rows -> token sequences with labels
 packing      token sequences -> rows of equal length without padding between
 prepare      rows + packing in a process of its own (transformers' tokenizers load torch)
+datasource   the rows through the gateway, packed by prepare
 training     CreateModel from the trainer's side: data, Ray job, progress, result
 jobs         Ray jobs: submit, watch, stop
 exchange     what trainer and Ray job tell each other, by keys in object storage
-progress     training steps: written by the job, read by watchers
+progress     training steps: written by the job
+attempts     which attempts trained a model, from which step on
+history      their steps as one run, for watchers
 driver       the Ray job: resources, Ray Train
+engine       base model, adapters, DeepSpeed
 loop         one Ray Train worker: model, DeepSpeed, steps, checkpoints, export
 step         one optimizer step
 checkpoints  DeepSpeed's state to object storage and back

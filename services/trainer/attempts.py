@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from servicekit.database import Database
 
-metadata = sa.MetaData()
+from servicekit.database import Database, metadata
 
 ATTEMPT = sa.Table(
     "training_attempt",
@@ -27,13 +26,10 @@ class Attempt:
 
 
 class Attempts:
-    """The table of this service."""
+    """The table beside resources and operations; `Database.create_all` makes it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-
-    async def create_table(self) -> None:
-        await self.database.run(lambda connection: metadata.create_all(connection))
 
     async def add(self, model: str, attempt: Attempt) -> None:
         """An attempt from the same step as an earlier one, or from before it, takes its place."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from servicekit.storage import Storage
 
+from servicekit.storage import Storage
 from services.trainer.files import ModelFile
 
 TAG = "state"

@@ -15,7 +15,6 @@ from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid, NotFound, Unavailable
 from servicekit.peers import gateway_client
 from servicekit.storage import Storage
-
 from services.trainer import files
 from services.trainer.prepare import PrepareTask
 from services.trainer.settings import TrainerSettings
@@ -70,10 +69,10 @@ async def prepared(
 
 async def fetch_rows(dataset: str, project: str, path: Path, settings: TrainerSettings) -> None:
     try:
-        async with gateway_client(settings, project) as client:
-            with path.open("w", encoding="utf-8") as file:
-                async for row in client.datasets.rows(dataset):
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        client = gateway_client(settings, project)
+        with path.open("w", encoding="utf-8") as file:
+            async for row in client.datasets.rows(dataset):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except ingrain.errors.NotFound:
         raise NotFound("DATASET_NOT_FOUND", f"There is no dataset {dataset}.", dataset=dataset) from None
     except ingrain.errors.WrongState as error:

@@ -14,8 +14,8 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from servicekit.storage import open_storage
 
+from servicekit.storage import open_storage
 from services.trainer.exchange import Job, error_key, get_job, put_json
 from services.trainer.settings import TrainerSettings
 

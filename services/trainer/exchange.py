@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from servicekit.storage import Storage
-
 from services.trainer.spec import TrainingConfig
 
 

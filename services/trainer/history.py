@@ -7,7 +7,6 @@ from typing import Any
 
 from ingrain.v1 import trainer_pb2
 from servicekit.storage import Storage
-
 from services.trainer.attempts import Attempts
 from services.trainer.models import CREATING, Models
 from services.trainer.progress import ProgressReader, snapshot

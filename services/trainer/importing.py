@@ -2,7 +2,6 @@
 
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.worker import Task
-
 from services.trainer import imports
 from services.trainer.exchange import model_key
 from services.trainer.inspection import inspect_folder

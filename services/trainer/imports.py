@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlparse
 
 from servicekit.errors import Exhausted, Invalid, NotFound, PermissionDenied, Unavailable, WrongState
 from servicekit.storage import open_uri
-
 from services.trainer.files import MODEL_PATTERNS, is_model_file
 from services.trainer.settings import TrainerSettings
 

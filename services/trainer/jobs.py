@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from servicekit.errors import Unavailable
-
 from services.trainer.settings import TrainerSettings
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from servicekit.errors import WrongState
 from servicekit.identity import is_service
 from servicekit.resources import Resources
 from servicekit.storage import Storage
-
 from services.trainer import files
 from services.trainer.inspection import Inspection, inspect_folder
 

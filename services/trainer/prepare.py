@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from servicekit.errors import Invalid
-
 from services.trainer.packing import Packed, TokenSequence, pack, repeat
 from services.trainer.rows import RowReader
 from services.trainer.spec import DataSummary

@@ -5,6 +5,7 @@ never changed, so a reader may come at any time, during the training or a year l
 """
 
 import asyncio
+import contextlib
 import json
 import queue
 import threading
@@ -13,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ingrain.v1 import trainer_pb2
+from servicekit.errors import Unavailable
 from servicekit.storage import Storage
-
 from services.trainer.exchange import progress_key
 
 PART_SECONDS = 1.0
@@ -28,6 +29,7 @@ class ProgressWriter:
         self.prefix = prefix
         self.part = 0
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.unwritten = b""
         self.closing = threading.Event()
 
     def write(self, line: dict[str, Any]) -> None:
@@ -35,6 +37,7 @@ class ProgressWriter:
 
     @contextmanager
     def open(self) -> Iterator["ProgressWriter"]:
+        """All lines are in storage when the block has ended; raises where storage did not take them."""
         thread = threading.Thread(target=self.run, daemon=True)
         thread.start()
         try:
@@ -42,20 +45,21 @@ class ProgressWriter:
         finally:
             self.closing.set()
             thread.join()
+            self.flush()
 
     def run(self) -> None:
         while not self.closing.wait(PART_SECONDS):
-            self.flush()
-        self.flush()
+            # A storage that is away for a while must not end the training: the lines wait for the next part.
+            with contextlib.suppress(Unavailable):
+                self.flush()
 
     def flush(self) -> None:
-        lines = []
         while not self.lines.empty():
-            lines.append(json.dumps(self.lines.get()))
-        if lines:
+            self.unwritten += json.dumps(self.lines.get()).encode() + b"\n"
+        if self.unwritten:
+            asyncio.run(self.storage.put(progress_key(self.prefix, self.part + 1), self.unwritten))
             self.part += 1
-            data = "".join(f"{line}\n" for line in lines).encode()
-            asyncio.run(self.storage.put(progress_key(self.prefix, self.part), data))
+            self.unwritten = b""
 
 
 class ProgressReader:

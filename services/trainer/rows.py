@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from servicekit.errors import Invalid
-
 from services.trainer.packing import IGNORED, TokenSequence
 
 if TYPE_CHECKING:

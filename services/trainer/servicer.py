@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import grpc
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+
 from ingrain.v1 import trainer_pb2, trainer_pb2_grpc
 from servicekit.errors import Invalid
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.resources import new_id
-
 from services.trainer.history import History
 from services.trainer.importing import Importing
 from services.trainer.models import Model, Models, shown

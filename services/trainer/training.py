@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
+
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.costs import training_flops
 from servicekit.errors import DomainError, Exhausted, Invalid, Unavailable
 from servicekit.storage import Storage
 from servicekit.worker import Task
-
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempt, Attempts
 from services.trainer.datasource import prepared

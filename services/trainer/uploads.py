@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import IO
 
 from google.longrunning import operations_pb2
+
 from ingrain.v1 import trainer_pb2
 from servicekit.errors import Exhausted, Invalid
 from servicekit.operations import Operations
 from servicekit.resources import new_id
-
 from services.trainer import inspection
 from services.trainer.models import Model, Models
 from services.trainer.settings import TrainerSettings

@@ -3,8 +3,9 @@ import pickle
 import shutil
 
 import pytest
-from services.trainer.inspection import inspect_folder
+
 from servicekit.errors import Invalid
+from services.trainer.inspection import inspect_folder
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",

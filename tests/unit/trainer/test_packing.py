@@ -1,7 +1,10 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from services.trainer.packing import IGNORED, TokenSequence, bins, pack, repeat, rows_at
 
 LIMIT = 16
@@ -30,7 +33,7 @@ def test_packed_rows_hold_each_sequence_whole_with_its_own_positions(lengths, se
     found = {}
     for r, count in enumerate(packed.token_count_R):
         starts = [*np.flatnonzero(packed.position_ids_RL[r, :count] == 0), count]
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in itertools.pairwise(starts):
             tokens = packed.input_ids_RL[r, start:end].tolist()
             assert packed.position_ids_RL[r, start:end].tolist() == list(range(end - start))
             assert packed.labels_RL[r, start] == IGNORED, "nothing is predicted from the segment before"

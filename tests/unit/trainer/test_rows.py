@@ -1,8 +1,9 @@
 import pytest
+from transformers import AutoTokenizer
+
+from servicekit.errors import Invalid
 from services.trainer.packing import IGNORED
 from services.trainer.rows import RowReader, sentences
-from servicekit.errors import Invalid
-from transformers import AutoTokenizer
 
 
 @pytest.fixture(scope="module")

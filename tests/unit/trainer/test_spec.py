@@ -1,7 +1,8 @@
 import pytest
+
 from ingrain.v1 import trainer_pb2
-from services.trainer.spec import DataSummary, estimate, resolve, to_proto, trained_tokens, with_data
 from servicekit.errors import Invalid
+from services.trainer.spec import DataSummary, estimate, resolve, to_proto, trained_tokens, with_data
 
 Spec = trainer_pb2.TrainingSpec
 SMALL = trainer_pb2.Model(parameter_count=10**6, context_window=512, layer_count=4, hidden_size=128)

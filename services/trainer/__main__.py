@@ -1,0 +1,53 @@
+"""`python -m services.trainer`: the trainer's process."""
+
+import asyncio
+
+import grpc
+
+from ingrain.v1 import trainer_pb2, trainer_pb2_grpc
+from servicekit.database import Database
+from servicekit.operations import Operations, add_operations
+from servicekit.resources import Resources
+from servicekit.server import serve
+from servicekit.storage import open_storage
+from servicekit.worker import Worker
+from services.trainer.attempts import Attempts
+from services.trainer.history import History
+from services.trainer.importing import Importing
+from services.trainer.jobs import RayJobs
+from services.trainer.models import Models
+from services.trainer.servicer import TrainerServicer
+from services.trainer.settings import TrainerSettings
+from services.trainer.training import Trainings
+
+
+async def main(settings: TrainerSettings) -> None:
+    database = Database(settings.database_url, schema="trainer")
+    await database.create_all()
+    rows = Resources(database, trainer_pb2.Model, "models")
+    operations = Operations(database, {"models": rows})
+    storage = open_storage(settings)
+    models = Models(rows, storage)
+    attempts = Attempts(database)
+    history = History(attempts, models, storage)
+    importing = Importing(settings, models)
+    trainings = Trainings(settings, storage, models, attempts, history, RayJobs(settings))
+    handlers = {
+        "ImportModel": (trainer_pb2.ImportModelRequest, importing.import_model),
+        "UploadModel": (trainer_pb2.UploadModelHeader, importing.upload_model),
+        "CreateModel": (trainer_pb2.CreateModelRequest, trainings.create_model),
+    }
+    # Fits share one Ray cluster: side by side they would wait for each other's processors.
+    worker = Worker(operations, handlers, settings, limits={"CreateModel": 1})
+
+    def register(server: grpc.aio.Server) -> list[str]:
+        servicer = TrainerServicer(settings, models, operations, importing, trainings, history)
+        trainer_pb2_grpc.add_TrainerServicer_to_server(servicer, server)
+        return ["ingrain.v1.Trainer", add_operations(server, operations)]
+
+    await serve(settings, "trainer", register, background=[worker.run()])
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(TrainerSettings()))
