@@ -1,5 +1,6 @@
 """`client.datasets`: rows up, rows down."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +13,7 @@ from ingrain.rows import Spool, spool
 from ingrain.v1 import augmenter_pb2
 from ingrain.v1 import datasets_pb2 as pb
 
-_UPLOAD_ATTEMPTS = 3
+_UPLOAD_ATTEMPTS = 5  # with pauses of 0.25, 0.5, 1 and 2 s: time for a process to be started again
 
 
 class AsyncDatasets(Resource):
@@ -47,6 +48,7 @@ class AsyncDatasets(Resource):
                 except errors.Unavailable:
                     if attempt == _UPLOAD_ATTEMPTS:
                         raise
+                await asyncio.sleep(2.0**attempt / 8)
         raise AssertionError("unreachable")
 
     async def import_(

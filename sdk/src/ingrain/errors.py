@@ -21,6 +21,7 @@
 `code` is the gRPC status, `reason` an UPPER_SNAKE word for programs, `message` a sentence for people.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
+# How gRPC itself words UNAVAILABLE, as against a server's own word.
+_LOCAL = re.compile(r"failed to connect|last error|dns|socket closed|connection|handshake", re.IGNORECASE)
 
 
 class FieldViolation(NamedTuple):
@@ -195,7 +198,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, target: str = "", request_id:
     if isinstance(raw, bytes) and _parses(status, raw) and status.code == error.code().value[0]:
         return from_status(status, request_id=request_id)
     message = error.details() or error.code().name.replace("_", " ").lower()
-    if error.code() is grpc.StatusCode.UNAVAILABLE and target:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and target and _LOCAL.search(message):
         message = f"cannot reach Ingrain at {target} ({_short(message)}); `ingrain up` starts it"
     return _BY_CODE.get(error.code(), Internal)(message, code=error.code(), request_id=request_id)
 

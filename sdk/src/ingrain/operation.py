@@ -77,7 +77,7 @@ class AsyncOperations(Resource):
         return AsyncOperation(self._client, await self.fetch(name))
 
     async def fetch(self, name: str) -> pb.Operation:
-        return await self._client.stubs.operations.GetOperation(pb.GetOperationRequest(name=name))
+        return await self._client.stubs.operations.GetOperation(pb.GetOperationRequest(name=self._name(name)))
 
     async def list(self, under: str, page_size: int = 0) -> AsyncIterator[AsyncOperation]:
         """Operations of a collection (`models`) or of a resource (`models/m`), newest first."""
@@ -93,11 +93,11 @@ class AsyncOperations(Resource):
             yield AsyncOperation(self._client, operation)
 
     async def cancel(self, name: str) -> None:
-        await self._client.stubs.operations.CancelOperation(pb.CancelOperationRequest(name=name))
+        await self._client.stubs.operations.CancelOperation(pb.CancelOperationRequest(name=self._name(name)))
 
     async def delete(self, name: str) -> None:
         """Forgets an operation that has ended."""
-        await self._client.stubs.operations.DeleteOperation(pb.DeleteOperationRequest(name=name))
+        await self._client.stubs.operations.DeleteOperation(pb.DeleteOperationRequest(name=self._name(name)))
 
     async def wait(
         self,
@@ -107,7 +107,7 @@ class AsyncOperations(Resource):
     ) -> Any:
         """The response message, unpacked. See AsyncOperation.result."""
         if isinstance(operation, str):
-            operation = pb.Operation(name=operation)
+            operation = pb.Operation(name=self._name(operation))
         if isinstance(operation, pb.Operation):
             operation = AsyncOperation(self._client, operation)
         return await operation.result(timeout_s, on_progress)
@@ -143,6 +143,10 @@ class AsyncOperations(Resource):
             reachable, pause_s = time.monotonic(), _PAUSE_S
             if not operation.done:
                 await asyncio.sleep(max(0.0, _PAUSE_S - (reachable - asked)))
+
+    def _name(self, name: str) -> str:
+        """The full name, also from `models/m/operations/o`."""
+        return name if name.startswith("projects/") else f"{self._client.parent}/{name}"
 
     async def _wait_once(self, name: str, wait_s: float) -> pb.Operation:
         request = pb.WaitOperationRequest(name=name)

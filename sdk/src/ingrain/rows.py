@@ -66,7 +66,7 @@ def _lines(source: Any, without: Collection[str] = ()) -> Iterator[bytes]:
     elif hasattr(source, "to_json") and hasattr(source, "columns"):
         # pandas writes its own types (dates, missing values) better than we could without importing it.
         text = source.to_json(orient="records", lines=True, force_ascii=False, date_format="iso")
-        rows = (json.loads(line) for line in text.splitlines() if line.strip())
+        rows = (json.loads(line) for line in text.split("\n") if line)
         yield from _dict_lines(
             {key: value for key, value in row.items() if value is not None} for row in rows
         )

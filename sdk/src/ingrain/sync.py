@@ -19,6 +19,8 @@ from ingrain.errors import Detached
 from ingrain.operation import AsyncOperation, AsyncOperations
 from ingrain.resource import Resource
 
+_CANCEL_S = 5.0  # how long a cancelled call may take to end
+
 
 class _Loop:
     """An event loop in a daemon thread."""
@@ -29,12 +31,14 @@ class _Loop:
         self._thread.start()
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
-        """Its result. Ctrl-C in the caller's thread cancels it."""
-        future = asyncio.run_coroutine_threadsafe(_await(awaitable), self._loop)
+        """Its result. Ctrl-C in the caller's thread cancels it, and returns when it has ended."""
+        ended = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_await(awaitable, ended), self._loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if future.cancel():
+                ended.wait(_CANCEL_S)
             raise
 
     def iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
@@ -150,8 +154,11 @@ class Client(_Sync):
         self.close()
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+async def _await(awaitable: Awaitable[Any], ended: threading.Event) -> Any:
+    try:
+        return await awaitable
+    finally:
+        ended.set()
 
 
 async def _invoke(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

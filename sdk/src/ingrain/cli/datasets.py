@@ -7,6 +7,7 @@ import typer
 
 from ingrain.cli.output import Format, Output, Wait, show, show_all, size, state, when
 from ingrain.cli.progress import wait
+from ingrain.names import short_id
 from ingrain.v1.datasets_pb2 import Dataset
 
 app = typer.Typer(help="Documents, training rows and probes.", no_args_is_help=True)
@@ -19,6 +20,8 @@ COLUMNS = {
     "size": lambda d: size(d.size_bytes),
     "created": when,
 }
+# In lists the id is enough: every command takes it.
+LISTED = {"id": lambda d: short_id(d.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
 Id = Annotated[str, typer.Option("--id", help="Id of the new dataset; made up where empty.")]
 Kind = Annotated[
     str, typer.Option(help="documents, messages, prompt_completion or probes; by the first row where empty.")
@@ -62,7 +65,7 @@ def import_(
 def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
     """The project's datasets, newest first."""
     with context.obj.client() as client:
-        show_all(client.datasets.list(), output, COLUMNS, "There are no datasets yet.")
+        show_all(client.datasets.list(), output, LISTED, "There are no datasets yet.")
 
 
 @app.command()

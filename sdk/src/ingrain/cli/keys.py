@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ingrain.cli.output import Format, Output, as_dict, print_json, show_all, stderr, when
+from ingrain.names import short_id
 
 app = typer.Typer(help="API keys of the project.", no_args_is_help=True)
 
@@ -15,6 +16,8 @@ COLUMNS = {
     "status": lambda k: "revoked" if k.HasField("revoke_time") else "valid",
     "created": when,
 }
+# In lists the id is enough: every command takes it.
+LISTED = {"id": lambda k: short_id(k.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
 
 
 @app.command()
@@ -40,7 +43,7 @@ def create(
 def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
     """The project's keys, without secrets."""
     with context.obj.client() as client:
-        show_all(client.keys.list(), output, COLUMNS, "There are no keys yet.")
+        show_all(client.keys.list(), output, LISTED, "There are no keys yet.")
 
 
 @app.command()

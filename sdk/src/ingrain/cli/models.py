@@ -7,6 +7,7 @@ import typer
 from ingrain import Operation
 from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, when
 from ingrain.cli.progress import wait
+from ingrain.names import short_id
 
 app = typer.Typer(help="Base models and trained ones.", no_args_is_help=True)
 
@@ -18,6 +19,8 @@ COLUMNS = {
     "window": lambda m: str(m.context_window or ""),
     "created": when,
 }
+# In lists the id is enough: every command takes it.
+LISTED = {"id": lambda m: short_id(m.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
 DETAILS = {
     **COLUMNS,
     "base": lambda m: m.base_model,
@@ -97,7 +100,7 @@ def train(
 def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
     """The project's models, newest first."""
     with context.obj.client() as client:
-        show_all(client.models.list(), output, COLUMNS, "There are no models yet.")
+        show_all(client.models.list(), output, LISTED, "There are no models yet.")
 
 
 @app.command()

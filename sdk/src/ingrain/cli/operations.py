@@ -35,7 +35,9 @@ def list_(
         table = Table("operation", "verb", "status", "progress", box=None, header_style="dim", pad_edge=False)
         table.columns[0].overflow = "fold"
         for operation in found:
-            table.add_row(operation.name, operation.metadata.verb, _status(operation), _progress(operation))
+            table.add_row(
+                _short(operation.name), operation.metadata.verb, _status(operation), _progress(operation)
+            )
         stdout.print(table, soft_wrap=False)
 
 
@@ -68,6 +70,11 @@ def cancel(context: typer.Context, name: Name) -> None:
     with context.obj.client() as client:
         client.operations.cancel(name)
     stderr.print(f"Asked {short_id(name)} to end.")
+
+
+def _short(name: str) -> str:
+    """Without the project; every command takes it."""
+    return name.split("/", 2)[-1]
 
 
 def _status(operation: Operation) -> str:

@@ -146,5 +146,8 @@ def exit_code(error: errors.IngrainError) -> int:
 
 def detach(operation: str) -> typer.Exit:
     """What to raise after Ctrl-C while waiting."""
-    print(f"\nDetached; the work goes on. Wait again: ingrain operation wait {operation}", file=sys.stderr)
+    print(
+        f"\nDetached; the work goes on. Wait again: ingrain operation wait {operation.split('/', 2)[-1]}",
+        file=sys.stderr,
+    )
     return typer.Exit(130)

@@ -40,6 +40,8 @@ COLUMNS = {
     "winner": lambda s: s.recommendation.method,
     "created": when,
 }
+# In lists the id is enough: every command takes it.
+LISTED = {"id": lambda s: short_id(s.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -125,7 +127,7 @@ def documents(
 def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
     """The project's studies, newest first."""
     with context.obj.client() as client:
-        show_all(client.studies.list(), output, COLUMNS, "There are no studies yet.")
+        show_all(client.studies.list(), output, LISTED, "There are no studies yet.")
 
 
 @app.command()

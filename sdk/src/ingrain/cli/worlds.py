@@ -10,12 +10,16 @@ import typer
 def worlds(
     folder: Annotated[Path, typer.Argument(help="Where to write documents.jsonl and probes.jsonl.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = 1,
-    facts: Annotated[int, typer.Option(help="Facts per world of comparisons.")] = 16,
+    kind: Annotated[
+        str, typer.Option(help="reversals, syllogisms, catalogue, ..., or suite: several.")
+    ] = "suite",
 ) -> None:
     """Write documents about invented things, and probes on them."""
     from ingrain import worlds as generators
 
-    world = generators.suite(seed=seed, facts=facts)
+    if kind not in generators.GENERATORS:
+        raise typer.BadParameter(f"--kind is one of {', '.join(generators.GENERATORS)}")
+    world = generators.GENERATORS[kind](seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "documents.jsonl", world.documents)
     _write(folder / "probes.jsonl", world.probes)

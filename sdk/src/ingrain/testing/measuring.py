@@ -32,7 +32,7 @@ def measure(library: Library, probes: str, texts: list[str]) -> list[evaluator_p
     for probe in map(json.loads, library.rows[probes]):
         if probe.get("choices"):
             picked = max(probe["choices"], key=lambda c: words.score(probe["prompt"], c, texts)[0])
-            value = float(picked == probe["answer"])
+            value = float(picked in words.right_answers(probe))
         else:
             told = words.answer(probe["question"], texts).lower()
             value = sum(a.lower() in told for a in probe["answers"]) / len(probe["answers"])

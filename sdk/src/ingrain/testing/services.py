@@ -40,7 +40,7 @@ class Library:
 
     def add(self, dataset: datasets_pb2.Dataset, content: bytes) -> None:
         """Checks the rows as the platform does: which row, which field."""
-        rows = [line for line in content.decode().splitlines() if line.strip()]
+        rows = [line for line in content.decode().split("\n") if line]
         if not rows:
             raise Refused("INVALID_ARGUMENT", "DATASET_EMPTY", "the dataset has no rows")
         for number, row in enumerate(map(json.loads, rows)):
@@ -50,7 +50,7 @@ class Library:
                 field = f"rows[{number}].{_ROW_KEYS[dataset.kind or datasets_pb2.Dataset.DOCUMENTS]}"
                 raise Refused("INVALID_ARGUMENT", "ROW_INVALID", f"{field} is missing", field)
             dataset.kind = kind
-            if row.get("choices") and row.get("answer") not in row["choices"]:
+            if row.get("choices") and not set(words.right_answers(row)) <= set(row["choices"]):
                 field = f"rows[{number}].answer"
                 raise Refused("INVALID_ARGUMENT", "ANSWER_NOT_A_CHOICE", f"{field} is no choice", field)
         dataset.row_count, dataset.size_bytes = len(rows), len(content)

@@ -1,6 +1,7 @@
 """The fake model: it knows the texts it was given and answers by shared words. Deterministic, no weights."""
 
 import re
+from typing import Any
 
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -44,6 +45,12 @@ def score(prompt: str, choice: str, texts: list[str]) -> tuple[float, int]:
     together, tokens = set(words(f"{prompt} {choice}")), max(1, len(words(choice)))
     known = max((len(together & set(words(s))) / len(together) for s in _sentences(texts)), default=0.0)
     return -tokens * (3.0 - 2.0 * known), tokens
+
+
+def right_answers(probe: dict[str, Any]) -> list[str]:
+    """The choices that are right; several where they say the same."""
+    answer = probe.get("answer", "")
+    return [answer] if isinstance(answer, str) else answer
 
 
 def _sentences(texts: list[str]) -> list[str]:

@@ -1,0 +1,172 @@
+"""What travels with every call, and what is tried again: seen from a server."""
+
+import asyncio
+import time
+import uuid
+from concurrent import futures
+
+import grpc
+import pytest
+
+from ingrain import TLS, AsyncClient, errors
+from ingrain.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    trainer_pb2,
+    trainer_pb2_grpc,
+)
+
+
+class Recorder(datasets_pb2_grpc.DatasetsServicer, trainer_pb2_grpc.TrainerServicer):
+    """Notes what arrives; is unavailable as often as it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[dict, float]] = []
+        self.requests: list = []
+        self.refusals = 0
+
+    def _note(self, request, context) -> None:
+        self.calls.append((dict(context.invocation_metadata()), context.time_remaining()))
+        self.requests.append(request)
+        if self.refusals:
+            self.refusals -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+
+    def GetDataset(self, request, context):
+        self._note(request, context)
+        if request.name.endswith("/slow"):
+            time.sleep(1)
+        return datasets_pb2.Dataset(name=request.name)
+
+    def ImportModel(self, request, context):
+        from google.longrunning import operations_pb2
+
+        self._note(request, context)
+        return operations_pb2.Operation(name="o")
+
+    def UploadDataset(self, requests, context):
+        header = next(requests).header
+        self._note(header, context)
+        size = sum(len(request.chunk) for request in requests)
+        return datasets_pb2.Dataset(name="d", size_bytes=size)
+
+    def ReadRows(self, request, context):
+        self._note(request, context)
+        for row in range(request.start_row, 4):
+            yield datasets_pb2.ReadRowsResponse(rows=[f'{{"n": {row}}}'], start_row=row)
+            if row == 1 and request.start_row == 0:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+
+
+@pytest.fixture
+def recorder():
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    servicer = Recorder()
+    datasets_pb2_grpc.add_DatasetsServicer_to_server(servicer, server)
+    trainer_pb2_grpc.add_TrainerServicer_to_server(servicer, server)
+    servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield servicer
+    server.stop(0).wait()
+
+
+async def test_credentials_request_id_and_deadline(recorder: Recorder) -> None:
+    extra = [("ingrain-on-behalf-of", "projects/p")]
+    async with AsyncClient(recorder.target, api_key="k", metadata=extra, timeout_s=7) as client:
+        await client.datasets.get("d")
+        await client.stubs.datasets.GetDataset(
+            datasets_pb2.GetDatasetRequest(), metadata=[("x-request-id", "mine")], timeout=3
+        )
+    (first, first_s), (second, second_s) = recorder.calls
+    assert first["authorization"] == "Bearer k"
+    assert first["ingrain-on-behalf-of"] == "projects/p"
+    assert uuid.UUID(first["x-request-id"])
+    assert 5 < first_s <= 7
+    assert second["x-request-id"] == "mine"
+    assert second_s <= 3.1
+
+
+async def test_unavailable_is_tried_again_with_the_same_request_id(recorder: Recorder) -> None:
+    recorder.refusals = 2
+    async with AsyncClient(recorder.target) as client:
+        await client.models.import_("org/m")
+    assert len(recorder.requests) == 3
+    assert len({request.request_id for request in recorder.requests}) == 1
+    assert uuid.UUID(recorder.requests[0].request_id)
+
+
+async def test_given_request_id_is_kept_and_the_request_unchanged(recorder: Recorder) -> None:
+    async with AsyncClient(recorder.target) as client:
+        mine = trainer_pb2.ImportModelRequest(request_id="mine")
+        empty = trainer_pb2.ImportModelRequest()
+        await client.stubs.trainer.ImportModel(mine)
+        await client.stubs.trainer.ImportModel(empty)
+    assert recorder.requests[0].request_id == "mine"
+    assert empty.request_id == ""
+
+
+async def test_retries_are_few(recorder: Recorder) -> None:
+    recorder.refusals = 100
+    async with AsyncClient(recorder.target) as client:
+        with pytest.raises(errors.Unavailable, match="restarting"):
+            await client.datasets.get("d")
+    assert len(recorder.requests) <= 4
+
+
+async def test_upload_is_sent_again_whole(recorder: Recorder) -> None:
+    # gRPC keeps 256 KiB for its own retries; the SDK starts a longer upload anew, with the same request id.
+    recorder.refusals = 3
+    rows = [{"text": "x" * 1000} for _ in range(3000)]
+    async with AsyncClient(recorder.target) as client:
+        dataset = await client.datasets.upload(rows)
+    assert dataset.size_bytes > 3_000_000
+    assert len({header.request_id for header in recorder.requests}) == 1
+
+
+async def test_reading_goes_on_where_it_broke(recorder: Recorder) -> None:
+    async with AsyncClient(recorder.target) as client:
+        assert [row["n"] async for row in client.datasets.rows("d")] == [0, 1, 2, 3]
+    assert [request.start_row for request in recorder.requests] == [0, 2]
+
+
+async def test_deadline(recorder: Recorder) -> None:
+    async with AsyncClient(recorder.target, timeout_s=0.2) as client:
+        with pytest.raises(errors.DeadlineExceeded):
+            await client.datasets.get("slow")
+
+
+async def test_nobody_there() -> None:
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1.*ingrain up"):
+            await asyncio.wait_for(client.datasets.get("d"), 10)
+
+
+async def test_abandoned_stream_is_cancelled() -> None:
+    ended = asyncio.Event()
+
+    class Talker(inference_pb2_grpc.InferenceServicer):
+        async def StreamGenerate(self, request, context):
+            context.add_done_callback(lambda _: ended.set())
+            while True:
+                yield inference_pb2.StreamGenerateResponse(text="word ")
+                await asyncio.sleep(0.01)
+
+    server = grpc.aio.server()
+    inference_pb2_grpc.add_InferenceServicer_to_server(Talker(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with AsyncClient(f"127.0.0.1:{port}") as client:
+        stream = client.stream("m", "talk")
+        assert (await stream.__anext__()).text == "word "
+        stream.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+    await server.stop(0)
+
+
+def test_tls_needs_readable_files(tmp_path) -> None:
+    from ingrain.channel import open_channel
+
+    with pytest.raises(FileNotFoundError):
+        open_channel("x:1", TLS(ca=tmp_path / "none.pem"))
