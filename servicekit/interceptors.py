@@ -33,11 +33,14 @@ DOMAIN = "ingrain"
 OPEN_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """`gateway_token` empty: any caller is the operator (tests, and the gateway's own services)."""
+Identify = Callable[[dict[str, Any]], Awaitable[identity.Caller]]
 
-    def __init__(self, gateway_token: str = "") -> None:
-        self._gateway_token = gateway_token
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """`identify` turns a call's metadata into its caller, or raises Unauthenticated."""
+
+    def __init__(self, identify: Identify) -> None:
+        self._identify = identify
 
     async def intercept_service(
         self,
@@ -47,7 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN_SERVICES):
             return handler
-        call = _Call(self._gateway_token, details.method)
+        call = _Call(self._identify, details.method)
         make = {
             (False, False): (grpc.unary_unary_rpc_method_handler, call.unary_unary),
             (False, True): (grpc.unary_stream_rpc_method_handler, call.unary_stream),
@@ -67,8 +70,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """Wraps one method's behaviour in its four shapes."""
 
-    def __init__(self, gateway_token: str, method: str) -> None:
-        self.gateway_token = gateway_token
+    def __init__(self, identify: Identify, method: str) -> None:
+        self.identify = identify
         self.method = method
 
     def unary_unary(self, behaviour: Any) -> Any:
@@ -117,7 +120,7 @@ class _Guard:
         metadata: dict[str, Any] = dict(self.context.invocation_metadata() or ())  # type: ignore[arg-type]
         self.request_id = str(metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex)
         try:
-            identity.set_caller(caller_from(metadata, self.call.gateway_token))
+            identity.set_caller(await self.call.identify(metadata))
         except DomainError as error:
             await self._abort(error)
 
@@ -149,9 +152,18 @@ class _Guard:
         )
 
 
+def by_gateway(gateway_token: str) -> Identify:
+    """The caller is who the gateway says. An empty token, as in tests, lets a call without identity in as operator."""
+
+    async def identify(metadata: dict[str, Any]) -> identity.Caller:
+        if not gateway_token and identity.CALLER_KIND not in metadata:
+            return identity.OPERATOR
+        return caller_from(metadata, gateway_token)
+
+    return identify
+
+
 def caller_from(metadata: dict[str, Any], gateway_token: str) -> identity.Caller:
-    if not gateway_token and identity.CALLER_KIND not in metadata:
-        return identity.OPERATOR
     if not hmac.compare_digest(str(metadata.get(identity.GATEWAY_TOKEN, "")), gateway_token):
         raise Unauthenticated("NOT_THE_GATEWAY", "services answer only to the gateway; call its address")
     return identity.Caller(

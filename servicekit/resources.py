@@ -87,7 +87,7 @@ class Resources(Generic[M]):
         self, connection: sa.Connection, message: M, request_id: str = "", request_sha256: str = ""
     ) -> M:
         name: str = message.name  # type: ignore[attr-defined]
-        parent = name.split(f"/{self.collection}/")[0]
+        parent = name.rpartition(f"{self.collection}/")[0].rstrip("/")
         if request_id and (earlier := self._by_request(connection, parent, request_id, request_sha256)):
             return earlier
         if connection.execute(sa.select(resource.c.name).where(resource.c.name == name)).one_or_none():

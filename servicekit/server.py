@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.interceptors import CallInterceptor
+from servicekit.interceptors import CallInterceptor, by_gateway
 from servicekit.settings import ServiceSettings
 from servicekit.telemetry import configure
 
@@ -30,7 +30,7 @@ def new_server(settings: ServiceSettings, interceptors: Sequence[Any] | None = N
     """Messages stay at gRPC's 4 MiB: what is bigger goes by streams and object storage."""
     token = settings.gateway_token.get_secret_value()
     return grpc.aio.server(
-        interceptors=[CallInterceptor(token)] if interceptors is None else interceptors,
+        interceptors=[CallInterceptor(by_gateway(token))] if interceptors is None else interceptors,
         options=OPTIONS,
         maximum_concurrent_rpcs=1024,
     )

@@ -1,1 +1,9 @@
-"""gateway"""
+"""The front door: who are you, may you, how much; then bytes are passed on by method name.
+
+settings   backends, tokens, TLS
+routes     service -> backend, collection -> backend (for operations)
+auth       credentials -> Caller
+limits     concurrency per project, nested calls apart
+proxy      forwards any method as bytes, unary and streams alike
+projects   Projects and Keys, the only services of its own
+"""

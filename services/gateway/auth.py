@@ -1,0 +1,125 @@
+"""Credentials -> Caller. Secrets are 32 random bytes; only their sha256 is kept."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ingrain.v1 import projects_pb2
+from servicekit.database import Database
+from servicekit.database import metadata as tables
+from servicekit.errors import Invalid, NotFound, PermissionDenied, Unauthenticated
+from servicekit.identity import ALL_PROJECTS, ON_BEHALF_OF, OPERATOR, Caller
+from servicekit.resources import Resources
+
+key_digest = sa.Table(
+    "key_digest",
+    tables,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("digest", sa.String(64)),
+)
+CACHE_S = 3.0  # a revoked key works at most so long
+
+
+@dataclass(frozen=True)
+class Secret:
+    """`ingrain_<project>.<key id>.<64 hex digits>`, as the caller sends it."""
+
+    key_name: str
+    digest: str
+
+
+def new_secret(key_name: str) -> tuple[str, str]:
+    """The secret for the caller, and the digest that is kept."""
+    _, project, _, key = key_name.split("/")
+    text = f"ingrain_{project}.{key}.{secrets.token_hex(32)}"
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_secret(text: str) -> Secret:
+    parts = text.removeprefix("ingrain_").split(".")
+    if not text.startswith("ingrain_") or len(parts) != 3:
+        raise Unauthenticated("BAD_KEY", "the API key is malformed; send it as `authorization: Bearer <key>`")
+    return Secret(f"projects/{parts[0]}/keys/{parts[1]}", hashlib.sha256(text.encode()).hexdigest())
+
+
+class Digests:
+    """Digests of the keys' secrets, in a table of their own so that no List or log can show them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, name: str, digest: str) -> None:
+        await self._database.run(lambda c: c.execute(key_digest.insert().values(name=name, digest=digest)))
+
+    async def get(self, name: str) -> str:
+        query = sa.select(key_digest.c.digest).where(key_digest.c.name == name)
+        return str(await self._database.run(lambda c: c.execute(query).scalar_one()))
+
+
+class Authenticator:
+    """`service_token` empty accepts no services; `open_door` lets callers without credentials in as operator."""
+
+    def __init__(
+        self, keys: Resources[projects_pb2.Key], digests: Digests, service_token: str, open_door: bool
+    ):
+        self._keys = keys
+        self._digests = digests
+        self._service_token = service_token
+        self._open_door = open_door
+        self._cache: dict[str, tuple[float, projects_pb2.Key, str]] = {}
+
+    async def caller(self, metadata: Mapping[str, str]) -> Caller:
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        if not scheme:
+            if self._open_door:
+                return OPERATOR
+            raise Unauthenticated("NO_CREDENTIALS", "send an API key as `authorization: Bearer <key>`")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("BAD_KEY", "the authorization header must be `Bearer <key>`")
+        if self._service_token and hmac.compare_digest(token.encode(), self._service_token.encode()):
+            return _service(metadata)
+        return await self._user(parse_secret(token))
+
+    async def _user(self, secret: Secret) -> Caller:
+        key, digest = await self._look_up(secret.key_name)
+        if not hmac.compare_digest(digest, secret.digest):
+            raise refused()
+        if key.HasField("revoke_time"):
+            raise Unauthenticated("KEY_REVOKED", f"{key.name} was revoked; ask for a new key")
+        if key.HasField("expire_time") and key.expire_time.ToSeconds() <= time.time():
+            raise Unauthenticated("KEY_EXPIRED", f"{key.name} has expired; ask for a new key")
+        project = key.name.split("/keys/")[0]
+        return Caller("user", key.name, project, key.read_only)
+
+    async def _look_up(self, name: str) -> tuple[projects_pb2.Key, str]:
+        cached = self._cache.get(name)
+        if cached and time.monotonic() - cached[0] < CACHE_S:
+            return cached[1], cached[2]
+        try:
+            key, digest = await self._keys.get(name), await self._digests.get(name)
+        except (NotFound, Invalid):
+            raise refused() from None
+        self._cache[name] = (time.monotonic(), key, digest)
+        return key, digest
+
+
+def _service(metadata: Mapping[str, str]) -> Caller:
+    project = metadata.get(ON_BEHALF_OF, "")
+    if not project.startswith("projects/") or project.count("/") != 1:
+        raise PermissionDenied(
+            "NO_PROJECT", f"a service says for whom it acts: `{ON_BEHALF_OF}: projects/<project>`"
+        )
+    return Caller("service", "service", project)
+
+
+def refused() -> Unauthenticated:
+    return Unauthenticated("BAD_KEY", "the API key is not known here")
+
+
+def is_operator(caller: Caller) -> bool:
+    return caller.kind == "operator" and caller.project == ALL_PROJECTS

@@ -1,0 +1,135 @@
+"""Forwards any method as bytes: unary calls and streams, details of errors, deadlines and cancellation alike.
+
+To gRPC every method can be served as stream-stream. The gateway reads no message but those of Operations, whose
+name says where they belong.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from servicekit import identity
+from servicekit.errors import DomainError, PermissionDenied, Unavailable
+from servicekit.interceptors import to_status
+from services.gateway import routes
+from services.gateway.auth import Authenticator
+from services.gateway.limits import Limits
+
+log = structlog.get_logger()
+DEADLINE_MARGIN_S = 0.05
+# Hop-by-hop or ours to set; everything else passes.
+_NOT_PASSED = ("authorization", "user-agent", "te", "content-type", "grpc-")
+_PASSED_TRAILERS = ("grpc-status-details-bin",)
+CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class Proxy(grpc.GenericRpcHandler):
+    def __init__(
+        self, backends: dict[str, str], authenticator: Authenticator, limits: Limits, gateway_token: str
+    ) -> None:
+        self._addresses = backends
+        self._authenticator = authenticator
+        self._limits = limits
+        self._gateway_token = gateway_token
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        method = details.method
+
+        async def forward(
+            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+        ) -> AsyncIterator[bytes]:
+            metadata = {
+                key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+            }
+            request_id = metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex
+            try:
+                caller = await self._authenticator.caller(metadata)
+                if caller.read_only and not routes.is_read_only(method):
+                    raise PermissionDenied("READ_ONLY_KEY", f"{caller.id} may only read; {method} writes")
+                async with self._limits.admit(caller):
+                    async for response in self._forward(method, requests, context, caller, request_id):
+                        yield response
+            except DomainError as error:
+                log.info("refused", method=method, reason=error.reason, request_id=request_id)
+                await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+        return grpc.stream_stream_rpc_method_handler(forward)
+
+    async def _forward(
+        self,
+        method: str,
+        requests: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext,
+        caller: identity.Caller,
+        request_id: str,
+    ) -> AsyncIterator[bytes]:
+        first = await anext(aiter(requests), None)
+        backend = routes.backend_of(method, first)
+        left_s = context.time_remaining()
+        call = self.channel(backend).stream_stream(method)(
+            _joined(first, requests),
+            timeout=None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S),
+            metadata=self._metadata(context, caller, request_id),
+        )
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            await self._fail(context, backend, error)
+        finally:
+            call.cancel()
+
+    async def _fail(
+        self, context: grpc.aio.ServicerContext, backend: str, error: grpc.aio.AioRpcError
+    ) -> None:
+        trailers = tuple((k, v) for k, v in error.trailing_metadata() or () if k in _PASSED_TRAILERS)
+        if error.code() == grpc.StatusCode.UNAVAILABLE and not trailers:
+            raise Unavailable(
+                "SERVICE_UNAVAILABLE",
+                f"{backend} cannot be reached; it may be starting, try again",
+                retry_after_s=1.0,
+            )
+        await context.abort(error.code(), error.details() or "", trailers)
+
+    def _metadata(
+        self, context: grpc.aio.ServicerContext, caller: identity.Caller, request_id: str
+    ) -> Sequence[tuple[str, Any]]:
+        passed = [
+            (key, value)
+            for key, value in context.invocation_metadata() or ()
+            if not key.startswith(("ingrain-", identity.REQUEST_ID, *_NOT_PASSED))
+        ]
+        return [
+            *passed,
+            (identity.GATEWAY_TOKEN, self._gateway_token),
+            (identity.CALLER_KIND, caller.kind),
+            (identity.CALLER_ID, caller.id),
+            (identity.CALLER_PROJECT, caller.project),
+            (identity.CALLER_READ_ONLY, "true" if caller.read_only else "false"),
+            (identity.REQUEST_ID, request_id),
+        ]
+
+    def channel(self, backend: str) -> grpc.aio.Channel:
+        if backend not in self._channels:
+            self._channels[backend] = grpc.aio.insecure_channel(self._addresses[backend], CHANNEL_OPTIONS)
+        return self._channels[backend]
+
+    async def close(self) -> None:
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+async def _joined(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first is not None:
+        yield first
+        async for message in rest:
+            yield message
