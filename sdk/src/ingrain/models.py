@@ -1,21 +1,25 @@
 """`client.models`: base models in, trained models out."""
 
+import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from google.longrunning import operations_pb2
 
 from ingrain import errors
-from ingrain.names import full_name
+from ingrain.names import full_name, target_of
 from ingrain.operation import AsyncOperation
 from ingrain.resource import Resource, message_from, pages, resumed
 from ingrain.rows import CHUNK_BYTES
 from ingrain.v1 import trainer_pb2 as pb
 
 # What a transformers checkpoint consists of; weights in other formats than safetensors are left behind.
-_CHECKPOINT_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".md")
+_CHECKPOINT_FILES = (
+    "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt", "README.md", "LICENSE*",
+)  # fmt: skip
 
 
 class AsyncModels(Resource):
@@ -41,7 +45,8 @@ class AsyncModels(Resource):
     async def upload(
         self, folder: str | Path, id: str | None = None, display_name: str = "", request_id: str | None = None
     ) -> AsyncOperation:
-        """Streams a checkpoint's files: safetensors, configuration, tokenizer."""
+        """Streams a checkpoint's files: safetensors, configuration, tokenizer. Raises Internal if they arrive
+        damaged: the digest of what was stored is compared with that of what was sent."""
         paths = checkpoint_files(Path(folder).expanduser())
         header = pb.UploadModelHeader(
             parent=self._client.parent,
@@ -49,7 +54,11 @@ class AsyncModels(Resource):
             display_name=display_name,
             request_id=request_id or str(uuid.uuid4()),
         )
-        operation = await self._client.stubs.trainer.UploadModel(_upload_messages(header, paths))
+        digests: dict[str, str] = {}
+        operation = await self._client.stubs.trainer.UploadModel(_upload_messages(header, paths, digests))
+        stored = await self.get(target_of(operation.name))
+        if stored.sha256 and stored.sha256 != folder_sha256(digests):
+            raise errors.Internal(f"{stored.name} arrived damaged; delete it and send it again")
         return AsyncOperation(self._client, operation)
 
     async def create(
@@ -120,7 +129,11 @@ def checkpoint_files(folder: Path) -> list[Path]:
     """The files to send, weights last, so that a wrong configuration is refused before they travel."""
     if not folder.is_dir():
         raise errors.Invalid(f"{folder} is not a folder", reason="SOURCE_NOT_FOUND")
-    paths = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in _CHECKPOINT_SUFFIXES]
+    paths = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.is_file() and any(fnmatch(p.name, pattern) for pattern in _CHECKPOINT_FILES)
+    ]
     if not any(p.name == "config.json" for p in paths):
         raise errors.Invalid(f"{folder} has no config.json, so it is no checkpoint", reason="MODEL_NO_CONFIG")
     if not any(p.suffix == ".safetensors" for p in paths):
@@ -131,10 +144,22 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda p: p.suffix == ".safetensors")
 
 
-def _upload_messages(header: pb.UploadModelHeader, paths: list[Path]):
+def folder_sha256(digests: Mapping[str, str]) -> str:
+    """`Model.sha256`: over the lines `name sha256` of the files in the order of their names."""
+    lines = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _upload_messages(
+    header: pb.UploadModelHeader, paths: list[Path], digests: dict[str, str]
+) -> Iterator[pb.UploadModelRequest]:
+    """Fills `digests` by the name of each file as it goes."""
     yield pb.UploadModelRequest(header=header)
     for path in paths:
         yield pb.UploadModelRequest(file_name=path.name)
+        digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
                 yield pb.UploadModelRequest(chunk=chunk)
+        digests[path.name] = digest.hexdigest()

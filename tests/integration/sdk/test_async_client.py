@@ -1,5 +1,6 @@
 """AsyncClient over real sockets: every resource, errors of every shape of call, long work."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -80,6 +81,21 @@ async def test_checkpoint_folder_is_uploaded(client: AsyncClient, tmp_path: Path
         "upload",
         "Mine",
     )
+    digests = "".join(
+        f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in sorted(tmp_path.iterdir())
+    )
+    assert model.sha256 == hashlib.sha256(digests.encode()).hexdigest()
+
+
+async def test_damaged_upload_is_noticed(
+    client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"w")
+    monkeypatch.setattr("ingrain.testing.services.folder_sha256", lambda digests: "0" * 64)
+    with pytest.raises(errors.Internal, match="arrived damaged"):
+        await client.models.upload(tmp_path)
 
 
 async def test_train_watch_and_find_again(client: AsyncClient, small, documents) -> None:

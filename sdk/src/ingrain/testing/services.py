@@ -8,6 +8,7 @@ from typing import Any
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
+from ingrain.models import folder_sha256
 from ingrain.testing import words
 from ingrain.testing.store import Refused, Store, Work
 from ingrain.v1 import (
@@ -158,14 +159,17 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         return self.store.once(request, lambda: self._bring_in(request, request.source_uri, "ImportModel"))
 
     def UploadModel(self, requests: Iterator[Any], context: Any) -> operations_pb2.Operation:
-        header, digest, files = next(requests).header, hashlib.sha256(), []
+        header, files, name = next(requests).header, {}, ""
         for request in requests:
             if request.WhichOneof("payload") == "file_name":
-                files.append(request.file_name)
-            digest.update(request.chunk)
+                name = request.file_name
+                files[name] = hashlib.sha256()
+            else:
+                files[name].update(request.chunk)
+        sha256 = folder_sha256({name: digest.hexdigest() for name, digest in files.items()})
         if "config.json" not in files:
             raise Refused("INVALID_ARGUMENT", "MODEL_NO_CONFIG", "there is no config.json", "file_name")
-        make = lambda: self._bring_in(header, "upload", "UploadModel", digest.hexdigest())  # noqa: E731
+        make = lambda: self._bring_in(header, "upload", "UploadModel", sha256)  # noqa: E731
         return self.store.once(header, make)
 
     def _bring_in(self, request: Any, source: str, verb: str, sha256: str = "") -> operations_pb2.Operation:
