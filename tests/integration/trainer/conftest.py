@@ -1,0 +1,246 @@
+"""The trainer as a process of its own, a Ray head of its own, and in-process stand-ins for the two services it calls."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ingrain import AsyncClient
+from ingrain.v1 import datasets_pb2, datasets_pb2_grpc
+
+GATEWAY_TOKEN = "gateway-token-of-the-test"
+PROJECT = "projects/demo"
+
+
+def checkpoints():
+    """The builder of tiny checkpoints, shared with the unit tests."""
+    name = "trainer_test_checkpoints"
+    if name not in sys.modules:
+        path = Path(__file__).parents[2] / "unit" / "trainer" / "checkpoints.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def build_checkpoint(tmp_path_factory):
+    built = {}
+
+    def build(architecture="llama", **options):
+        key = (architecture, *sorted(options.items()))
+        if key not in built:
+            folder = tmp_path_factory.mktemp("checkpoint") / "model"
+            built[key] = checkpoints().build(folder, architecture, **options)
+        return built[key]
+
+    return build
+
+
+class Datasets(datasets_pb2_grpc.DatasetsServicer):
+    """Rows by name, as the augmenter serves them."""
+
+    def __init__(self):
+        self.rows = {}
+
+    async def ReadRows(self, request, context):
+        if request.name not in self.rows:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.name} does not exist")
+        rows = self.rows[request.name]
+        for number in range(request.start_row, len(rows), 2):
+            texts = [json.dumps(row) for row in rows[number : number + 2]]
+            yield datasets_pb2.ReadRowsResponse(rows=texts, start_row=number)
+
+
+@pytest.fixture
+async def datasets():
+    """The gateway's place: only Datasets behind it. `.put(name, rows)` returns the full name."""
+    server = grpc.aio.server()
+    servicer = Datasets()
+    datasets_pb2_grpc.add_DatasetsServicer_to_server(servicer, server)
+    servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+
+    def put(name, rows):
+        servicer.rows[f"{PROJECT}/datasets/{name}"] = rows
+        return f"{PROJECT}/datasets/{name}"
+
+    servicer.put = put
+    await server.start()
+    yield servicer
+    await server.stop(None)
+
+
+class TrainerProcess:
+    """`python -m services.trainer` on a free port, restartable on the same data."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.process = None
+        self.address = ""
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.trainer"],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        line = self.process.stdout.readline()
+        self.address = f"127.0.0.1:{json.loads(line)['port']}"
+        # The client's channel outlives the process: the next one listens at the same place.
+        self.environment["INGRAIN_PORT"] = self.address.rsplit(":", 1)[1]
+
+    def end(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        self.process.wait(60)
+        self.process.stdout.close()
+
+    def client(self, kind="service"):
+        """A client that speaks as the gateway would for a caller of this kind."""
+        metadata = (
+            ("ingrain-gateway-token", GATEWAY_TOKEN),
+            ("ingrain-caller-kind", kind),
+            ("ingrain-caller-id", "test"),
+            ("ingrain-caller-project", PROJECT),
+        )
+        return AsyncClient(self.address, project="demo", metadata=metadata)
+
+
+@pytest.fixture
+def start_trainer(tmp_path, datasets):
+    """start_trainer(**environment) -> TrainerProcess; ended after the test."""
+    started = []
+
+    def start(**environment):
+        (tmp_path / "import").mkdir(exist_ok=True)
+        process = TrainerProcess(
+            {
+                "INGRAIN_PORT": "0",
+                "INGRAIN_GATEWAY": datasets.address,
+                "INGRAIN_GATEWAY_TOKEN": GATEWAY_TOKEN,
+                "INGRAIN_DATABASE_URL": f"sqlite:///{tmp_path}/trainer.db",
+                "INGRAIN_STORAGE": f"file://{tmp_path}/storage",
+                "INGRAIN_SCRATCH": f"{tmp_path}/scratch",
+                "INGRAIN_IMPORT_ROOT": f"{tmp_path}/import",
+                "INGRAIN_LEASE_S": "3",
+                "INGRAIN_DRAIN_S": "3",
+                "INGRAIN_LOG_LEVEL": "warning",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONDONTWRITEBYTECODE": "",
+                **environment,
+            }
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+async def trainer(start_trainer):
+    return start_trainer()
+
+
+@pytest.fixture
+async def client(trainer):
+    async with trainer.client() as client:
+        yield client
+
+
+def free_ports(count):
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+PORT_OPTIONS = (
+    "--port",
+    "--dashboard-port",
+    "--dashboard-agent-listen-port",
+    "--dashboard-agent-grpc-port",
+    "--metrics-export-port",
+    "--runtime-env-agent-port",
+    "--ray-client-server-port",
+    "--node-manager-port",
+    "--object-manager-port",
+)
+
+
+@contextmanager
+def ray_head(**environment):
+    """A Ray head of 8 logical CPUs on ports of its own; yields what the trainer needs to reach it."""
+    ports = dict(zip(PORT_OPTIONS, free_ports(len(PORT_OPTIONS)), strict=True))
+    token = secrets.token_hex(32)
+    # Unix sockets lie in it, and their paths may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ir") as folder:
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+        command += [part for option in ports.items() for part in option]
+        command += ["--temp-dir", folder, "--num-cpus", "8", "--object-store-memory", str(200 << 20)]
+        command += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1"]
+        reach = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token,
+            "INGRAIN_RAY_DASHBOARD": f"http://127.0.0.1:{ports['--dashboard-port']}",
+        }
+        head = subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                **reach,
+                **environment,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONDONTWRITEBYTECODE": "",
+                "RAY_USAGE_STATS_ENABLED": "0",
+            },
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield {**reach, "head_pid": str(head.pid)}
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            try:
+                head.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(head.pid, signal.SIGKILL)
+                head.wait()
+
+
+@pytest.fixture(scope="session")
+def ray():
+    with ray_head() as reach:
+        yield reach
+
+
+@pytest.fixture
+def eventually():
+    async def wait(condition, timeout_s=60.0):
+        """The first true value of `condition()`."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not (value := await condition()):
+            assert asyncio.get_running_loop().time() < deadline, "did not happen in time"
+            await asyncio.sleep(0.2)
+        return value
+
+    return wait
