@@ -69,7 +69,7 @@ def total(amounts: Iterable[Amount]) -> Amount:
     return sum(amounts, Amount())
 
 
-def reading(model: trainer_pb2.Model, token_count: float) -> Amount:
+def reading(model: trainer_pb2.Model, token_count: int) -> Amount:
     """Of reading so many tokens that no cache holds, reckoned from the model's shape."""
     flops = forward_flops(model.parameter_count, model.layer_count, model.hidden_size, token_count)
     return Amount(prompt_token_count=token_count, flops=flops)

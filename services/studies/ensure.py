@@ -13,6 +13,7 @@ from google.longrunning import operations_pb2
 from ingrain import AsyncClient, errors
 from ingrain.v1 import common_pb2
 from servicekit.errors import WrongState
+from servicekit.failpoints import failpoint
 from services.studies import plan
 from services.studies.failures import ADVICE, step_error
 from services.studies.journal import Journal
@@ -60,7 +61,7 @@ async def _make(
 ) -> Any:
     """The resource after its operation has ended, as it then stands; None where it is gone. Raises for an own one that failed."""
     name = f"{client.parent}/{step.collection}/{id}"
-    operation = await _latest_operation(client, name) if exists else None
+    operation = await latest_operation(client, name) if exists else None
     if operation is None:
         if not exists:
             await journal.begin(step.id, name)
@@ -68,9 +69,10 @@ async def _make(
         try:
             request = create_request(step, client.parent, names, id=id, request_id=request_id)
             operation = await create(client, step, request)
+            failpoint("studies.after_create")
         except errors.AlreadyExists:  # another study was quicker, or the name was used and deleted
             journal.own.pop(step.id, None)
-            operation = await _latest_operation(client, name)
+            operation = await latest_operation(client, name)
             if operation is None:
                 return None
     await journal.running(step.id, name, operation.name, digest)
@@ -91,14 +93,14 @@ async def _find(client: AsyncClient, step: Step, name: str) -> Any:
         return None
 
 
-async def _latest_operation(client: AsyncClient, name: str) -> operations_pb2.Operation | None:
+async def latest_operation(client: AsyncClient, name: str) -> operations_pb2.Operation | None:
     async for handle in client.operations.list(name):
         return handle.operation
     return None
 
 
 async def _raise_its_error(client: AsyncClient, step: Step, name: str) -> None:
-    operation = await _latest_operation(client, name)
+    operation = await latest_operation(client, name)
     if operation is not None:
         try:
             await client.operations.wait(operation)

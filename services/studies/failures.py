@@ -1,5 +1,7 @@
 """The gateway's errors as this service's own."""
 
+from collections.abc import Callable
+
 import grpc
 
 from ingrain import errors
@@ -50,7 +52,8 @@ def _permanent(
     if error.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
         field = error.field_violations[0].field if error.field_violations else ""
         return Invalid(reason, message, field=field, **metadata)
-    return _KINDS.get(error.code, WrongState)(reason, message, **metadata)
+    kind: Callable[..., DomainError] = _KINDS.get(error.code, WrongState)
+    return kind(reason, message, **metadata)
 
 
 def _metadata(error: errors.IngrainError) -> dict[str, str]:

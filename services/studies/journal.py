@@ -1,12 +1,14 @@
-"""How a study's steps stand: in the task's notes, in the Study, and as events.
+"""How a study's steps stand: in the task's notes, in the Study, and as events, all in one transaction under the fence.
 
 Notes outlive the process: an attempt that begins after a crash knows which steps this study began itself, and
 tells nobody twice what was told.
 """
 
+import json
 import time
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from ingrain.v1 import common_pb2, studies_pb2
@@ -14,7 +16,7 @@ from servicekit.resources import Resources
 from servicekit.worker import Task
 from services.studies.records import Records
 
-StudyStep = studies_pb2.StudyStep
+StudyStep, StudyEvent = studies_pb2.StudyStep, studies_pb2.StudyEvent
 _ENDED = (StudyStep.DONE, StudyStep.REUSED)
 _PROGRESS_S = 1.0  # least time between two events about a step's progress
 
@@ -38,10 +40,12 @@ class Journal:
     def steps(self) -> list[studies_pb2.StudyStep]:
         return list(self._steps.values())
 
-    def at_work(self) -> list[str]:
-        """Operations that this study started and that have not ended."""
-        running = [step for step in self._steps.values() if step.status == StudyStep.RUNNING]
-        return [step.operation for step in running if step.operation and step.id in self.own]
+    def at_work(self) -> dict[str, str]:
+        """What this study began and has not seen end: the resource, and its operation or an empty string."""
+        open_steps = [
+            s for s in self._steps.values() if s.status in (StudyStep.STATUS_UNSPECIFIED, StudyStep.RUNNING)
+        ]
+        return {self.own[step.id]: step.operation for step in open_steps if step.id in self.own}
 
     async def begin(self, id: str, resource: str) -> None:
         """Before the resource is asked for, so that after a crash it is known as this study's own."""
@@ -70,20 +74,24 @@ class Journal:
         step = self._steps[id]
         await self._change(id, StudyStep.ERROR, step.resource, step.operation, step.fingerprint, message)
 
+    async def cancelled(self) -> None:
+        """Marks what is at work."""
+        for step in self.steps:
+            if step.status == StudyStep.RUNNING:
+                await self.failed(step.id, "cancelled")
+
     async def progress(self, id: str, metadata: common_pb2.OperationMetadata) -> None:
         """At most once a second and step."""
         now = time.monotonic()
         if metadata.stage and now - self._progress_at.get(id, 0.0) >= _PROGRESS_S:
             self._progress_at[id] = now
-            event = studies_pb2.StudyEvent(step=self._steps[id], progress=metadata, message=metadata.message)
-            await self._records.add_event(self._task.target, event)
+            await self._tell(StudyEvent(step=self._steps[id], progress=metadata, message=metadata.message))
 
     async def say(self, what: str, message: str) -> None:
         """A line for people, once in a study for each `what`."""
         if what not in self._told:
-            await self._records.add_event(self._task.target, studies_pb2.StudyEvent(message=message))
             self._told.append(what)
-            await self._task.note(told=self._told)
+            await self._tell(StudyEvent(message=message), told=self._told)
 
     async def _change(
         self,
@@ -101,14 +109,22 @@ class Journal:
             operation,
             fingerprint,
         )
-        await self._records.add_event(self._task.target, studies_pb2.StudyEvent(step=step, message=message))
         begun = [s for s in self._steps.values() if s.status]
-        await self._task.note(steps=[MessageToDict(s, preserving_proto_field_name=True) for s in begun])
-        await self._studies.update(self._task.target, self._show)
+        noted = [MessageToDict(s, preserving_proto_field_name=True) for s in begun]
+        await self._tell(StudyEvent(step=step, message=message), steps=noted)
         done = sum(s.status in _ENDED for s in begun)
         await self._task.progress(id, done, len(self._steps), "steps", message)
 
-    def _show(self, study: studies_pb2.Study) -> None:
-        if study.state == common_pb2.CREATING:
+    async def _tell(self, event: studies_pb2.StudyEvent, **notes: object) -> None:
+        self._task.notes.update(notes)
+        noted = json.dumps(self._task.notes)
+
+        def write(connection: sa.Connection) -> None:
+            self._task.write_in(connection, notes=noted)
+            self._records.add_event_in(connection, self._task.target, event)
+            study = self._studies.get_in(connection, self._task.target)
             del study.steps[:]
             study.steps.extend(self._steps.values())
+            self._studies.replace_in(connection, study)
+
+        await self._studies.database.run(write)

@@ -67,21 +67,20 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec) -> Inputs:
     return Inputs(documents, probes, model, probe_rows, token_counts)
 
 
-async def rehearse(
-    client: AsyncClient, steps: Sequence[Step], inputs: Inputs, parent: str
-) -> common_pb2.Estimate:
+async def rehearse(client: AsyncClient, steps: Sequence[Step], inputs: Inputs) -> common_pb2.Estimate:
     """Asks every service to check its part and to estimate it; nothing runs. The sum.
 
     What is not there yet is stood in for: a trained model by the base model, derived rows by none (every training
     takes the same steps).
     """
-    estimates = []
-    for step in steps:
+
+    async def estimate(step: Step) -> tuple[Step, common_pb2.Estimate]:
         names = {role: inputs.names[source] for role, source in step.inputs.items() if source in inputs.names}
         names.setdefault("model", inputs.model.name)
         request = create_request(step, client.parent, names, validate_only=True)
-        estimates.append((step, await client.operations.wait(await create(client, step, request))))
-    return sum_of(estimates, inputs)
+        return step, await client.operations.wait(await create(client, step, request))
+
+    return sum_of(await asyncio.gather(*map(estimate, steps)), inputs)
 
 
 def sum_of(estimates: Sequence[tuple[Step, common_pb2.Estimate]], inputs: Inputs) -> common_pb2.Estimate:

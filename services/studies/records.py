@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from ingrain.v1 import studies_pb2
-from servicekit.database import Database
-
-metadata = sa.MetaData()
+from servicekit.database import Database, metadata
 
 study_event = sa.Table(
     "study_event",
@@ -41,21 +38,15 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add_event(self, study: str, event: studies_pb2.StudyEvent) -> None:
-        """Gives it the next sequence number, from 1 without gaps, and the time."""
-        now = Timestamp()
-        now.GetCurrentTime()
-
-        def insert(connection: sa.Connection) -> None:
-            last = sa.select(sa.func.max(study_event.c.sequence)).where(study_event.c.study == study)
-            numbered = studies_pb2.StudyEvent()
-            numbered.CopyFrom(event)
-            numbered.sequence = (connection.execute(last).scalar() or 0) + 1
-            numbered.event_time.CopyFrom(now)
-            row = {"study": study, "sequence": numbered.sequence, "content": numbered.SerializeToString()}
-            connection.execute(study_event.insert().values(**row))
-
-        await self._database.run(insert)
+    def add_event_in(self, connection: sa.Connection, study: str, event: studies_pb2.StudyEvent) -> None:
+        """In a caller's transaction. Gives it the next sequence number, from 1 without gaps, and the time."""
+        last = sa.select(sa.func.max(study_event.c.sequence)).where(study_event.c.study == study)
+        numbered = studies_pb2.StudyEvent()
+        numbered.CopyFrom(event)
+        numbered.sequence = (connection.execute(last).scalar() or 0) + 1
+        numbered.event_time.GetCurrentTime()
+        row = {"study": study, "sequence": numbered.sequence, "content": numbered.SerializeToString()}
+        connection.execute(study_event.insert().values(**row))
 
     async def events(self, study: str, start: int, limit: int = 200) -> list[studies_pb2.StudyEvent]:
         """In order, from sequence number `start`."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ingrain import AsyncClient, errors
@@ -13,7 +14,7 @@ from servicekit.resources import Resources
 from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.studies import analyse, report
-from services.studies.ensure import ensure
+from services.studies.ensure import ensure, latest_operation
 from services.studies.failures import domain_error
 from services.studies.journal import Journal
 from services.studies.plan import Step, plan
@@ -22,6 +23,7 @@ from services.studies.records import Records, StoredReport
 from services.studies.settings import StudiesSettings
 from services.studies.statistics import answers
 
+OUTAGE_S = 120.0  # how long the platform may be out of reach
 CANCEL_S = 10.0  # how long children are asked to end before the study gives up on telling them
 
 
@@ -44,20 +46,20 @@ class Runner:
         study = await self._studies.get(task.target)
         steps = plan(study.spec)
         journal = Journal(task, self._records, self._studies, [step.id for step in steps])
-        async with gateway_client(self._settings, task.project) as client:
-            try:
-                return await self._run(task, client, journal, study, steps)
-            except asyncio.CancelledError:
-                if task.stopping == "cancelled":
-                    await asyncio.shield(cancel_children(client, journal))
-                    await journal.say("cancelled", "The study was cancelled; what was finished is kept.")
-                raise
-            except (DomainError, errors.IngrainError) as raised:
-                error = raised if isinstance(raised, DomainError) else domain_error(raised)
-                if not isinstance(error, Unavailable):  # which is tried again, with the same children
-                    await cancel_children(client, journal)
-                    await journal.say("failed", f"The study failed: {error.message}")
-                raise error from raised
+        client = gateway_client(self._settings, task.project)
+        try:
+            return await through_outages(lambda: self._run(task, client, journal, study, steps))
+        except asyncio.CancelledError:
+            if task.stopping == "cancelled":
+                await cancel_children(client, journal)
+                await journal.cancelled()
+                await journal.say("cancelled", "The study was cancelled; what was finished is kept.")
+            raise
+        except DomainError as error:
+            if not isinstance(error, Unavailable):  # which is tried again, with the same children
+                await cancel_children(client, journal)
+                await journal.say("failed", f"The study failed: {error.message}")
+            raise
 
     async def _run(
         self,
@@ -92,6 +94,23 @@ class Runner:
         study.recommendation.decisive = found.decision.decisive
         await journal.say("decide", f"Recommended: {found.decision.method}.")
         return study
+
+
+async def through_outages(run: Callable[[], Awaitable[studies_pb2.Study]]) -> studies_pb2.Study:
+    """Runs it, and runs it again from the top while the platform cannot be reached, up to OUTAGE_S."""
+    reachable, pause_s = time.monotonic(), 0.5
+    while True:
+        started = time.monotonic()
+        try:
+            return await run()
+        except errors.IngrainError as raised:
+            error = domain_error(raised)
+            if time.monotonic() - started > OUTAGE_S:
+                reachable, pause_s = time.monotonic(), 0.5
+            if not isinstance(error, Unavailable) or time.monotonic() - reachable > OUTAGE_S:
+                raise error from raised
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 10.0)
 
 
 def conclude(
@@ -129,7 +148,7 @@ async def make_all(
                     {role: digests[source] for role, source in step.inputs.items()},
                 )
             except (DomainError, errors.IngrainError) as error:
-                if not isinstance(error, Unavailable | errors.Unavailable):
+                if isinstance(error, DomainError) or not isinstance(domain_error(error), Unavailable):
                     await journal.failed(step.id, str(error))
                 raise
 
@@ -182,8 +201,13 @@ async def gather(
 async def cancel_children(client: AsyncClient, journal: Journal) -> None:
     """Asks the operations that this study started to end; those that cannot be reached are left."""
 
-    async def cancel(operation: str) -> None:
-        with contextlib.suppress(errors.IngrainError, TimeoutError):
-            await asyncio.wait_for(client.operations.cancel(operation), CANCEL_S)
+    async def cancel(resource: str, operation: str) -> None:
+        with contextlib.suppress(errors.IngrainError):
+            # Cancelled between asking and hearing the answer: the operation may be there without our knowing.
+            found = operation or getattr(await latest_operation(client, resource), "name", "")
+            if found:
+                await client.operations.cancel(found)
 
-    await asyncio.gather(*(cancel(operation) for operation in journal.at_work()))
+    told = asyncio.gather(*(cancel(*entry) for entry in journal.at_work().items()))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(told, CANCEL_S)

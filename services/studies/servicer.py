@@ -54,8 +54,8 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
             spec=spec,
         )
         if request.validate_only:
-            async with gateway_client(self._settings, parent) as client:
-                estimate = await rehearse(client, plan(spec), await inspect(client, spec))
+            client = gateway_client(self._settings, parent)
+            estimate = await rehearse(client, plan(spec), await inspect(client, spec))
             return self._operations.done_with_estimate(study.name, "CreateStudy", estimate)
         return await self._operations.start("CreateStudy", request, study, request_id=request.request_id)
 
@@ -72,6 +72,8 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
 
     async def DeleteStudy(self, request: studies_pb2.DeleteStudyRequest, context: Any) -> empty_pb2.Empty:
         authorize(request.name)
+        if (await self._studies.get(request.name)).state == common_pb2.CREATING:
+            raise WrongState("STUDY_RUNNING", f"{request.name} is at work; cancel its operation first.")
         await self._studies.delete(request.name)
         return empty_pb2.Empty()
 

@@ -22,7 +22,7 @@ class Answers:
     values: np.ndarray  # (P,), 0 to 1
 
     def where(self, mask: np.ndarray) -> "Answers":
-        (chosen,) = np.nonzero(mask)
+        chosen: list[int] = np.flatnonzero(mask).tolist()
         return Answers(
             [self.ids[i] for i in chosen],
             [self.kinds[i] for i in chosen],

@@ -1,0 +1,131 @@
+"""The report of a fixed study, word for word. `make golden` rewrites the files; look at the difference."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ingrain.v1 import studies_pb2
+from services.studies import analyse, report
+from services.studies.render import duration, render, si
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def forms(study: studies_pb2.Study, material: analyse.Material) -> dict[str, bytes]:
+    return render(report.build(analyse.findings(study, material)))
+
+
+@pytest.mark.parametrize("form", ["json", "md"])
+def test_golden_report(form: str, forms: dict[str, bytes]) -> None:
+    path = HERE / f"report.{form}"
+    # Sums of floats may differ in the last digits between processors.
+    text = re.sub(r"\d+\.\d{10,}", lambda m: f"{float(m[0]):.9g}", forms[form].decode())
+    if os.environ.get("INGRAIN_REWRITE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_json_has_what_the_schema_promises(forms: dict[str, bytes]) -> None:
+    found = json.loads(forms["json"])
+    for method in found["methods"].values():
+        for kind in method["kinds"].values():
+            assert {"accuracy", "n", "stderr", "ci95"} <= kind.keys()
+            assert kind["ci95"][0] <= kind["accuracy"] <= kind["ci95"][1]
+        assert {"build", "question"} <= method["cost"].keys()
+    assert (
+        found["methods"]["icl"]["cost"]["question_cold"]["flops"]
+        > found["methods"]["icl"]["cost"]["question"]["flops"]
+    )
+    assert set(found["break_even"]["methods"]) == set(found["methods"]) - {"icl"}
+    assert found["recommendation"]["method"] in found["methods"]
+    covered = found["methods"]["augmented_finetune"]
+    assert covered["covered"]["n"] + covered["uncovered"]["n"] == found["inputs"]["probes"]["row_count"]
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "br", "line", "circle", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "circle", "polyline"):
+            assert self.open.pop() == tag
+
+
+def test_html_is_whole_and_loads_nothing(forms: dict[str, bytes]) -> None:
+    html = forms["html"].decode()
+    page = Page()
+    page.feed(html)
+    assert page.open == []
+    assert page.links == []
+    assert "script" not in page.tags
+    assert "url(" not in html
+    assert page.tags.count("svg") == page.tags.count("desc") == 2
+    assert page.tags.count("table") == page.tags.count("caption")
+    assert len(forms["html"]) < 3 << 20
+
+
+def test_html_shows_every_accuracy_of_the_json(forms: dict[str, bytes]) -> None:
+    html = forms["html"].decode()
+    for method in json.loads(forms["json"])["methods"].values():
+        for kind in method["kinds"].values():
+            value = 100 * kind["accuracy"]
+            assert f"{value:.0f} %" in html or f"{value:.1f} %" in html
+
+
+def test_html_says_that_the_bundled_model_is_narrow(
+    study: studies_pb2.Study, material: analyse.Material
+) -> None:
+    assert (
+        b"real text needs a real checkpoint"
+        in render(report.build(analyse.findings(study, material)))["html"]
+    )
+    material.model.domain = ""
+    assert b"real checkpoint" not in render(report.build(analyse.findings(study, material)))["html"]
+
+
+def test_titles_are_escaped(study: studies_pb2.Study, material: analyse.Material) -> None:
+    study.display_name = "<script>alert(1)</script>"
+    assert b"<script>" not in render(report.build(analyse.findings(study, material)))["html"]
+
+
+def test_a_study_of_one_method_has_a_report_too(study: studies_pb2.Study, material: analyse.Material) -> None:
+    for by_method in (material.evaluations, material.models, material.answers):
+        for method in [m for m in by_method if m != "base"]:
+            del by_method[method]
+    alone = analyse.Material(**{**vars(material), "derived": {}, "augmented_rows": None, "differences": []})
+    found = report.build(analyse.findings(study, alone))
+    assert found["break_even"] is None
+    assert found["methods"]["base"]["covered"] is None
+    assert b"Use base" in render(found)["html"]
+
+
+def test_numbers_for_people() -> None:
+    assert [si(v) for v in (0, 12, 1234, 9.999e12, 2.5e19)] == [
+        "none",
+        "12.0 FLOP",
+        "1.23 kFLOP",
+        "10.0 TFLOP",
+        "25.0 EFLOP",
+    ]
+    assert [duration(v) for v in (0, 0.0123, 4.2, 59.99, 125, 3900)] == [
+        "",
+        "12.3 ms",
+        "4.20 s",
+        "60.0 s",
+        "2 min 5 s",
+        "1 h 5 min",
+    ]

@@ -1,0 +1,120 @@
+import pytest
+
+from ingrain.v1 import studies_pb2
+from servicekit.errors import Invalid
+from services.studies import plan as planning
+from services.studies.plan import METHODS, fingerprint, normalised, plan, request_uuid, resource_id
+
+DIGESTS = {"documents": "a" * 64, "probes": "b" * 64, "model": "c" * 64, "derived": "d" * 64}
+
+
+def spec(**values: object) -> studies_pb2.StudySpec:
+    names = {
+        "dataset": "projects/p/datasets/d",
+        "probes": "projects/p/datasets/q",
+        "model": "projects/p/models/m",
+    }
+    return studies_pb2.StudySpec(**{**names, **values})
+
+
+def steps_of(**values: object) -> dict[str, planning.Step]:
+    return {step.id: step for step in plan(normalised(spec(**values)))}
+
+
+def test_defaults_are_written_out() -> None:
+    full = normalised(spec(seed=7))
+    assert list(full.methods) == ["base", "icl", "finetune", "augmented_finetune"]
+    assert list(full.augmentation.strategies) == ["rephrase", "reverse", "infer", "link", "about"]
+    assert (full.augmentation.samples_per_document, full.augmentation.temperature) == (3, 0.7)
+    assert (full.training.max_steps, full.training.seed, full.augmentation.seed) == (400, 7, 7)
+    assert (full.question_count, full.tolerance) == (10_000, 0.02)
+    assert normalised(full) == full
+
+
+def test_zeros_that_were_meant_stay() -> None:
+    given = spec(tolerance=0.0)
+    given.augmentation.temperature = 0.0
+    full = normalised(given)
+    assert (full.tolerance, full.augmentation.temperature) == (0.0, 0.0)
+
+
+def test_methods_run_in_the_order_of_the_table() -> None:
+    full = normalised(spec(methods=["shuffled_finetune", "icl", "icl", "base"]))
+    assert list(full.methods) == ["base", "icl", "shuffled_finetune"]
+
+
+def test_an_unknown_method_is_named_with_its_place_and_the_known_ones() -> None:
+    with pytest.raises(Invalid) as caught:
+        normalised(spec(methods=["base", "rag"]))
+    assert (caught.value.reason, caught.value.field) == ("UNKNOWN_METHOD", "study.spec.methods[1]")
+    assert all(method in caught.value.message for method in METHODS)
+
+
+def test_epochs_are_refused_because_trainings_would_differ_in_steps() -> None:
+    given = spec()
+    given.training.num_train_epochs = 3
+    with pytest.raises(Invalid, match="max_steps"):
+        normalised(given)
+
+
+def test_the_whole_plan() -> None:
+    steps = steps_of(methods=METHODS)
+    assert list(steps) == [
+        "augment",
+        "augment shuffled",
+        "train finetune",
+        "train augmented_finetune",
+        "train shuffled_finetune",
+        *(f"evaluate {method}" for method in METHODS),
+    ]
+    assert steps["train augmented_finetune"].needs(steps) == ["augment"]
+    assert steps["evaluate shuffled_finetune"].needs(steps) == ["train shuffled_finetune"]
+    assert steps["evaluate icl"].needs(steps) == []
+
+
+def test_trainings_differ_by_their_data_only() -> None:
+    steps = steps_of(methods=METHODS)
+    plain, augmented = steps["train finetune"].settings, steps["train augmented_finetune"].settings
+    assert (len(plain.datasets), len(augmented.datasets)) == (1, 2)
+    del augmented.datasets[1]
+    assert plain == augmented
+
+
+def test_base_and_icl_are_different_evaluations_also_without_keys() -> None:
+    steps = steps_of()
+    base, icl = (fingerprint(steps[f"evaluate {m}"], DIGESTS) for m in ("base", "icl"))
+    assert base != icl
+    assert steps["evaluate icl"].settings.subject.HasField("context")
+
+
+def test_a_fingerprint_is_stable_over_processes_and_releases() -> None:
+    digest = fingerprint(steps_of(seed=1, group_key="world")["train finetune"], DIGESTS)
+    assert digest == "3c3c5a8490180de75f0dc39db97c896ada525d1bdfcefb9e60b4ea537da009a3"
+
+
+def test_a_fingerprint_depends_on_inputs_and_settings_and_not_on_names() -> None:
+    one = fingerprint(steps_of(seed=1)["train finetune"], DIGESTS)
+    assert one == fingerprint(
+        steps_of(seed=1, dataset="projects/p/datasets/other")["train finetune"], DIGESTS
+    )
+    assert one == fingerprint(steps_of(seed=1, question_count=5)["train finetune"], DIGESTS)
+    assert one != fingerprint(steps_of(seed=2)["train finetune"], DIGESTS)
+    assert one != fingerprint(steps_of(seed=1)["train finetune"], {**DIGESTS, "documents": "e" * 64})
+    given = spec(seed=1)
+    given.training.max_steps = 401
+    assert one != fingerprint({s.id: s for s in plan(normalised(given))}["train finetune"], DIGESTS)
+
+
+def test_shuffled_rows_are_another_dataset() -> None:
+    steps = steps_of(methods=METHODS)
+    assert fingerprint(steps["augment"], DIGESTS) != fingerprint(steps["augment shuffled"], DIGESTS)
+
+
+def test_resource_names_and_request_ids_follow_from_the_fingerprint() -> None:
+    step = steps_of()["train augmented_finetune"]
+    digest = "0123456789abcdef" * 4
+    assert resource_id(step, digest) == "augmented-finetune-0123456789abcdef"
+    assert resource_id(step, digest, attempt=3) == "augmented-finetune-0123456789abcdef-3"
+    first = request_uuid("models", resource_id(step, digest), digest)
+    assert first == request_uuid("models", resource_id(step, digest), digest)
+    assert first != request_uuid("models", resource_id(step, digest, 2), digest)
