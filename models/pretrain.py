@@ -56,7 +56,7 @@ class Recipe:
     layers: int = 6
     width: int = 128
     inner: int = 384
-    look_back: bool = False
+    reading_start: bool = True
     first_width: int = 4
 
 
@@ -67,7 +67,7 @@ class Run:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.tokenizer = text.build(vocabulary.words())
         self.encoder = text.WordEncoder(self.tokenizer)
-        shape = network.Shape(recipe.width, recipe.layers, recipe.inner, recipe.look_back)
+        shape = network.Shape(recipe.width, recipe.layers, recipe.inner, recipe.reading_start)
         model = network.build(shape, self.tokenizer.get_vocab_size(), recipe.seed)
         self.model = model.to(device)
         self.averaged = {name: p.detach().clone() for name, p in self.model.named_parameters()}

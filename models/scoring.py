@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,41 +23,59 @@ class Choice:
 
 @torch.no_grad()
 def pick(model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice]) -> list[str]:
-    """The likeliest continuation of each item, by the sum of its tokens' log-probabilities."""
-    rows: list[tuple[list[int], int]] = []
-    for item in items:
-        prompt = [BOS_ID, *encoder(item.prompt)]
-        rows += [(prompt + encoder(choice), len(prompt)) for choice in item.choices]
-    sums = _sums(model, rows)
-    picked, start = [], 0
-    for item in items:
-        scores = sums[start : start + len(item.choices)]
-        picked.append(item.choices[scores.index(max(scores))])
-        start += len(item.choices)
-    return picked
+    """The likeliest continuation of each item, by the sum of its tokens' log-probabilities.
+
+    Items that share their documents share one reading of them.
+    """
+    rows_by_context: dict[str, list[Row]] = {}
+    for number, item in enumerate(items):
+        context, cut, prompt = item.prompt.rpartition("\n\n")
+        start = encoder(prompt)
+        rows = rows_by_context.setdefault(context + cut, [])
+        for place, choice in enumerate(item.choices):
+            rows.append(Row(number, place, start + encoder(choice), len(start)))
+    sums: dict[tuple[int, int], float] = {}
+    for context, rows in rows_by_context.items():
+        prefix = [BOS_ID, *encoder(context)]
+        for start in range(0, len(rows), 512):
+            part = rows[start : start + 512]
+            values = _sums(model, prefix, part)
+            sums |= {(row.item, row.choice): v for row, v in zip(part, values, strict=True)}
+    return [
+        max(
+            enumerate(item.choices), key=lambda choice, number=number: sums[number, choice[0]]
+        )[1]
+        for number, item in enumerate(items)
+    ]
 
 
-def _sums(
-    model: LlamaForCausalLM, rows: list[tuple[list[int], int]], budget: int = 8192
-) -> list[float]:
-    """Log-probability of each row from its given start on; rows of like length share a batch."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    sums = [0.0] * len(rows)
-    while order:
-        longest = len(rows[order[-1]][0])
-        batch = [order.pop() for _ in range(min(len(order), max(1, budget // longest)))]
-        ids_BT = torch.full((len(batch), longest), PAD_ID)
-        for row, index in enumerate(batch):
-            ids_BT[row, : len(rows[index][0])] = torch.tensor(rows[index][0])
-        ids_BT = ids_BT.to(model.device)
-        hidden_BTD = model.model(ids_BT, use_cache=False).last_hidden_state
-        for row, index in enumerate(batch):
-            ids, start = rows[index]
-            logits_TV = model.lm_head(hidden_BTD[row, start - 1 : len(ids) - 1]).float()
-            chosen_T = torch.tensor(ids[start:], device=model.device)
-            log_T = logits_TV.log_softmax(-1).gather(1, chosen_T[:, None])
-            sums[index] = log_T.sum().item()
-    return sums
+@dataclass(frozen=True)
+class Row:
+    """One choice of one item: its tokens after the documents, of which `start` are prompt."""
+
+    item: int
+    choice: int
+    ids: list[int]
+    start: int
+
+
+def _sums(model: LlamaForCausalLM, prefix: list[int], rows: list[Row]) -> list[float]:
+    """Log-probability of each row's choice after the prefix, which is read once for all."""
+    read = model.model(torch.tensor([prefix], device=model.device), use_cache=True)
+    cache = read.past_key_values
+    cache.batch_repeat_interleave(len(rows))
+    longest = max(len(row.ids) for row in rows)
+    ids_BT = torch.full((len(rows), longest), PAD_ID, device=model.device)
+    for number, row in enumerate(rows):
+        ids_BT[number, : len(row.ids)] = torch.tensor(row.ids)
+    hidden_BTD = model.model(ids_BT, past_key_values=cache, use_cache=True).last_hidden_state
+    log_BTV = model.lm_head(hidden_BTD[:, :-1]).float().log_softmax(-1)
+    own_BT = log_BTV.gather(2, ids_BT[:, 1:, None])[..., 0]
+    # A prompt always precedes the choice, so its first token is predicted within the row.
+    return [
+        own_BT[number, row.start - 1 : len(row.ids) - 1].sum().item()
+        for number, row in enumerate(rows)
+    ]
 
 
 def accuracy(
@@ -73,7 +91,7 @@ def accuracy(
 def generate(
     model: LlamaForCausalLM,
     encoder: WordEncoder,
-    decode: object,
+    decode: Callable[[list[int]], str],
     prompts: Sequence[str],
     most: int = 64,
     temperature: float = 0.0,

@@ -6,7 +6,7 @@ import random
 
 from scoring import Choice
 
-from ingrain.worlds import comparisons, wordings
+from ingrain.worlds import GENERATORS, comparisons, wordings
 from ingrain.worlds.comparisons import Comparison, Dimension
 from ingrain.worlds.logic import draw_syllogism, six_statements
 from ingrain.worlds.names import NameSource
@@ -66,4 +66,42 @@ def syllogisms(
             choices = tuple(six_statements(claim.subject, claim.predicate))
             right = frozenset(equal.text for equal in claim.equivalents)
             found.append(Choice(prompt, choices, right))
+    return found[:items]
+
+
+def repeated_reversals(
+    rng: random.Random, pool: str, facts: int, repeats: int, items: int
+) -> list[Choice]:
+    """Reversals in contexts that say each fact in several documents with other preambles."""
+    found: list[Choice] = []
+    while len(found) < items:
+        names = NameSource(rng, pool)
+        world = [draw_comparison(rng, names, comparisons.DIMENSIONS) for _ in range(facts)]
+        documents = [document(rng, fact) for fact in world for _ in range(repeats)]
+        rng.shuffle(documents)
+        for fact in world:
+            prompt = wordings.in_context(documents, fact.reversed.prompt)
+            choices = (fact.reversed.rest, fact.reversed_contradiction.rest)
+            found.append(Choice(prompt, choices, frozenset(choices[:1])))
+    return found[:items]
+
+
+def world_items(generator: str, items: int) -> list[Choice]:
+    """The forced-choice probes of whole worlds, all of a world's documents in context.
+
+    These worlds have one document a fact, so that they fit where the model was trained.
+    """
+    found: list[Choice] = []
+    seed = 10_000
+    while len(found) < items:
+        world = GENERATORS[generator](seed, repeats=1)
+        seed += 1
+        documents = [row["text"] for row in world.documents]
+        for probe in world.probes:
+            if probe["kind"] == "list":
+                continue
+            answer = probe["answer"]
+            right = frozenset([answer] if isinstance(answer, str) else answer)
+            prompt = wordings.in_context(documents, probe["prompt"])
+            found.append(Choice(prompt, tuple(probe["choices"]), right))
     return found[:items]
