@@ -1,0 +1,172 @@
+"""Real fits: Ray jobs, Ray Train, DeepSpeed; the trainer, its drivers and workers are killed in the middle."""
+
+import asyncio
+import os
+import random
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ingrain import errors
+
+ACTIVE, FAILED = 2, 3
+pytestmark = pytest.mark.ray
+DOCUMENTS = [
+    {"id": str(n), "text": f"{a} feeds the {b}. The mill stands north of the {b}."}
+    for n, (a, b) in enumerate(
+        (a, b) for a in ("Alva", "Bo", "Cyd", "Dov") for b in ("heron", "river", "fox")
+    )
+]
+NOISE = [{"text": " ".join(random.Random(n).choices("abcdefgh", k=40))} for n in range(200)]
+
+
+@pytest.fixture
+def trainer(start_trainer, ray):
+    return start_trainer(**ray)
+
+
+@pytest.fixture
+async def base(client, build_checkpoint):
+    """A tiny Llama, uploaded."""
+    return await (await client.models.upload(build_checkpoint("llama"), id="base")).result(60)
+
+
+def folder_of(model):
+    return Path(model.uri.removeprefix("file://"))
+
+
+async def test_full_fine_tuning_on_one_worker(client, base, datasets):
+    data = datasets.put("facts", DOCUMENTS)
+    estimate = (await client.models.create("base", data, max_steps=30, validate_only=True)).metadata.estimate
+    operation = await client.models.create("base", data, id="tuned", max_steps=30, learning_rate=3e-3)
+
+    live = []
+    async for snapshot in client.models.watch("tuned"):
+        live.append(snapshot)
+        assert (await client.models.get("tuned")).state != FAILED
+    model = await operation.result(60)
+    assert [snapshot.step for snapshot in live] == list(range(1, 31))
+    assert {snapshot.step_count for snapshot in live} == {30}
+
+    assert (model.state, model.base_model, model.adapter) == (ACTIVE, base.name, False)
+    assert (model.architecture, model.parameter_count) == (base.architecture, base.parameter_count)
+    assert model.training.max_steps == 30
+    assert model.training.zero_stage == 0
+    summary = model.summary
+    assert summary.step_count == 30
+    assert summary.row_count == estimate.row_count == len(DOCUMENTS)
+    assert summary.last_loss < summary.first_loss / 2
+    assert summary.first_loss == pytest.approx(sum(s.loss for s in live[:3]) / 3)
+    assert summary.cost.trained_token_count == live[-1].trained_token_count
+    assert summary.cost.trained_token_count == pytest.approx(estimate.cost.trained_token_count, rel=0.05)
+    assert summary.cost.flops == pytest.approx(estimate.cost.flops, rel=0.05)
+    assert summary.cost.wall_seconds > summary.cost.compute_seconds > 0
+    environment = summary.environment
+    assert environment.backend == "ray train + deepspeed"
+    assert (environment.device, environment.process_count) == ("cpu", 1)
+    assert environment.startup_duration.ToSeconds() > 0
+    assert {"torch", "ray", "deepspeed", "transformers"} <= set(environment.versions)
+
+    # Asked later, the steps are the same; from a step on, they begin there.
+    assert [s async for s in client.models.watch("tuned")] == live
+    assert [s.step async for s in client.models.watch("tuned", start_step=29)] == [29, 30]
+    assert loss_on(folder_of(model), DOCUMENTS) < loss_on(folder_of(base), DOCUMENTS) / 2
+    assert "tuned" in (folder_of(model) / "README.md").read_text()
+
+
+def loss_on(folder, documents):
+    """Mean loss of a stored model, as anybody would load it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return sum(
+            model(**(ids := tokenizer(d["text"], return_tensors="pt")), labels=ids["input_ids"]).loss.item()
+            for d in documents
+        ) / len(documents)
+
+
+async def test_a_training_outlives_the_trainer_and_its_own_processes(
+    trainer, client, base, datasets, eventually
+):
+    """One run undisturbed, one whose trainer is killed and then whose worker is killed: the same losses, bit by bit."""
+    data = datasets.put("noise", NOISE)
+    spec = {"max_steps": 150, "save_steps": 25, "seed": 5, "bf16": False}
+    calm = await client.models.create("base", data, id="calm", **spec)
+    await calm.result(180)
+    expected = {s.step: s.loss async for s in client.models.watch("calm")}
+
+    rough = await client.models.create("base", data, id="rough", **spec)
+    watched = asyncio.create_task(losses(client, "rough"))
+    await eventually(lambda: step_of(rough), 90)
+    trainer.end(signal.SIGKILL)
+    trainer.start()
+    await eventually(lambda: step_of(rough, 30), 90)
+    worker = training_worker(trainer)
+    worker.send_signal(signal.SIGKILL)
+    await rough.result(240)
+    assert rough.metadata.attempt_count >= 2
+    assert await watched == expected
+    assert {s.step: s.loss async for s in client.models.watch("rough")} == expected
+    assert (await client.models.get("rough")).sha256 == (await client.models.get("calm")).sha256
+
+
+async def losses(client, name):
+    return {s.step: s.loss async for s in client.models.watch(name)}
+
+
+async def step_of(operation, step=1):
+    metadata = (await operation.refresh()).metadata
+    return metadata.stage == "training" and metadata.completed_count >= step
+
+
+def training_worker(trainer):
+    """The Ray Train worker of this test's own Ray head."""
+    head = psutil.Process(int(trainer.environment["head_pid"]))
+    (worker,) = [p for p in head.children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline()[:1])]
+    return worker
+
+
+async def test_a_cancelled_training_stops_and_another_can_start(client, base, datasets, eventually):
+    data = datasets.put("noise", NOISE)
+    operation = await client.models.create("base", data, id="long", max_steps=100_000)
+    waiting = await client.models.create("base", data, id="next", max_steps=2)
+    await eventually(lambda: step_of(operation), 90)
+    assert (await waiting.refresh()).metadata.stage == "", "one fit at a time"
+    await operation.cancel()
+    with pytest.raises(errors.OperationCancelled):
+        await operation.result(60)
+    assert (await client.models.get("long")).state == FAILED
+    assert (await waiting.result(120)).state == ACTIVE
+
+
+async def test_what_cannot_be_trained_is_told_with_its_reason(client, base, datasets):
+    """Wrong rows end before Ray is asked; a diverging loss and missing processors are told by the job."""
+    empty = datasets.put("empty", [])
+    long = datasets.put("long", [{"text": "fine"}, {"text": "x y " * 300}])
+    for data, reason in ((empty, "EMPTY_DATASET"), (long, "ROW_TOO_LONG")):
+        with pytest.raises(errors.OperationFailed) as caught:
+            await (await client.models.create("base", data, max_steps=2)).result(60)
+        assert caught.value.reason == reason
+    with pytest.raises(errors.OperationFailed) as caught:
+        await (await client.models.create("base", "absent", max_steps=2)).result(60)
+    assert caught.value.reason == "DATASET_NOT_FOUND"
+    with pytest.raises(errors.NotFound):
+        await client.models.create("absent", empty)
+    with pytest.raises(errors.Invalid, match="max_length 512"):
+        await client.models.create("base", empty, max_length=512)
+
+
+async def test_too_few_processors_end_in_a_clear_error(start_trainer, ray, build_checkpoint, datasets):
+    data = datasets.put("facts", DOCUMENTS)
+    async with start_trainer(**ray, INGRAIN_RESOURCE_WAIT_S="1").client() as client:
+        await (await client.models.upload(build_checkpoint("llama"), id="base")).result(60)
+        operation = await client.models.create("base", data, max_steps=2, num_workers=9)
+        with pytest.raises(errors.OperationFailed) as caught:
+            await operation.result(90)
+    assert caught.value.reason == "NO_RAY_RESOURCES"
+    assert "9 CPU" in caught.value.message
+    assert os.getpid()
