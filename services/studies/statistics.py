@@ -62,31 +62,50 @@ def pooled(subject: Answers) -> float:
 
 
 def pooled_difference(candidate: Answers, baseline: Answers, seed: int = 0) -> Interval:
-    """Candidate minus baseline, pooled over kinds, paired by probe; percentile bootstrap over whole clusters."""
+    """Candidate minus baseline, pooled over kinds, paired by probe; percentile bootstrap over whole clusters.
+
+    Clusters are drawn among those that hold the same kinds, so that every resample has every kind. Where there is
+    only one such cluster, nothing can be said about clusters, and its probes are drawn instead.
+    """
     position = {id: i for i, id in enumerate(baseline.ids)}
     pairs = [(i, position[id]) for i, id in enumerate(candidate.ids) if id in position]
     if not pairs:
         return Interval(0.0, 0.0, 0.0)
-    ours, theirs = (np.array(column) for column in zip(*pairs, strict=True))
+    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
     difference_P = candidate.values[ours] - baseline.values[theirs]
     kinds, kind_P = np.unique([candidate.kinds[i] for i in ours], return_inverse=True)
-    clusters, cluster_P = np.unique([candidate.clusters[i] for i in ours], return_inverse=True)
-    sums_CK = np.zeros((len(clusters), len(kinds)))
-    counts_CK = np.zeros_like(sums_CK)
-    np.add.at(sums_CK, (cluster_P, kind_P), difference_P)
-    np.add.at(counts_CK, (cluster_P, kind_P), 1)
-
+    _, cluster_P = np.unique([candidate.clusters[i] for i in ours], return_inverse=True)
+    sums_CK, counts_CK = _by_cluster(difference_P, kind_P, cluster_P, len(kinds))
     value = float((sums_CK.sum(0) / counts_CK.sum(0)).mean())
-    drawn_RC = np.random.default_rng(seed).multinomial(
-        len(clusters), np.full(len(clusters), 1 / len(clusters)), RESAMPLES
-    )
-    counts_RK = drawn_RC @ counts_CK
-    # A resample that drew no probe of a kind leaves this kind out of its mean.
-    means_RK = np.divide(
-        drawn_RC @ sums_CK, counts_RK, out=np.full_like(counts_RK, np.nan), where=counts_RK > 0
-    )
+
+    rng = np.random.default_rng(seed)
+    sums_RK, counts_RK = np.zeros((RESAMPLES, len(kinds))), np.zeros((RESAMPLES, len(kinds)))
+    strata, stratum_C = np.unique(counts_CK > 0, axis=0, return_inverse=True)
+    for stratum in range(len(strata)):
+        chosen_C = stratum_C.ravel() == stratum
+        sums, counts = sums_CK[chosen_C], counts_CK[chosen_C]
+        if len(sums) == 1:
+            mine_P = chosen_C[cluster_P]
+            each_P = np.arange(mine_P.sum())
+            sums, counts = _by_cluster(difference_P[mine_P], kind_P[mine_P], each_P, len(kinds))
+        drawn_RC = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
+        sums_RK += drawn_RC @ sums
+        counts_RK += drawn_RC @ counts
+    # Only where probes of several kinds were drawn one by one can a kind be missing; the others then stand for it.
+    means_RK = np.divide(sums_RK, counts_RK, out=np.full_like(sums_RK, np.nan), where=counts_RK > 0)
     low, high = np.percentile(np.nanmean(means_RK, axis=1), [2.5, 97.5])
     return Interval(value, float(low), float(high))
+
+
+def _by_cluster(
+    values_P: np.ndarray, kind_P: np.ndarray, cluster_P: np.ndarray, kind_count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts, (C, K) each."""
+    sums_CK = np.zeros((int(cluster_P.max()) + 1, kind_count))
+    counts_CK = np.zeros_like(sums_CK)
+    np.add.at(sums_CK, (cluster_P, kind_P), values_P)
+    np.add.at(counts_CK, (cluster_P, kind_P), 1)
+    return sums_CK, counts_CK
 
 
 def clustered_mean(subject: Answers) -> tuple[float, float, float, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
 from services.studies.analyse import Material
-from services.studies.plan import METHODS, normalised
+from services.studies.plan import METHODS, normalised, plan
 from services.studies.statistics import answers, clustered_mean
 
 WORLDS, FACTS = 6, 14
@@ -233,23 +233,13 @@ def study() -> studies_pb2.Study:
     )
     made.create_time.FromJsonString("2026-01-02T03:04:05Z")
     made.end_time.FromJsonString("2026-01-02T03:10:05Z")
-    for i, id in enumerate(
-        (
-            "preflight",
-            "augment",
-            "augment shuffled",
-            "train finetune",
-            "train augmented_finetune",
-            "train shuffled_finetune",
-            *(f"evaluate {m}" for m in METHODS),
-            "compare",
-            "decide",
-            "report",
-        )
-    ):
+    steps = plan(made.spec)
+    for i, step in enumerate(steps):
         made.steps.add(
-            id=id,
-            status=studies_pb2.StudyStep.REUSED if id == "evaluate base" else studies_pb2.StudyStep.DONE,
+            id=step.id,
+            status=studies_pb2.StudyStep.REUSED if step.id == "evaluate base" else studies_pb2.StudyStep.DONE,
+            resource=f"{PROJECT}/{step.collection}/{step.prefix}-0123456789abcdef",
+            fingerprint=f"{i}" * 64,
             cost=cost(wall_seconds=2.5 * i, flops=1e12 * i),
         )
     return made

@@ -59,3 +59,15 @@ def test_independent_probes_have_the_binomial_error() -> None:
 def test_a_probe_without_a_cluster_is_its_own() -> None:
     rows = [{"id": "a", "kind": "k", "cluster": "", "value": 1}, {"id": "b", "kind": "k", "value": 0}]
     assert len(set(answers(rows).clusters)) == 2
+
+
+def test_a_kind_of_a_single_cluster_is_drawn_by_probe_and_never_missing() -> None:
+    kinds = ["reversal"] * 40 + ["list"] * 10
+    clusters = [f"w{i // 10}" for i in range(40)] + ["catalogue"] * 10
+    ours = made([1.0] * 40 + [1.0, 0.0] * 5, kinds, clusters)
+    theirs = made([0.0] * 40 + [0.0] * 10, kinds, clusters)
+    found = pooled_difference(ours, theirs)
+    assert found.value == pytest.approx((1 + 0.5) / 2)
+    # Only the list varies: +-0.31 on its own, half of it in the mean of two kinds.
+    assert 0.55 <= found.low <= 0.65
+    assert 0.85 <= found.high <= 0.95
