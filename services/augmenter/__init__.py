@@ -1,1 +1,15 @@
-"""augmenter"""
+"""Datasets, and datasets made from datasets by in-context inference.
+
+settings    what it needs beyond ServiceSettings
+rows        what a row may be: pure checks, each error with row and field
+intake      bytes -> checked, canonical JSONL in object storage
+sources     files and folders of a URI -> rows
+datasets    the Datasets service
+entities    what a document is about: pure
+strategies  one way to ask per file, and the dict that lists them
+prompts     the prompt texts
+filters     outputs -> kept and dropped, by reason: pure
+journal     finished batches, so that nothing is generated twice
+pipeline    read -> prompt -> generate -> parse -> filter -> write
+augment     the Augmenter service
+"""

@@ -1,0 +1,42 @@
+"""`python -m services.augmenter`: the augmenter's process."""
+
+import asyncio
+
+import grpc
+
+from ingrain.v1 import augmenter_pb2, augmenter_pb2_grpc, datasets_pb2, datasets_pb2_grpc
+from servicekit.database import Database
+from servicekit.operations import Operations, add_operations
+from servicekit.resources import Resources
+from servicekit.server import serve
+from servicekit.storage import open_storage
+from servicekit.worker import Worker
+from services.augmenter.augment import AugmenterServicer
+from services.augmenter.datasets import Datasets, DatasetsServicer
+from services.augmenter.pipeline import Pipeline
+from services.augmenter.settings import AugmenterSettings
+
+
+async def main(settings: AugmenterSettings) -> None:
+    database = Database(settings.database_url, schema="augmenter")
+    await database.create_all()
+    rows = Resources(database, datasets_pb2.Dataset, "datasets")
+    operations = Operations(database, {"datasets": rows})
+    datasets = Datasets(settings, open_storage(settings), rows)
+    pipeline = Pipeline(settings, datasets)
+    handlers = {
+        "ImportDataset": (datasets_pb2.ImportDatasetRequest, datasets.import_dataset),
+        "AugmentDataset": (augmenter_pb2.AugmentDatasetRequest, pipeline.augment),
+    }
+
+    def register(server: grpc.aio.Server) -> list[str]:
+        datasets_pb2_grpc.add_DatasetsServicer_to_server(DatasetsServicer(datasets, operations), server)
+        augmenter_pb2_grpc.add_AugmenterServicer_to_server(AugmenterServicer(pipeline, operations), server)
+        return ["ingrain.v1.Datasets", "ingrain.v1.Augmenter", add_operations(server, operations)]
+
+    await serve(settings, "augmenter", register, background=[Worker(operations, handlers, settings).run()])
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(AugmenterSettings()))

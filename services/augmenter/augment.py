@@ -1,0 +1,109 @@
+"""The Augmenter service."""
+
+from typing import Any
+
+from ingrain.v1 import augmenter_pb2 as pb
+from ingrain.v1 import augmenter_pb2_grpc, common_pb2, datasets_pb2, inference_pb2
+from servicekit import identity
+from servicekit.operations import Operations
+from servicekit.peers import gateway_client
+from servicekit.resources import new_id
+from services.augmenter.filters import Sieve, statements
+from services.augmenter.pipeline import Pipeline, ensure_context, model_of, plan
+from services.augmenter.spec import Spec, resolve
+from services.augmenter.strategies import STRATEGIES, Ask, Document
+from services.augmenter.strategies.base import template
+
+PREVIEW_DOCUMENTS = 3
+
+
+class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
+    def __init__(self, pipeline: Pipeline, operations: Operations) -> None:
+        self.pipeline = pipeline
+        self.operations = operations
+
+    async def AugmentDataset(self, request: pb.AugmentDatasetRequest, context: Any) -> Any:
+        project = identity.authorize(request.parent)
+        identity.authorize(request.spec.dataset)
+        spec = resolve(request.spec)
+        dataset = datasets_pb2.Dataset(
+            name=f"{request.parent}/datasets/{request.dataset_id or new_id('derived')}",
+            display_name=f"derived from {request.spec.dataset.rsplit('/', 1)[1]}",
+        )
+        if request.validate_only:
+            estimate = await self._estimate(project, request.spec, spec)
+            return self.operations.done_with_estimate(dataset.name, "AugmentDataset", estimate)
+        await self.pipeline.datasets.usable(request.spec.dataset)
+        return await self.operations.start("AugmentDataset", request, dataset, request_id=request.request_id)
+
+    async def PreviewAugmentation(
+        self, request: pb.PreviewAugmentationRequest, context: Any
+    ) -> pb.PreviewAugmentationResponse:
+        project = identity.authorize(request.parent)
+        spec = resolve(request.spec)
+        client = gateway_client(self.pipeline.settings, project)
+        source, documents = await self.pipeline.read(request.spec.dataset, spec)
+        chosen = documents[: request.document_count or PREVIEW_DOCUMENTS]
+        response = pb.PreviewAugmentationResponse()
+        sieve = Sieve.over(document.text for document in documents)
+        for strategy in spec.strategies:
+            asks = list(STRATEGIES[strategy].asks(template(spec.prompt_set, strategy), chosen))[: len(chosen)]
+            if not asks:
+                continue
+            response.prompts[strategy] = shown_prompt(asks[0], documents)
+            for ask in asks:
+                for statement in await self._outputs(client, request.spec, spec, source.name, ask):
+                    if reason := sieve.reason_to_drop(statement):
+                        response.dropped.add(reason=reason, text=statement, strategy=strategy)
+                    else:
+                        response.rows.append(statement)
+        return response
+
+    async def _outputs(
+        self, client: Any, given: pb.AugmentationSpec, spec: Spec, dataset: str, ask: Ask
+    ) -> list[str]:
+        request = inference_pb2.GenerateRequest(
+            model=given.model,
+            prompts=[ask.prompt],
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            seed=spec.seed,
+        )
+        if ask.context_group is not None:
+            selection = common_pb2.RowSelection(distinct_key=spec.distinct_key)
+            if spec.group_key:
+                selection.key, selection.value = spec.group_key, ask.context_group
+            wanted = inference_pb2.Context(model=given.model, dataset=dataset, selection=selection)
+            request.context = await ensure_context(client, wanted, "preview")
+        answer = await client.stubs.inference.Generate(request)
+        return statements(answer.generations[0].text)
+
+    async def _estimate(self, project: str, given: pb.AugmentationSpec, spec: Spec) -> common_pb2.Estimate:
+        client = gateway_client(self.pipeline.settings, project)
+        model = await model_of(client, given.model)
+        _, documents = await self.pipeline.read(given.dataset, spec)
+        planned = plan(spec, documents)
+        sample = [item.ask.prompt for item in planned[:: max(1, len(planned) // 200)]]
+        counted = await client.stubs.inference.CountTokens(
+            inference_pb2.CountTokensRequest(model=given.model, texts=sample)
+        )
+        mean_tokens = sum(counted.token_counts) / max(1, len(sample))
+        read, written = int(mean_tokens * len(planned)), len(planned) * spec.max_tokens
+        cost = common_pb2.Cost(
+            prompt_token_count=read,
+            generated_token_count=written,
+            flops=2.0 * model.parameter_count * (read + written),
+        )
+        notes = [
+            f"{len(planned)} prompts of {mean_tokens:.0f} tokens on average (from {len(sample)} of them)",
+            f"at most {spec.max_tokens} tokens are written for each; models mostly stop earlier",
+            "contexts are read once per group and not counted here",
+        ]
+        return common_pb2.Estimate(cost=cost, row_count=len(documents), notes=notes)
+
+
+def shown_prompt(ask: Ask, documents: list[Document]) -> str:
+    if ask.context_group is None:
+        return ask.prompt
+    group = [document.text for document in documents if document.group == ask.context_group]
+    return "\n".join(group) + "\n\n" + ask.prompt

@@ -1,0 +1,300 @@
+"""Read, prompt, generate, parse, filter, write: the derivation of a dataset from a dataset.
+
+Everything that costs is kept as it is finished: contexts are resources with deterministic ids, batches of outputs
+lie in the journal. An attempt after a crash runs this from the top and pays only for what is missing.
+"""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ingrain import AsyncClient
+from ingrain.errors import AlreadyExists
+from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, inference_pb2, trainer_pb2
+from servicekit.errors import Invalid
+from servicekit.failpoints import failpoint
+from servicekit.peers import gateway_client
+from servicekit.worker import Task
+from services.augmenter.datasets import Datasets
+from services.augmenter.documents import documents_of
+from services.augmenter.filters import Sieve, statements
+from services.augmenter.intake import fill, take_in
+from services.augmenter.journal import Journal
+from services.augmenter.settings import AugmenterSettings
+from services.augmenter.spec import Spec, resolve
+from services.augmenter.strategies import STRATEGIES, Ask, Document
+from services.augmenter.strategies.base import template, template_sha256
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One sample of one ask; `number` counts all of them, so that its seed is its own."""
+
+    number: int
+    strategy: str
+    ask: Ask
+    sample: int
+
+
+def plan(spec: Spec, documents: Sequence[Document]) -> list[Planned]:
+    """Every prompt to be sent, samples of an ask side by side, asks of a context side by side."""
+    found = []
+    for name in spec.strategies:
+        for ask in STRATEGIES[name].asks(template(spec.prompt_set, name), documents):
+            # What is asked of a subject is not asked again for each document that names it.
+            for sample in range(spec.samples_per_document if spec.temperature > 0 else 1):
+                found.append(Planned(len(found), name, ask, sample))
+    return found
+
+
+class Pipeline:
+    def __init__(self, settings: AugmenterSettings, datasets: Datasets) -> None:
+        self.settings = settings
+        self.datasets = datasets
+
+    async def augment(self, task: Task, request: augmenter_pb2.AugmentDatasetRequest) -> datasets_pb2.Dataset:
+        client = gateway_client(self.settings, task.project)
+        spec = resolve(request.spec)
+        await task.progress("reading")
+        source, documents = await self.read(request.spec.dataset, spec)
+        model = await model_of(client, request.spec.model)
+        fingerprint = spec.fingerprint(source.sha256, model.sha256)
+        contexts = await self._contexts(task, client, request.spec, spec, source, documents, fingerprint)
+        planned = plan(spec, documents)
+        outputs, cost = await self._generate(
+            task, client, request.spec.model, spec, planned, contexts, fingerprint
+        )
+        await task.progress("filtering", len(planned), len(planned), "prompts")
+        kept: Counter[str] = Counter()
+        dropped: Counter[str] = Counter()
+        sieve = Sieve.over(document.text for document in documents)
+        rows = derived_rows(spec, request.spec.model, model.sha256, planned, outputs, sieve, kept, dropped)
+        try:
+            taken = await take_in(
+                self.datasets.storage,
+                task.prefix,
+                _aiter(rows),
+                datasets_pb2.Dataset.DOCUMENTS,
+                self.settings.most_rows,
+            )
+        except Invalid as error:
+            if error.reason != "EMPTY_DATASET":
+                raise
+            raise Invalid(
+                "NOTHING_DERIVED",
+                f"the model wrote nothing that could be kept ({dict(dropped)}); try another model, strategies or a "
+                "higher temperature",
+                field="spec",
+            ) from None
+        dataset = fill(await self.datasets.resources.get(task.target), taken)
+        dataset.provenance.CopyFrom(
+            datasets_pb2.Provenance(
+                source_dataset=source.name,
+                source_sha256=source.sha256,
+                model=model.name,
+                model_sha256=model.sha256,
+                strategies=spec.strategies,
+                prompt_set=spec.prompt_set,
+                dropped_counts=dropped,
+                kept_counts=kept,
+                cost=cost,
+            )
+        )
+        return dataset
+
+    async def read(self, name: str, spec: Spec) -> tuple[datasets_pb2.Dataset, list[Document]]:
+        dataset = await self.datasets.usable(name)
+        if dataset.kind != datasets_pb2.Dataset.DOCUMENTS:
+            kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
+            raise Invalid(
+                "NOT_DOCUMENTS", f"{name} holds {kind}; documents are augmented", field="spec.dataset"
+            )
+        rows = [json.loads(line) async for line in self.datasets.lines(dataset)]
+        return dataset, documents_of(rows, spec)
+
+    async def _contexts(
+        self,
+        task: Task,
+        client: AsyncClient,
+        given: augmenter_pb2.AugmentationSpec,
+        spec: Spec,
+        source: datasets_pb2.Dataset,
+        documents: Sequence[Document],
+        fingerprint: str,
+    ) -> dict[str, str]:
+        """Group -> context, for the strategies that need one. Shuffled documents are read from a dataset of their own."""
+        if not any("all documents" in STRATEGIES[name].sees for name in spec.strategies):
+            return {}
+        read_from = source.name
+        if spec.shuffled:
+            read_from = await self._shuffled_dataset(task, documents, fingerprint)
+        groups = list(dict.fromkeys(document.group for document in documents))
+        contexts = {}
+        for index, group in enumerate(groups):
+            await task.progress("reading contexts", index, len(groups), "contexts")
+            selection = common_pb2.RowSelection(distinct_key=spec.distinct_key)
+            if spec.group_key:
+                selection.key, selection.value = spec.group_key, group
+            context = inference_pb2.Context(model=given.model, dataset=read_from, selection=selection)
+            contexts[group] = await ensure_context(client, context, fingerprint)
+        return contexts
+
+    async def _shuffled_dataset(self, task: Task, documents: Sequence[Document], fingerprint: str) -> str:
+        name = f"{task.target}-shuffled"
+        rows = ({"id": d.id, "text": d.text, "metadata": d.metadata} for d in documents)
+        taken = await take_in(
+            self.datasets.storage,
+            f"{name}/{task.prefix.rsplit('/', 1)[1]}",
+            _aiter(rows),
+            1,
+            self.settings.most_rows,
+        )
+        dataset = fill(datasets_pb2.Dataset(name=name, display_name="entities exchanged, a control"), taken)
+        dataset.state = common_pb2.ACTIVE
+        dataset.create_time.GetCurrentTime()
+        await self.datasets.resources.insert(dataset, f"shuffled-{fingerprint}", fingerprint)
+        return name
+
+    async def _generate(
+        self,
+        task: Task,
+        client: AsyncClient,
+        model: str,
+        spec: Spec,
+        planned: Sequence[Planned],
+        contexts: dict[str, str],
+        fingerprint: str,
+    ) -> tuple[list[str], common_pb2.Cost]:
+        """The output of every planned prompt, in order."""
+        journal = Journal(self.datasets.storage, task.target, fingerprint)
+        outputs: list[str] = []
+        cost = common_pb2.Cost()
+        for number, batch in enumerate(batches(planned, self.settings.prompt_batch)):
+            await task.progress("generating", len(outputs), len(planned), "prompts")
+            entry = await journal.read(number)
+            if entry is None:
+                entry = await self._ask(client, model, spec, batch, contexts)
+                await journal.write(number, entry)
+                failpoint("augmenter.after_batch")
+            outputs.extend(entry["outputs"])
+            add_usage(cost, entry["usage"])
+        return outputs, cost
+
+    async def _ask(
+        self, client: AsyncClient, model: str, spec: Spec, batch: Sequence[Planned], contexts: dict[str, str]
+    ) -> dict[str, Any]:
+        group = batch[0].ask.context_group
+        answer = await client.stubs.inference.Generate(
+            inference_pb2.GenerateRequest(
+                model=model,
+                context=contexts[group] if group is not None else "",
+                prompts=[item.ask.prompt for item in batch],
+                max_tokens=spec.max_tokens,
+                temperature=spec.temperature,
+                seed=spec.seed * 1_000_003 + batch[0].number,
+            ),
+            timeout=1800,
+        )
+        usage = answer.usage
+        return {
+            "outputs": [generation.text for generation in answer.generations],
+            "usage": [
+                usage.prompt_token_count - usage.cached_token_count,
+                usage.cached_token_count,
+                usage.generated_token_count,
+                usage.flops,
+                usage.compute_seconds,
+            ],
+        }
+
+
+def batches(planned: Sequence[Planned], size: int) -> Iterator[list[Planned]]:
+    """Runs of at most `size` prompts that share a context."""
+    rest = iter(planned)
+    batch = list(islice(rest, 1))
+    for item in rest:
+        if len(batch) == size or item.ask.context_group != batch[0].ask.context_group:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def derived_rows(
+    spec: Spec,
+    model: str,
+    model_sha256: str,
+    planned: Sequence[Planned],
+    outputs: Sequence[str],
+    sieve: Sieve,
+    kept: Counter[str],
+    dropped: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    for item, output in zip(planned, outputs, strict=True):
+        for statement in statements(output):
+            if reason := sieve.reason_to_drop(statement):
+                dropped[reason] += 1
+                continue
+            kept[item.strategy] += 1
+            first = item.ask.documents[0]
+            metadata: dict[str, Any] = {"strategy": item.strategy}
+            if spec.group_key:
+                metadata[spec.group_key] = first.group
+            yield {
+                "id": f"{item.strategy}-{item.number:06d}-{kept[item.strategy]:06d}",
+                "text": statement,
+                "metadata": metadata,
+                "provenance": {
+                    "source_rows": [document.id for document in item.ask.documents],
+                    "strategy": item.strategy,
+                    "prompt_set": spec.prompt_set,
+                    "prompt_sha256": template_sha256(spec.prompt_set, item.strategy),
+                    "model": model,
+                    "model_sha256": model_sha256,
+                    "temperature": spec.temperature,
+                    "seed": spec.seed,
+                    "sample": item.sample,
+                    "shuffled": spec.shuffled,
+                },
+            }
+
+
+async def model_of(client: AsyncClient, name: str) -> trainer_pb2.Model:
+    return await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
+
+
+async def ensure_context(client: AsyncClient, context: inference_pb2.Context, fingerprint: str) -> str:
+    """The context of that content, made once: its id is a digest, its request id follows from it."""
+    content = context.SerializeToString(deterministic=True) + fingerprint.encode()
+    identity = hashlib.sha256(content).hexdigest()
+    name = f"{client.parent}/contexts/augment-{identity[:16]}"
+    request = inference_pb2.CreateContextRequest(
+        parent=client.parent,
+        context_id=name.rsplit("/", 1)[1],
+        context=context,
+        request_id=str(uuid.UUID(identity[:32])),
+    )
+    try:
+        await client.operations.wait(await client.stubs.inference.CreateContext(request))
+    except AlreadyExists:
+        await client.stubs.inference.GetContext(inference_pb2.GetContextRequest(name=name))
+    return name
+
+
+def add_usage(cost: common_pb2.Cost, usage: Sequence[float]) -> None:
+    cost.prompt_token_count += int(usage[0])
+    cost.cached_token_count += int(usage[1])
+    cost.generated_token_count += int(usage[2])
+    cost.flops += usage[3]
+    cost.compute_seconds += usage[4]
+
+
+async def _aiter(rows: Any) -> AsyncIterator[Any]:
+    for row in rows:
+        yield row

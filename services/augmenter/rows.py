@@ -1,0 +1,170 @@
+"""What a row may be. Every error says which row (counted from 1, as an editor does) and which field (from 0)."""
+
+import json
+from typing import Any
+
+from ingrain.v1.datasets_pb2 import Dataset
+from servicekit.errors import Invalid
+
+GREATEST_LINE_BYTES = 3 << 20  # a row must fit a message of gRPC
+Row = dict[str, Any]
+Kind = Dataset.Kind
+
+
+class RowChecker:
+    """Checks rows in order and remembers ids. `kind` unspecified: decided from the first row."""
+
+    def __init__(self, kind: int = Kind.KIND_UNSPECIFIED) -> None:
+        self.kind = kind
+        self.count = 0
+        self._ids: set[str] = set()
+
+    def check_line(self, line: bytes) -> Row | None:
+        """The checked row of one line, None for a blank one."""
+        if len(line) > GREATEST_LINE_BYTES:
+            raise self._error(
+                "ROW_TOO_LONG", f"has {len(line)} bytes; at most {GREATEST_LINE_BYTES} are allowed"
+            )
+        if not line.strip():
+            return None
+        try:
+            row = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        except UnicodeDecodeError as error:
+            raise self._error("NOT_UTF8", f"is not UTF-8 (byte {error.start})") from None
+        except RecursionError:
+            raise self._error("NOT_JSON", "is nested too deeply") from None
+        except ValueError as error:
+            raise self._error("NOT_JSON", f"is not JSON: {error}") from None
+        return self.check(row)
+
+    def check(self, row: Any) -> Row:
+        if not isinstance(row, dict):
+            raise self._error(
+                "NOT_AN_OBJECT", f"is {_type(row)}, not an object like {EXAMPLES[Kind.DOCUMENTS]}"
+            )
+        if self.kind == Kind.KIND_UNSPECIFIED:
+            self.kind = self._decide(row)
+        _CHECKS[self.kind](self, row)
+        self._check_id(row)
+        self.count += 1
+        return row
+
+    def _decide(self, row: Row) -> int:
+        if "text" in row:
+            return Kind.DOCUMENTS
+        if "messages" in row:
+            return Kind.MESSAGES
+        if "completion" in row:
+            return Kind.PROMPT_COMPLETION
+        if "choices" in row or "question" in row or "answers" in row:
+            return Kind.PROBES
+        shapes = "; ".join(EXAMPLES.values())
+        raise self._error("UNKNOWN_SHAPE", f"has the keys {sorted(row)}; a row looks like one of {shapes}")
+
+    def _check_id(self, row: Row) -> None:
+        if "id" not in row:
+            if self.kind not in (Kind.DOCUMENTS, Kind.PROBES):
+                return
+            row["id"] = f"row-{self.count + 1:06d}"
+        identity = self.text(row, "id")
+        if identity in self._ids:
+            raise self._error("DUPLICATE_ID", f"has the id {identity!r}, which an earlier row has too", "id")
+        self._ids.add(identity)
+
+    def text(self, row: Row, field: str, path: str = "") -> str:
+        """A string that is not blank."""
+        path = path or field
+        if field not in row:
+            raise self._error("MISSING_FIELD", f"has no {path!r}; it looks like {EXAMPLES[self.kind]}", path)
+        value = row[field]
+        if not isinstance(value, str):
+            raise self._error("WRONG_TYPE", f"{path!r} is {_type(value)}, not a string", path)
+        if not value.strip():
+            raise self._error("EMPTY_FIELD", f"{path!r} is empty", path)
+        return value
+
+    def texts(self, row: Row, field: str, least: int) -> list[str]:
+        values = row.get(field)
+        if not isinstance(values, list) or len(values) < least:
+            raise self._error("WRONG_TYPE", f"{field!r} must be a list of at least {least} strings", field)
+        for index, value in enumerate(values):
+            if not isinstance(value, str) or not value.strip():
+                raise self._error("WRONG_TYPE", f"'{field}[{index}]' is no text", f"{field}[{index}]")
+        return values
+
+    def _error(self, reason: str, text: str, field: str = "") -> Invalid:
+        path = f"rows[{self.count}]" + (f".{field}" if field else "")
+        return Invalid(reason, f"row {self.count + 1} {text}", field=path, row=self.count + 1)
+
+    error = _error
+
+
+def check_document(checker: RowChecker, row: Row) -> None:
+    checker.text(row, "text")
+    if "metadata" in row and not isinstance(row["metadata"], dict):
+        raise checker.error(
+            "WRONG_TYPE", f"'metadata' is {_type(row['metadata'])}, not an object", "metadata"
+        )
+
+
+def check_messages(checker: RowChecker, row: Row) -> None:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise checker.error("WRONG_TYPE", "'messages' must be a list of messages", "messages")
+    for index, message in enumerate(messages):
+        path = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise checker.error("WRONG_TYPE", f"'{path}' is {_type(message)}, not an object", path)
+        for field in ("role", "content"):
+            checker.text(message, field, f"{path}.{field}")
+
+
+def check_pair(checker: RowChecker, row: Row) -> None:
+    checker.text(row, "prompt")
+    checker.text(row, "completion")
+
+
+def check_probe(checker: RowChecker, row: Row) -> None:
+    checker.text(row, "kind")
+    if "question" in row:
+        checker.text(row, "question")
+        checker.texts(row, "answers", 1)
+        return
+    checker.text(row, "prompt")
+    choices = checker.texts(row, "choices", 2)
+    if len(set(choices)) < len(choices):
+        raise checker.error("CHOICES_REPEAT", "has the same choice twice", "choices")
+    if "answer" not in row:
+        raise checker.error(
+            "MISSING_FIELD", f"has no 'answer'; it looks like {EXAMPLES[Kind.PROBES]}", "answer"
+        )
+    answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    for answer in answers or [None]:
+        if answer not in choices:
+            raise checker.error(
+                "ANSWER_NOT_A_CHOICE", f"has the answer {answer!r}, which is none of its choices", "answer"
+            )
+
+
+_CHECKS = {
+    Kind.DOCUMENTS: check_document,
+    Kind.MESSAGES: check_messages,
+    Kind.PROMPT_COMPLETION: check_pair,
+    Kind.PROBES: check_probe,
+}
+EXAMPLES = {
+    Kind.DOCUMENTS: '{"id": "d1", "text": "..."}',
+    Kind.MESSAGES: '{"messages": [{"role": "user", "content": "..."}]}',
+    Kind.PROMPT_COMPLETION: '{"prompt": "...", "completion": "..."}',
+    Kind.PROBES: '{"id": "p1", "kind": "...", "prompt": "...", "choices": ["...", "..."], "answer": "..."} '
+    'or {"id": "p1", "kind": "list", "question": "...", "answers": ["..."]}',
+}
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _type(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

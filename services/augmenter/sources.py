@@ -1,0 +1,120 @@
+"""Rows of a source URI: one file or a folder of .jsonl, .txt and .md, in the order of their paths."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlparse
+
+from servicekit.errors import Invalid, NotFound
+from servicekit.settings import ServiceSettings
+from servicekit.storage import Storage, open_uri
+from services.augmenter.intake import lines_of
+from services.augmenter.rows import Row
+
+READABLE = (".jsonl", ".txt", ".md")
+GREATEST_TEXT_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file: `path` is shown to users, `chunks` reads it."""
+
+    path: str
+    size_bytes: int
+    storage: Storage | None = None
+    key: str = ""
+    file: Path | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        if self.file is not None:
+            with self.file.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    yield chunk
+        elif self.storage is not None:
+            async for chunk in self.storage.stream(self.key):
+                yield chunk
+
+
+async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source], Counter[str]]:
+    """Readable files, and how many others were skipped by their ending."""
+    found = (
+        [s async for s in _s3(source_uri, settings)]
+        if source_uri.startswith("s3://")
+        else _local(source_uri, settings)
+    )
+    skipped: Counter[str] = Counter()
+    readable = []
+    for source in sorted(found, key=lambda source: source.path):
+        ending = PurePosixPath(source.path).suffix.lower()
+        if ending in READABLE:
+            readable.append(source)
+        else:
+            skipped[f"skipped{ending or ' (no ending)'}"] += 1
+    if not readable:
+        raise Invalid(
+            "NOTHING_TO_IMPORT",
+            f"{source_uri} has no {', '.join(READABLE)} file"
+            + (f" (skipped: {dict(skipped)})" if skipped else ""),
+            field="source_uri",
+        )
+    return readable, skipped
+
+
+def _local(source_uri: str, settings: ServiceSettings) -> list[Source]:
+    if settings.import_root is None:
+        raise Invalid(
+            "FILE_URIS_OFF", "this platform takes no file:// sources; upload instead", field="source_uri"
+        )
+    root = settings.import_root.resolve()
+    path = Path(unquote(urlparse(source_uri).path)).resolve()
+    if not path.is_relative_to(root):
+        raise Invalid(
+            "OUTSIDE_IMPORT_ROOT",
+            f"{source_uri} is not under the folder opened for imports",
+            field="source_uri",
+        )
+    if not path.exists():
+        raise NotFound("SOURCE_NOT_FOUND", f"{source_uri} does not exist", resource=source_uri)
+    files = (
+        [path]
+        if path.is_file()
+        else [p for p in path.rglob("*") if p.is_file() and p.resolve().is_relative_to(root)]
+    )
+    base = path.parent if path.is_file() else path
+    return [Source(file.relative_to(base).as_posix(), file.stat().st_size, file=file) for file in files]
+
+
+async def _s3(source_uri: str, settings: ServiceSettings) -> AsyncIterator[Source]:
+    storage, key = open_uri(source_uri, settings)
+    async for found in storage.list(key):
+        if found.key == key or found.key.startswith(key.rstrip("/") + "/") or not key:
+            path = found.key[len(key) :].lstrip("/") or PurePosixPath(found.key).name
+            yield Source(path, found.size_bytes, storage=storage, key=found.key)
+
+
+async def rows_of(sources: list[Source], counts: Counter[str]) -> AsyncIterator[Row | bytes]:
+    """JSONL lines as they are; a text or markdown file is one document."""
+    for source in sources:
+        ending = PurePosixPath(source.path).suffix.lower()
+        if ending == ".jsonl":
+            counts["files .jsonl"] += 1
+            async for line in lines_of(source.chunks()):
+                yield line
+            continue
+        if source.size_bytes > GREATEST_TEXT_BYTES:
+            raise Invalid(
+                "DOCUMENT_TOO_LONG",
+                f"{source.path} has {source.size_bytes} bytes; a text document may have {GREATEST_TEXT_BYTES}",
+                field="source_uri",
+            )
+        data = b"".join([chunk async for chunk in source.chunks()])
+        try:
+            text = data.decode("utf-8-sig").strip()
+        except UnicodeDecodeError:
+            raise Invalid("NOT_UTF8", f"{source.path} is not UTF-8", field="source_uri") from None
+        if not text:
+            counts["skipped empty files"] += 1
+            continue
+        counts[f"documents from {ending}"] += 1
+        yield {"id": source.path, "text": text, "metadata": {"path": source.path}}
