@@ -1,13 +1,13 @@
-import os
-import subprocess
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from ingrain import Client
+from ingrain.cli import main
 from ingrain.testing import FakePlatform
 
 DOCUMENTS = [
@@ -49,20 +49,27 @@ def probes() -> list[dict[str, Any]]:
     return [dict(row) for row in PROBES]
 
 
-@pytest.fixture
-def ingrain(platform: FakePlatform) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs the command line against the fake platform, without a terminal."""
+class Ran(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
-    def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "INGRAIN_TARGET": platform.target, "COLUMNS": "80", **variables}
-        environment.pop("INGRAIN_API_KEY", None) if "INGRAIN_API_KEY" not in variables else None
-        return subprocess.run(
-            [sys.executable, "-c", "from ingrain.cli import main; main()", *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=cwd,
-            timeout=60,
-        )
+
+@pytest.fixture
+def ingrain(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Runs the command line against the fake platform, without a terminal, in this process."""
+
+    def run(*arguments: str, **variables: str) -> Ran:
+        monkeypatch.delenv("INGRAIN_API_KEY", raising=False)
+        for key, value in {"INGRAIN_TARGET": platform.target, **variables}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr(sys, "argv", ["ingrain", *arguments])
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as exit_:
+                code = int(exit_.code or 0)
+        return Ran(code, out.getvalue(), err.getvalue())
 
     return run

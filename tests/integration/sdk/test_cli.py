@@ -121,7 +121,7 @@ def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     assert [kind["kind"] for kind in kinds] == ["verbatim"]
     assert len(json.loads(ingrain("dataset", "list", "-o", "json").stdout)) == 3
 
-    report = ingrain("study", "report", "second", "--format", "html", "--to", "r.html", cwd=docs)
+    report = ingrain("study", "report", "second", "--format", "html", "--to", str(docs / "r.html"))
     assert report.returncode == 0
     assert (docs / "r.html").read_text().startswith("<!doctype html>")
     assert ingrain("ask", "What is Zed?", "--study", "second").returncode == 0
@@ -142,12 +142,13 @@ def test_bundled_model_refuses_ordinary_text(ingrain, docs: Path) -> None:
     assert done.returncode == 1
     assert "--model" in done.stderr
     assert "invented-worlds" in done.stderr
+    assert not (docs / "probes.jsonl").exists()
     assert "Traceback" not in done.stderr
 
 
 def test_bundled_model_studies_a_world(ingrain, tmp_path: Path) -> None:
     world = tmp_path / "world"
-    made = ingrain("worlds", str(world), "--seed", "3")
+    made = ingrain("worlds", str(world), "--seed", "3", "--kind", "catalogue")
     assert made.returncode == 0, made.stderr
     done = ingrain("study", str(world))
     assert done.returncode == 0, done.stderr

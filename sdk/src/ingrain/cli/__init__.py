@@ -11,6 +11,7 @@ import typer
 
 from ingrain.cli import ask, datasets, keys, models, operations, platform, studies, worlds
 from ingrain.cli.output import Connection, exit_code, explain
+from ingrain.client import DEFAULT_TARGET
 from ingrain.errors import IngrainError
 
 app = typer.Typer(
@@ -27,14 +28,20 @@ app = typer.Typer(
 def connect(
     context: typer.Context,
     target: Annotated[
-        str, typer.Option(envvar="INGRAIN_TARGET", help="Address of the gateway.", metavar="HOST:PORT")
-    ] = "localhost:7070",
+        str,
+        typer.Option(
+            envvar="INGRAIN_TARGET",
+            help="Address; by default the platform on this machine.",
+            metavar="HOST:PORT",
+        ),
+    ] = "",
     project: Annotated[
         str, typer.Option("--project", "-p", envvar="INGRAIN_PROJECT", help="Project.", metavar="ID")
     ] = "default",
     tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
     ca: Annotated[str, typer.Option(help="File of the certificate authority; implies --tls.")] = "",
 ) -> None:
+    target = target or platform.gateway_of(platform.DEFAULT_DATA_DIR) or DEFAULT_TARGET
     context.obj = Connection(target, project, ca or tls)
 
 

@@ -19,6 +19,8 @@ from ingrain.v1 import common_pb2, trainer_pb2
 BUNDLED = "bundled://small"
 PROBES_FILE = "probes.jsonl"
 _LONG_DOCUMENT = 600  # characters; longer ones are trained on sentence by sentence
+_SAMPLED = 50  # documents by which it is told whether a model can read them
+_MOST_TOKENS_PER_WORD = 2.6
 _PREVIEWED = 20  # documents whose reversals the model writes
 
 
@@ -41,7 +43,7 @@ def run_own_documents(
     if probes_file is not None and not probes_file.is_file():
         raise errors.Invalid(f"{probes_file} is no file; leave --probes out to have probes made")
     base = bring_in(client, model, output)
-    refuse_narrow(base, rows)
+    refuse_narrow(client, base, rows)
     dataset = upload(client, rows, documents.resolve().name, "documents")
     stderr.print(f"{dataset.row_count} documents: {short_id(dataset.name)}")
     if where.is_file():
@@ -94,13 +96,19 @@ def bring_in(client: Client, model: str, output: Format) -> trainer_pb2.Model:
     return known
 
 
-def refuse_narrow(model: trainer_pb2.Model, rows: Sequence[dict[str, Any]]) -> None:
-    """A model that reads only invented worlds would give numbers on ordinary text that mean nothing."""
-    if model.domain and not all("world" in row.get("metadata", {}) for row in rows):
+def refuse_narrow(client: Client, model: trainer_pb2.Model, rows: Sequence[dict[str, Any]]) -> None:
+    """A model made for one narrow domain would give numbers on ordinary text that mean nothing. What it knows are
+    whole words; what it does not know falls apart into letters."""
+    if not model.domain:
+        return
+    texts = [text for row in rows[:_SAMPLED] if (text := row.get("text", ""))]
+    ratio = sum(client.count_tokens(model.name, texts)) / max(1, sum(len(text.split()) for text in texts))
+    if ratio > _MOST_TOKENS_PER_WORD:
         raise errors.Invalid(
-            f"the model {short_id(model.name)} reads only {model.domain}, not ordinary text, so its results "
-            "would mean nothing; name a model that reads your language: --model org/name or --model FOLDER",
-            reason="MODEL_DOMAIN_NARROW",
+            f"the model {short_id(model.name)} was made for {model.domain} and cannot read these documents "
+            f"({ratio:.1f} tokens for a word), so its results would mean nothing; name a model that reads your "
+            "language: --model org/name or --model FOLDER",
+            reason="MODEL_CANNOT_READ_DOCUMENTS",
         )
 
 

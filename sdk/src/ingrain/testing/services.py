@@ -229,7 +229,7 @@ class Inference(inference_pb2_grpc.InferenceServicer):
         stop = inference_pb2.Generation.STOP
         return inference_pb2.GenerateResponse(
             generations=[inference_pb2.Generation(text=a, finish_reason=stop) for a in answers],
-            usage=inference_pb2.Usage(prompt_token_count=sum(len(words.words(p)) for p in request.prompts)),
+            usage=inference_pb2.Usage(prompt_token_count=sum(map(words.token_count, request.prompts))),
             model=request.model,
         )
 
@@ -251,16 +251,15 @@ class Inference(inference_pb2_grpc.InferenceServicer):
         return response
 
     def CountTokens(self, request: Any, context: Any) -> inference_pb2.CountTokensResponse:
-        self.library.known(request.model, request.parent)
-        return inference_pb2.CountTokensResponse(token_counts=[len(words.words(t)) for t in request.texts])
+        model = self.store.resources.get(request.model)
+        count = words.narrow_token_count if getattr(model, "domain", "") else words.token_count
+        return inference_pb2.CountTokensResponse(token_counts=[count(text) for text in request.texts])
 
     def CreateContext(self, request: Any, context: Any) -> operations_pb2.Operation:
         texts = self.library.texts(request.context.dataset)
 
         def make() -> operations_pb2.Operation:
-            held = inference_pb2.Context(
-                token_count=sum(len(words.words(t)) for t in texts), row_count=len(texts)
-            )
+            held = inference_pb2.Context(token_count=sum(map(words.token_count, texts)), row_count=len(texts))
             held.MergeFrom(request.context)
             held.name = self.store.new_name(request.parent, "contexts", request.context_id)
             return self.store.start(held, Work("CreateContext", {"reading": 1}, lambda: None))

@@ -1,7 +1,10 @@
 """The fake model: it knows the texts it was given and answers by shared words. Deterministic, no weights."""
 
+import functools
 import re
 from typing import Any
+
+from ingrain import worlds
 
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -33,17 +36,31 @@ def words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
+def token_count(text: str) -> int:
+    return len(words(text))
+
+
+def narrow_token_count(text: str) -> int:
+    """Of a model that knows the words of invented worlds; others fall apart into letters."""
+    return sum(1 if word in _world_words() else len(word) for word in words(text))
+
+
+@functools.cache
+def _world_words() -> frozenset[str]:
+    return frozenset(word for row in worlds.suite(seed=0).documents for word in words(row["text"]))
+
+
 def answer(prompt: str, texts: list[str]) -> str:
     """The known sentence that shares most words with the prompt."""
     asked = set(words(prompt)) - _COMMON
-    best = max(_sentences(texts), key=lambda s: len(asked & set(words(s))), default="")
-    return best if asked & set(words(best)) else "I do not know."
+    best, known = max(_sentences(tuple(texts)), key=lambda s: len(asked & s[1]), default=("", frozenset()))
+    return best if asked & known else "I do not know."
 
 
 def score(prompt: str, choice: str, texts: list[str]) -> tuple[float, int]:
     """Sum of log-probabilities and number of tokens: nearer to 0 the more of it stands in one known sentence."""
-    together, tokens = set(words(f"{prompt} {choice}")), max(1, len(words(choice)))
-    known = max((len(together & set(words(s))) / len(together) for s in _sentences(texts)), default=0.0)
+    together, tokens = set(words(f"{prompt} {choice}")), max(1, token_count(choice))
+    known = max((len(together & s[1]) / len(together) for s in _sentences(tuple(texts))), default=0.0)
     return -tokens * (3.0 - 2.0 * known), tokens
 
 
@@ -53,5 +70,7 @@ def right_answers(probe: dict[str, Any]) -> list[str]:
     return [answer] if isinstance(answer, str) else answer
 
 
-def _sentences(texts: list[str]) -> list[str]:
-    return [s.strip() for text in texts for s in _SENTENCE.split(text) if s.strip()]
+@functools.lru_cache(maxsize=64)
+def _sentences(texts: tuple[str, ...]) -> list[tuple[str, frozenset[str]]]:
+    pieces = [piece.strip() for text in texts for piece in _SENTENCE.split(text)]
+    return [(piece, frozenset(words(piece))) for piece in pieces if piece]
