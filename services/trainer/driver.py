@@ -111,7 +111,7 @@ def describe(error: Exception) -> dict[str, Any]:
 
 def last_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    return lines[-1].strip()[:500] if lines else type(error).__name__
 
 
 if __name__ == "__main__":

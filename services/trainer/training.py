@@ -142,9 +142,12 @@ class Trainings:
             return ""
         if await exchange.get_json(self.storage, exchange.result_key(prefix)) is not None:
             return prefix
-        if await self.jobs.status(job) not in ENDED:
+        failed = await exchange.get_json(self.storage, exchange.error_key(prefix)) is not None
+        if not failed and await self.jobs.status(job) not in ENDED:
             log.info("attached to a running job", job=job)
             return prefix
+        # Two attempts never train side by side; a job that has told its error may still be ending.
+        await self.jobs.stop(job)
         await self.note_checkpoints(task, await ProgressReader(self.storage, prefix).read())
         return ""
 

@@ -1,7 +1,6 @@
 """Real fits: Ray jobs, Ray Train, DeepSpeed; the trainer, its drivers and workers are killed in the middle."""
 
 import asyncio
-import os
 import random
 import signal
 from pathlib import Path
@@ -94,7 +93,7 @@ async def test_a_training_outlives_the_trainer_and_its_own_processes(
 ):
     """One run undisturbed, one whose trainer is killed and then whose worker is killed: the same losses, bit by bit."""
     data = datasets.put("noise", NOISE)
-    spec = {"max_steps": 150, "save_steps": 25, "seed": 5, "bf16": False}
+    spec = {"max_steps": 400, "save_steps": 40, "seed": 5, "bf16": False}
     calm = await client.models.create("base", data, id="calm", **spec)
     await calm.result(180)
     expected = {s.step: s.loss async for s in client.models.watch("calm")}
@@ -104,14 +103,18 @@ async def test_a_training_outlives_the_trainer_and_its_own_processes(
     await eventually(lambda: step_of(rough), 90)
     trainer.end(signal.SIGKILL)
     trainer.start()
-    await eventually(lambda: step_of(rough, 30), 90)
+    await eventually(lambda: step_of(rough, 100), 90)
     worker = training_worker(trainer)
     worker.send_signal(signal.SIGKILL)
     await rough.result(240)
-    assert rough.metadata.attempt_count >= 2
+    assert rough.metadata.attempt_count == 3, "one attached to the running job, one began from a checkpoint"
     assert await watched == expected
     assert {s.step: s.loss async for s in client.models.watch("rough")} == expected
-    assert (await client.models.get("rough")).sha256 == (await client.models.get("calm")).sha256
+    assert weights(await client.models.get("rough")) == weights(await client.models.get("calm"))
+
+
+def weights(model):
+    return (folder_of(model) / "model.safetensors").read_bytes()
 
 
 async def losses(client, name):
@@ -169,4 +172,3 @@ async def test_too_few_processors_end_in_a_clear_error(start_trainer, ray, build
             await operation.result(90)
     assert caught.value.reason == "NO_RAY_RESOURCES"
     assert "9 CPU" in caught.value.message
-    assert os.getpid()
