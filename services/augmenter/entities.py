@@ -1,7 +1,7 @@
 """What documents are about, by counting words: no model, no list of names.
 
-Where documents fall into groups, a subject is a word that occurs in one group only and in at most half of that
-group's documents. Without groups it is a word in at most a twentieth of the documents (but at least two), or a
+Where documents fall into groups, a subject is a word that occurs in one group only and in at most a quarter of that
+group's documents (but two are always allowed). Without groups it is a word in at most a twentieth of the documents (but at least two), or a
 capitalised one that does not begin a sentence.
 """
 
@@ -28,7 +28,7 @@ def subjects(texts: Sequence[str], groups: Sequence[str]) -> list[list[str]]:
         spread = Counter(word for counter in per_group.values() for word in counter)
 
         def chosen(word: str, group: str) -> bool:
-            return spread[word] == 1 and per_group[group][word] <= max(2, sizes[group] / 2)
+            return spread[word] == 1 and per_group[group][word] <= max(2, sizes[group] / 4)
     else:
         limit = max(2, len(texts) / 20)
         capitalised = {word for text in texts for word in _INNER_CAPITAL.findall(text)}
