@@ -122,7 +122,10 @@ async def losses(client, name):
 
 
 async def step_of(operation, step=1):
-    metadata = (await operation.refresh()).metadata
+    try:
+        metadata = (await operation.refresh()).metadata
+    except errors.Unavailable:  # the trainer is just starting again
+        return False
     return metadata.stage == "training" and metadata.completed_count >= step
 
 
