@@ -1,0 +1,46 @@
+"""The Ray Serve application: replicas of the engine."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from services.inference.settings import InferenceSettings
+
+NAME = "ingrain-inference"
+
+
+@serve.deployment(name="engine", graceful_shutdown_timeout_s=20)
+class EngineReplica:
+    """Imports torch and transformers where it runs, not where it is deployed from."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        from services.inference.engine import Engine
+
+        self._engine = Engine(settings)
+
+    async def score(self, call: Any) -> Any:
+        return await self._engine.score(call)
+
+    async def generate(self, call: Any) -> Any:
+        return await self._engine.generate(call)
+
+    async def count(self, call: Any) -> Any:
+        return await self._engine.count(call)
+
+    async def prefill(self, call: Any) -> Any:
+        return await self._engine.prefill(call)
+
+    async def stream(self, call: Any) -> AsyncIterator[Any]:
+        async for piece in self._engine.stream(call):
+            yield piece
+
+
+def build(settings: InferenceSettings) -> Application:
+    return EngineReplica.options(
+        num_replicas=settings.replicas,
+        max_ongoing_requests=settings.max_queued,
+        max_queued_requests=settings.max_queued,
+        ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
+    ).bind(settings)

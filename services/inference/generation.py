@@ -1,0 +1,154 @@
+"""Greedy and sampled decoding of many prompts over one shared prefix.
+
+Prompt i draws from a random stream of its own, seeded by (seed, i): how prompts are batched does not change what
+is written.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from services.inference.forest import CHUNK_TOKENS, Forest
+from services.inference.models import LoadedModel
+from services.inference.prefix import Prefix
+from services.inference.wire import GenerateCall, Spent
+
+GROUP = 32  # sequences of one row: its attention grows with their square
+_REPLACEMENT = "\ufffd"  # what a tokenizer shows for half of a character
+
+
+@dataclass
+class Writing:
+    """One continuation on its way."""
+
+    prompt_ids: list[int]
+    stream: torch.Generator
+    most: int
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finished: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.finished or len(self.ids) >= self.most
+
+
+def start(loaded: LoadedModel, call: GenerateCall, prompts: list[list[int]]) -> list[Writing]:
+    """The window may leave fewer than `max_tokens`: the text then ends by length."""
+    writings = []
+    for index, ids in enumerate(prompts):
+        stream = torch.Generator().manual_seed((call.seed * 1_000_003 + index) % (1 << 63))
+        writings.append(Writing(ids, stream, min(call.max_tokens, loaded.ref.context_window - len(ids))))
+    return writings
+
+
+def generate(
+    loaded: LoadedModel, prefix: Prefix, call: GenerateCall, writings: list[Writing], spent: Spent
+) -> Iterator[None]:
+    """Fills the writings, and yields after each step, so that a caller can look at them or stop."""
+    for group in _groups(writings, prefix.length, GROUP if loaded.shares_rows else 1):
+        yield from _decode(loaded, prefix, call, group, spent)
+
+
+def _groups(writings: list[Writing], prefix_length: int, most: int) -> Iterator[list[Writing]]:
+    group: list[Writing] = []
+    size = 0
+    for writing in writings:
+        tokens = len(writing.prompt_ids) - prefix_length
+        if group and (len(group) == most or size + tokens > CHUNK_TOKENS):
+            yield group
+            group, size = [], 0
+        group.append(writing)
+        size += tokens
+    if group:
+        yield group
+
+
+def _decode(
+    loaded: LoadedModel, prefix: Prefix, call: GenerateCall, group: list[Writing], spent: Spent
+) -> Iterator[None]:
+    ends = loaded.end_ids
+    forest = Forest(loaded.model, prefix.cache(loaded.model)) if loaded.shares_rows else Alone(loaded)
+    branch_of = {id(writing): forest.branch() for writing in group}
+    fed: list[tuple[int, int]] = []
+    wanted = []
+    for writing in group:
+        fed.extend((branch_of[id(writing)], token) for token in writing.prompt_ids[prefix.length :])
+        wanted.append(len(fed) - 1)
+    logprobs_BV = forest.feed(fed, wanted)
+    prefix.account(loaded.ref, len(group), len(fed), spent)
+    active = [writing for writing in group if writing.most > 0]
+    logprobs_BV = logprobs_BV[[index for index, writing in enumerate(group) if writing.most > 0]]
+    while active:
+        for writing, logprobs_V in zip(active, logprobs_BV, strict=True):
+            _append(
+                loaded, call, writing, pick(logprobs_V, call.temperature, call.top_p, writing.stream), ends
+            )
+        spent.generated_tokens += len(active)
+        yield
+        active = [writing for writing in active if not writing.ended]
+        if not active:
+            return
+        pairs = [(branch_of[id(writing)], writing.ids[-1]) for writing in active]
+        logprobs_BV = forest.feed(pairs, list(range(len(pairs))))
+        looked_at = prefix.length + len(active[0].prompt_ids) - prefix.length + len(active[0].ids)
+        spent.flops += len(active) * flops_of_token(loaded, looked_at)
+
+
+def flops_of_token(loaded: LoadedModel, looked_at: int) -> float:
+    ref = loaded.ref
+    return 2.0 * ref.parameter_count + 4.0 * ref.layer_count * ref.hidden_size * looked_at
+
+
+def pick(logprobs_V: torch.Tensor, temperature: float, top_p: float, stream: torch.Generator) -> int:
+    """Greedy at temperature 0; else from the smallest set of tokens that holds `top_p` of the probability."""
+    if temperature == 0:
+        return int(logprobs_V.argmax())
+    probabilities_V = (logprobs_V.double() / temperature).softmax(-1)
+    if 0 < top_p < 1:
+        sorted_V, order_V = probabilities_V.sort(descending=True)
+        outside_V = sorted_V.cumsum(0) - sorted_V >= top_p
+        probabilities_V[order_V[outside_V]] = 0.0
+    return int(torch.multinomial(probabilities_V, 1, generator=stream))
+
+
+def _append(loaded: LoadedModel, call: GenerateCall, writing: Writing, token: int, ends: set[int]) -> None:
+    if token in ends:
+        writing.finished = True
+        # Fed no further; counted as written, for it was computed.
+        writing.ids.append(token)
+        return
+    writing.ids.append(token)
+    writing.text = continuation(loaded, writing.prompt_ids, writing.ids)
+    for stop in call.stop:
+        at = writing.text.find(stop)
+        if at >= 0:
+            writing.text, writing.finished = writing.text[:at], True
+
+
+def continuation(loaded: LoadedModel, prompt_ids: list[int], ids: list[int]) -> str:
+    """The text of `ids` as it follows the prompt: tokenizers drop a first space of what they decode alone."""
+    tail = prompt_ids[-4:]
+    decode = loaded.tokenizer.decode
+    before = decode(tail, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    whole = decode(tail + ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(whole[len(before) :]).rstrip(_REPLACEMENT)
+
+
+class Alone:
+    """Stands in for a forest where rows cannot be shared: one sequence, the model's own cache."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model = loaded.model
+        self._cache = None
+
+    def branch(self) -> int:
+        return 0
+
+    @torch.inference_mode()
+    def feed(self, tokens: list[tuple[int, int]], wanted: list[int]) -> torch.Tensor:
+        ids = torch.tensor([[token for _, token in tokens]], device=self._model.device)
+        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        self._cache = output.past_key_values
+        return output.logits[0, wanted].float().log_softmax(-1).cpu()

@@ -1,0 +1,72 @@
+"""Models in memory. What is least recently used leaves when the bytes are needed."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from services.inference.forest import agrees_with_plain
+from services.inference.wire import ModelRef
+
+
+@dataclass
+class LoadedModel:
+    """`shares_rows`: whether several sequences may share one row (see forest.agrees_with_plain)."""
+
+    ref: ModelRef
+    model: PreTrainedModel
+    tokenizer: Any
+    shares_rows: bool
+    size_bytes: int
+
+    @property
+    def end_ids(self) -> set[int]:
+        """Tokens that end a text, by the generation settings and by the tokenizer."""
+        ends = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        found = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
+        return {end for end in found if end is not None}
+
+
+class ModelStore:
+    def __init__(self, budget_bytes: int, folder_of: Callable[[ModelRef], Path]) -> None:
+        self._budget_bytes = budget_bytes
+        self._folder_of = folder_of
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+
+    def get(self, ref: ModelRef) -> LoadedModel:
+        if ref.sha256 not in self._models:
+            loaded = load(ref, self._folder_of)
+            while self._models and self._used() + loaded.size_bytes > self._budget_bytes:
+                self._models.popitem(last=False)
+            self._models[ref.sha256] = loaded
+        self._models.move_to_end(ref.sha256)
+        return self._models[ref.sha256]
+
+    def _used(self) -> int:
+        return sum(model.size_bytes for model in self._models.values())
+
+
+def load(ref: ModelRef, folder_of: Callable[[ModelRef], Path]) -> LoadedModel:
+    """Weights from safetensors only, no code from the checkpoint. An adapter is merged into a copy of its base."""
+    folder = folder_of(ref)
+    weights_folder = folder_of(ref.base) if ref.base else folder
+    on_gpu = torch.cuda.is_available()
+    model = AutoModelForCausalLM.from_pretrained(
+        weights_folder,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.bfloat16 if on_gpu else torch.float32,
+    )
+    if ref.base:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    model = model.to("cuda" if on_gpu else "cpu").eval()
+    tokenizer_folder = folder if (folder / "tokenizer.json").exists() else weights_folder
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
+    size_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    return LoadedModel(ref, model, tokenizer, agrees_with_plain(model), size_bytes)

@@ -1,0 +1,96 @@
+"""What a model's name means: a model, or a model with documents in its context.
+
+projects/p/models/m       a base model, an adapted one or an adapter
+icl:<dataset>@<model>     the model with the dataset in its context
+auto:<study>              the study's winner
+"""
+
+import re
+import time
+from typing import NamedTuple
+
+from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from servicekit import identity
+from servicekit.errors import Invalid, WrongState
+from servicekit.peers import gateway_client
+from services.inference.settings import InferenceSettings
+from services.inference.wire import ModelRef
+
+_MODEL = re.compile(r"^projects/[^/]+/models/[^/]+$")
+
+
+class Meaning(NamedTuple):
+    """`dataset` is put in the context where it is not empty."""
+
+    model: str
+    dataset: str = ""
+
+
+class Names:
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._settings = settings
+        self._known: dict[str, tuple[float, ModelRef]] = {}
+
+    async def meaning(self, parent: str, name: str) -> Meaning:
+        """Of a name that a caller wrote; the project of virtual names is `parent`."""
+        if _MODEL.match(name):
+            return Meaning(name)
+        kind, _, rest = name.partition(":")
+        if kind not in ("icl", "auto") or not rest:
+            raise Invalid(
+                "BAD_MODEL_NAME",
+                f"{name!r} is no model: expected projects/<project>/models/<model>, icl:<dataset>@<model> or auto:<study>",
+                field="model",
+            )
+        if not parent:
+            raise Invalid(
+                "NO_PARENT", f"{name!r} needs `parent`, the project that it belongs to", field="parent"
+            )
+        if kind == "auto":
+            return await self._winner(parent, rest)
+        dataset, at, model = rest.partition("@")
+        if not at:
+            raise Invalid("BAD_MODEL_NAME", f"{name!r} has no model: icl:<dataset>@<model>", field="model")
+        return Meaning(_full(parent, "models", model), _full(parent, "datasets", dataset))
+
+    async def _winner(self, parent: str, study_id: str) -> Meaning:
+        client = gateway_client(self._settings, identity.authorize(parent))
+        name = _full(parent, "studies", study_id)
+        study = await client.stubs.studies.GetStudy(studies_pb2.GetStudyRequest(name=name))
+        if study.state != common_pb2.ACTIVE or not study.recommendation.model:
+            raise WrongState("STUDY_NOT_READY", f"{name} has no recommendation (yet)", study=name)
+        dataset = study.spec.dataset if study.recommendation.method == "icl" else ""
+        return Meaning(study.recommendation.model, dataset)
+
+    async def ref(self, name: str) -> ModelRef:
+        """The model's description; ACTIVE models never change, so that it may be remembered for a while."""
+        project = identity.authorize(name)
+        known = self._known.get(name)
+        if known and time.monotonic() - known[0] < self._settings.model_names_s:
+            return known[1]
+        client = gateway_client(self._settings, project)
+        model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
+        if model.state != common_pb2.ACTIVE:
+            state = common_pb2.State.Name(model.state)
+            raise WrongState(
+                "MODEL_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE model can be asked", model=name
+            )
+        base = await self.ref(model.base_model) if model.adapter else None
+        shape = base or model
+        ref = ModelRef(
+            name=name,
+            sha256=model.sha256,
+            uri=model.uri,
+            chat_template=model.chat_template,
+            context_window=shape.context_window,
+            parameter_count=shape.parameter_count,
+            layer_count=shape.layer_count,
+            hidden_size=shape.hidden_size,
+            base=base,
+        )
+        self._known[name] = (time.monotonic(), ref)
+        return ref
+
+
+def _full(parent: str, collection: str, name: str) -> str:
+    return name if name.startswith("projects/") else f"{parent}/{collection}/{name}"

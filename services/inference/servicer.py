@@ -1,0 +1,176 @@
+"""The Inference service: the door. No torch, no Ray."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf import empty_pb2
+
+from ingrain.v1 import common_pb2, inference_pb2_grpc
+from ingrain.v1 import inference_pb2 as pb
+from servicekit import identity
+from servicekit.costs import forward_flops
+from servicekit.errors import Invalid
+from services.inference.backend import Backend
+from services.inference.contexts import Contexts, new_context
+from services.inference.names import Names
+from services.inference.wire import (
+    ContextRef,
+    CountCall,
+    GenerateCall,
+    ModelRef,
+    Refused,
+    ScoreCall,
+    Spent,
+    raise_refused,
+)
+
+DEFAULT_MAX_TOKENS = 64
+GREATEST_PROMPT_BYTES = 1 << 20
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServicer):
+    def __init__(self, names: Names, contexts: Contexts, backend: Backend) -> None:
+        self._names = names
+        self._contexts = contexts
+        self._backend = backend
+
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
+        call = await self._generate_call(request)
+        answer = await self._ask("generate", call)
+        reasons = [pb.Generation.STOP if finished else pb.Generation.LENGTH for finished in answer.finished]
+        generations = [
+            pb.Generation(text=text, finish_reason=reason, token_count=count)
+            for text, reason, count in zip(answer.texts, reasons, answer.token_counts, strict=True)
+        ]
+        return pb.GenerateResponse(generations=generations, usage=usage(answer.spent), model=call.model.name)
+
+    async def StreamGenerate(
+        self, request: pb.GenerateRequest, context: Any
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        if len(request.prompts) != 1:
+            raise Invalid("ONE_PROMPT", "a stream continues one prompt", field="prompts")
+        async for piece in self._backend.stream(await self._generate_call(request)):
+            if isinstance(piece, Refused):
+                raise_refused(piece)
+            response = pb.StreamGenerateResponse(text=piece.text)
+            if piece.spent is not None:
+                response.finish_reason = pb.Generation.STOP if piece.finished else pb.Generation.LENGTH
+                response.usage.CopyFrom(usage(piece.spent))
+            yield response
+
+    async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
+        model, documents = await self._resolve(request.parent, request.model, request.context)
+        items = [(item.prompt, list(item.choices)) for item in request.items]
+        answer = await self._ask("score", ScoreCall(model, documents, items))
+        response = pb.ScoreResponse(usage=usage(answer.spent), model=model.name)
+        for scores in answer.items:
+            response.items.add().choices.extend(
+                pb.ChoiceScore(sum_logprob=total, mean_logprob=total / count, token_count=count)
+                for total, count in scores
+            )
+        return response
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Any) -> pb.CountTokensResponse:
+        meaning = await self._names.meaning(request.parent, request.model)
+        model = await self._names.ref(meaning.model)
+        return pb.CountTokensResponse(
+            token_counts=await self._ask("count", CountCall(model, list(request.texts)))
+        )
+
+    async def CreateContext(self, request: pb.CreateContextRequest, context: Any) -> Any:
+        project = identity.authorize(request.parent)
+        wanted = new_context(request)
+        if request.validate_only:
+            return await self._estimate(project, request, wanted)
+        # An unknown model or dataset is said now, not by an operation that fails later.
+        await self._names.ref(request.context.model)
+        return await self._contexts.operations.start(
+            "CreateContext", request, wanted, request_id=request.request_id
+        )
+
+    async def GetContext(self, request: pb.GetContextRequest, context: Any) -> pb.Context:
+        identity.authorize(request.name)
+        return shown(await self._contexts.resources.get(request.name))
+
+    async def ListContexts(self, request: pb.ListContextsRequest, context: Any) -> pb.ListContextsResponse:
+        identity.authorize(request.parent)
+        found, token = await self._contexts.resources.list(
+            request.parent, request.page_size, request.page_token
+        )
+        return pb.ListContextsResponse(contexts=map(shown, found), next_page_token=token)
+
+    async def DeleteContext(self, request: pb.DeleteContextRequest, context: Any) -> empty_pb2.Empty:
+        identity.authorize(request.name)
+        await self._contexts.resources.delete(request.name)
+        return empty_pb2.Empty()
+
+    async def _generate_call(self, request: pb.GenerateRequest) -> GenerateCall:
+        for index, prompt in enumerate(request.prompts):
+            if len(prompt.encode()) > GREATEST_PROMPT_BYTES:
+                raise Invalid("PROMPT_TOO_BIG", f"prompt {index} has over 1 MiB", field=f"prompts[{index}]")
+            if not prompt:
+                raise Invalid("EMPTY_PROMPT", f"prompt {index} is empty", field=f"prompts[{index}]")
+        model, documents = await self._resolve(request.parent, request.model, request.context)
+        return GenerateCall(
+            model,
+            documents,
+            list(request.prompts),
+            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            temperature=request.temperature,
+            top_p=request.top_p or 1.0,
+            seed=request.seed,
+            stop=[stop for stop in request.stop if stop],
+        )
+
+    async def _resolve(self, parent: str, name: str, context: str) -> tuple[ModelRef, ContextRef | None]:
+        meaning = await self._names.meaning(parent, name)
+        if meaning.dataset and context:
+            raise Invalid(
+                "TWO_CONTEXTS", f"{name} brings a context of its own; leave `context` empty", field="context"
+            )
+        model = await self._names.ref(meaning.model)
+        if meaning.dataset:
+            identity.authorize(meaning.dataset)
+            context = await self._contexts.of_dataset(identity.authorize(meaning.model), meaning)
+        return model, await self._contexts.ref(context, meaning.model) if context else None
+
+    async def _ask(self, method: str, call: Any) -> Any:
+        answer = await self._backend.call(method, call)
+        if isinstance(answer, Refused):
+            raise_refused(answer)
+        return answer
+
+    async def _estimate(self, project: str, request: pb.CreateContextRequest, wanted: pb.Context) -> Any:
+        text, row_count = await self._contexts.render(project, request.context)
+        model = await self._names.ref(request.context.model)
+        (token_count,) = await self._ask("count", CountCall(model, [text]))
+        if token_count >= model.context_window:
+            raise Invalid(
+                "CONTEXT_TOO_LONG",
+                f"the documents have {token_count} tokens and {model.name} can take {model.context_window}",
+                field="context",
+                token_count=token_count,
+                context_window=model.context_window,
+            )
+        flops = forward_flops(model.parameter_count, model.layer_count, model.hidden_size, token_count)
+        estimate = common_pb2.Estimate(
+            cost=common_pb2.Cost(prompt_token_count=token_count, flops=flops), row_count=row_count
+        )
+        return self._contexts.operations.done_with_estimate(wanted.name, "CreateContext", estimate)
+
+
+def usage(spent: Spent) -> pb.Usage:
+    return pb.Usage(
+        prompt_token_count=spent.prompt_tokens,
+        cached_token_count=spent.cached_tokens,
+        generated_token_count=spent.generated_tokens,
+        flops=spent.flops,
+        compute_seconds=spent.compute_s,
+    )
+
+
+def shown(context: pb.Context) -> pb.Context:
+    """As the caller may see it: where the text lies is for services."""
+    if not identity.is_service():
+        context.uri = ""
+    return context

@@ -1,0 +1,116 @@
+"""What door and engine say to each other: frozen plain values, so that they travel through Ray as they are."""
+
+from dataclasses import dataclass, field
+
+from servicekit import errors
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as the trainer describes it. `sha256` names its bytes: caches are keyed by it, never by the name."""
+
+    name: str
+    sha256: str
+    uri: str
+    chat_template: bool
+    context_window: int
+    parameter_count: int
+    layer_count: int
+    hidden_size: int
+    base: "ModelRef | None" = None  # of an adapter
+
+
+@dataclass(frozen=True)
+class ContextRef:
+    """Documents as one text and its digest; engines key their caches by model and text."""
+
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ScoreCall:
+    model: ModelRef
+    context: ContextRef | None
+    items: list[tuple[str, list[str]]]  # prompt, choices
+
+
+@dataclass(frozen=True)
+class GenerateCall:
+    model: ModelRef
+    context: ContextRef | None
+    prompts: list[str]
+    max_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CountCall:
+    model: ModelRef
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class PrefillCall:
+    model: ModelRef
+    context: ContextRef
+
+
+@dataclass
+class Spent:
+    """Grows while a call is computed. Prompt tokens include cached ones."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    flops: float = 0.0
+    compute_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Per item and choice: sum of log-probabilities in nats, and the number of tokens."""
+
+    items: list[list[tuple[float, int]]]
+    spent: Spent
+
+
+@dataclass(frozen=True)
+class Generated:
+    """`finished`: an end-of-text or stop string was met, else the length was."""
+
+    texts: list[str]
+    token_counts: list[int]
+    finished: list[bool]
+    spent: Spent
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Of a stream; the last has `spent`."""
+
+    text: str
+    finished: bool = False
+    spent: Spent | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A domain error on its way from the engine to the door."""
+
+    reason: str
+    message: str
+    field: str
+    metadata: dict[str, str]
+    kind: str  # class name in servicekit.errors
+
+
+def raise_refused(answer: Refused) -> None:
+    """The domain error that the engine meant."""
+    kind: type[errors.DomainError] = getattr(errors, answer.kind, errors.DomainError)
+    if issubclass(kind, errors.Invalid):
+        raise kind(answer.reason, answer.message, field=answer.field, **answer.metadata)
+    raise kind(answer.reason, answer.message, **answer.metadata)
