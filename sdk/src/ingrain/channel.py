@@ -4,11 +4,9 @@ Each call gets the credentials, an `x-request-id`, a deadline where it is unary,
 request has that field empty, so that gRPC's retry after UNAVAILABLE never makes anything twice. Errors arrive
 as `ingrain.errors`, also in the middle of a stream.
 
-It wraps the channel instead of using grpc.aio's interceptors: these replace the call objects, and lose the
-status of client-streaming calls that end early.
+It wraps the channel instead of using grpc.aio's interceptors, which replace the call objects by others that do less.
 """
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
@@ -19,13 +17,19 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ingrain import errors
+from ingrain import errors, uploading
 
 Metadata = Sequence[tuple[str, str]]
 
+# No retry policy for these: see `uploading`.
+_UPLOADS = [
+    {"service": "ingrain.v1.Datasets", "method": "UploadDataset"},
+    {"service": "ingrain.v1.Trainer", "method": "UploadModel"},
+]
 # Four attempts within about two seconds; the token bucket stops retries where a server is down for long.
 SERVICE_CONFIG = {
     "methodConfig": [
+        {"name": _UPLOADS},
         {
             "name": [{}],
             "retryPolicy": {
@@ -35,14 +39,13 @@ SERVICE_CONFIG = {
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
     ],
     "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
 }
 OPTIONS = [
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    ("grpc.enable_retries", 1),
-    # A ping every minute while calls are open finds dead peers; servers allow one every 30 s.
+    # A ping every minute while calls are open finds dead peers; servers allow one every 10 s.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
@@ -58,14 +61,11 @@ class TLS:
     key: Path | None = None
 
 
-def open_channel(target: str, tls: TLS | bool | str | None = None) -> grpc.aio.Channel:
-    """`tls`: None or False for plaintext, True for the system's roots, a path for an authority's file."""
-    if not tls:
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
+def credentials(tls: TLS | bool | str) -> grpc.ChannelCredentials:
+    """True for the system's roots, a path for an authority's file."""
     files = tls if isinstance(tls, TLS) else TLS(ca=None if tls is True else Path(str(tls)))
     pem = [path and path.read_bytes() for path in (files.ca, files.key, files.certificate)]
-    credentials = grpc.ssl_channel_credentials(*pem)
-    return grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+    return grpc.ssl_channel_credentials(*pem)
 
 
 class Channel:
@@ -77,19 +77,36 @@ class Channel:
         self.target = target
         self._metadata = tuple(metadata)
         self._timeout_s = timeout_s
-        self._tls = tls
+        self._credentials = credentials(tls) if tls else None
         self._channel: grpc.aio.Channel | None = None
+        self._blocking: grpc.Channel | None = None
 
     @property
     def raw(self) -> grpc.aio.Channel:
         if self._channel is None:
-            self._channel = open_channel(self.target, self._tls)
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self.target, OPTIONS)
+            else:
+                self._channel = grpc.aio.secure_channel(self.target, self._credentials, OPTIONS)
         return self._channel
+
+    @property
+    def blocking(self) -> grpc.Channel:
+        """For uploads."""
+        if self._blocking is None:
+            if self._credentials is None:
+                self._blocking = grpc.insecure_channel(self.target, OPTIONS)
+            else:
+                self._blocking = grpc.secure_channel(self.target, self._credentials, OPTIONS)
+        return self._blocking
 
     async def close(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+        blocking, self._blocking = self._blocking, None
+        if blocking is not None:
+            blocking.close()
 
     def unary_unary(self, path: str, **codec: Any) -> Callable[..., Any]:
         async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
@@ -103,19 +120,13 @@ class Channel:
     def stream_unary(self, path: str, **codec: Any) -> Callable[..., Any]:
         async def call(requests: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
             sent, request_id = self._prepare(metadata)
-            rpc = self.raw.stream_unary(path, **codec)(timeout=timeout, metadata=sent)
+            codec.pop("_registered_method", None)
             try:
-                async for request in _each(requests):
-                    await rpc.write(request)
-                await rpc.done_writing()
-            except asyncio.InvalidStateError:
-                pass  # the server answered or refused before it had read everything; its status says why
-            except grpc.aio.AioRpcError:
-                pass
-            except BaseException:
-                rpc.cancel()
-                raise
-            return await self._translated(rpc, request_id)
+                return await uploading.stream_unary(
+                    self.blocking, path, requests, timeout=timeout, metadata=sent, **codec
+                )
+            except grpc.RpcError as error:
+                raise errors.from_rpc_error(error, target=self.target, request_id=request_id) from None
 
         return call
 

@@ -23,7 +23,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import any_pb2
@@ -189,8 +189,8 @@ def from_status(status: status_pb2.Status, *, request_id: str = "", operation: s
     )
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError, *, target: str = "", request_id: str = "") -> IngrainError:
-    """The exception for a failed call; `target` is named when the platform could not be reached."""
+def from_rpc_error(error: Any, *, target: str = "", request_id: str = "") -> IngrainError:
+    """The exception for a failed call, of grpc.aio or grpc; `target` is named when it could not be reached."""
     trailing = dict([*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())])
     request_id = str(trailing.get(REQUEST_ID_KEY, request_id))
     status = status_pb2.Status()
@@ -203,14 +203,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, target: str = "", request_id:
     return _BY_CODE.get(error.code(), Internal)(message, code=error.code(), request_id=request_id)
 
 
-def _detail(details: Sequence[any_pb2.Any], kind: type):
+def _detail(details: Sequence[any_pb2.Any], kind: Any) -> Any:
     for packed in details:
         if packed.Is(kind.DESCRIPTOR) and _parses(message := kind(), packed.value):
             return message
     return None
 
 
-def _parses(message, raw: bytes) -> bool:
+def _parses(message: Any, raw: bytes) -> bool:
     try:
         message.ParseFromString(raw)
     except Exception:  # protobuf implementations raise different DecodeErrors
