@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ingrain.v1 import datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
 from services.studies import costs, coverage
 from services.studies.decide import decide
 from services.studies.plan import METHODS
@@ -24,6 +24,7 @@ class Material:
     probes: datasets_pb2.Dataset
     model: trainer_pb2.Model
     contexts: Mapping[str, int]  # tokens of the documents by group
+    context_costs: Mapping[str, common_pb2.Cost]  # of reading them, by group, as far as it is known
     probe_rows: Sequence[Mapping[str, Any]]
     models: Mapping[str, trainer_pb2.Model]
     evaluations: Mapping[str, evaluator_pb2.Evaluation]
@@ -80,7 +81,10 @@ def method_cost(method: str, material: Material, group_key: str) -> costs.Method
     asked = costs.amount(evaluation.cost)
     if method == "icl":
         groups = coverage.groups(material.probe_rows, group_key)
-        return costs.icl_cost(material.model, asked, evaluation.probe_count, material.contexts, groups)
+        measured = {group: costs.amount(cost) for group, cost in material.context_costs.items() if cost.flops}
+        return costs.icl_cost(
+            material.model, asked, evaluation.probe_count, material.contexts, groups, measured
+        )
     build = costs.Amount()
     model = material.models[method]
     if model.HasField("summary"):

@@ -6,7 +6,7 @@ Floating-point operations are the common measure, because they depend neither on
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.costs import forward_flops
@@ -81,18 +81,20 @@ def icl_cost(
     probe_count: int,
     contexts: Mapping[str, int],
     groups: Sequence[str],
+    measured: Mapping[str, Amount],
 ) -> MethodCost:
     """`asked`: sum over all probes, contexts read before. `contexts`: tokens by group. `groups`: of each probe.
+    `measured`: what reading a group's context took, where that is known; elsewhere it is reckoned.
 
     Build reads every context once. A warm question reads itself and looks at the context; a cold one reads its
     group's context as well.
     """
-    build = total(reading(model, tokens) for tokens in contexts.values())
+    read = {group: measured.get(group) or reading(model, tokens) for group, tokens in contexts.items()}
     question = asked.times(1 / probe_count)
-    rereading = total(reading(model, contexts[group]) for group in groups).times(1 / len(groups))
-    cold = question + rereading
-    cold = Amount(**{**vars(cold), "cached_token_count": 0.0, "compute_seconds": 0.0, "wall_seconds": 0.0})
-    return MethodCost(build, question, cold)
+    cold = question + total(read[group] for group in groups).times(1 / len(groups))
+    # Everything is read, and nobody measured how long that takes.
+    cold = replace(cold, cached_token_count=0.0, compute_seconds=0.0, wall_seconds=0.0)
+    return MethodCost(total(read.values()), question, cold)
 
 
 def break_even(method: MethodCost, icl: MethodCost) -> BreakEven:

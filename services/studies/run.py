@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import studies_pb2
+from ingrain.v1 import common_pb2, studies_pb2
 from servicekit.errors import DomainError, Unavailable
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources
@@ -188,6 +188,7 @@ async def gather(
         probes=inputs.probes,
         model=inputs.model,
         contexts=inputs.contexts,
+        context_costs=await context_costs(client, spec) if "icl" in evaluations else {},
         probe_rows=inputs.probe_rows,
         models={method: made.get(f"train {method}", inputs.model) for method in spec.methods},
         evaluations=evaluations,
@@ -196,6 +197,17 @@ async def gather(
         augmented_rows=augmented_rows,
         differences=differences,
     )
+
+
+async def context_costs(client: AsyncClient, spec: studies_pb2.StudySpec) -> dict[str, common_pb2.Cost]:
+    """What reading each group's documents took, of the contexts that the evaluation of `icl` left."""
+    wanted = (spec.model, spec.dataset, spec.group_key, spec.distinct_key)
+    found: dict[str, common_pb2.Cost] = {}
+    async for context in client.contexts.list():
+        selection = context.selection
+        if (context.model, context.dataset, selection.key, selection.distinct_key) == wanted:
+            found.setdefault(selection.value, context.cost)
+    return found
 
 
 async def cancel_children(client: AsyncClient, journal: Journal) -> None:

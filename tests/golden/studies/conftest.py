@@ -206,6 +206,10 @@ def material() -> Material:
         ),
         model=base_model(),
         contexts={f"w{world}": CONTEXT + world for world in range(WORLDS)},
+        context_costs={
+            f"w{world}": cost(flops=2.2e9, prompt_token_count=CONTEXT, compute_seconds=0.4)
+            for world in range(WORLDS)
+        },
         probe_rows=probes,
         models=models,
         evaluations=evaluations,

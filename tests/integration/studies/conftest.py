@@ -78,6 +78,17 @@ class Inference(inference_pb2_grpc.InferenceServicer):
         counts = [self.tokens_per_word * len(text.split()) for text in request.texts]
         return inference_pb2.CountTokensResponse(token_counts=counts)
 
+    def ListContexts(self, request: Any, context: Any) -> inference_pb2.ListContextsResponse:
+        """As the evaluator leaves them: one of each group of the documents."""
+        response = inference_pb2.ListContextsResponse()
+        for world in WORLDS:
+            held = response.contexts.add(
+                model=f"{PROJECT}/models/small", dataset=f"{PROJECT}/datasets/documents"
+            )
+            held.selection.key, held.selection.value, held.selection.distinct_key = "world", world, "fact"
+            held.cost.CopyFrom(cost(7e7, prompt_token_count=15))
+        return response
+
 
 class Evaluator(measuring.Evaluator):
     def CreateEvaluation(self, request: Any, context: Any) -> operations_pb2.Operation:

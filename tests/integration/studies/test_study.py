@@ -50,6 +50,7 @@ async def test_a_whole_study(client: AsyncClient, platform: Any, spec: studies_p
     assert augmented["cost"]["build"]["flops"] == pytest.approx(2e12 + 5e9)
     assert report["methods"]["finetune"]["cost"]["build"]["flops"] == pytest.approx(2e12)
     assert report["methods"]["base"]["cost"]["question"]["flops"] == pytest.approx(1e9 / 12)
+    assert report["methods"]["icl"]["cost"]["build"]["flops"] == pytest.approx(2 * 7e7)
     assert report["break_even"]["methods"]["finetune"]["warm"] == study.outcomes[2].break_even_question_count
     assert report["inputs"]["context_token_count"]["total"] == 30
     assert report["recommendation"]["method"] == study.recommendation.method

@@ -61,7 +61,7 @@ def test_icl_reads_each_context_once_and_cold_questions_read_their_own() -> None
     asked = Amount(
         prompt_token_count=40, cached_token_count=400, flops=8000, compute_seconds=2, wall_seconds=3
     )
-    found = icl_cost(MODEL, asked, 4, {"a": 10, "b": 20}, ["a", "a", "a", "b"])
+    found = icl_cost(MODEL, asked, 4, {"a": 10, "b": 20}, ["a", "a", "a", "b"], measured={})
     # 2 * 1000 * L + 4 * 2 * 10 * L * (L + 1) / 2
     read_a, read_b = 20_000 + 80 * 55, 40_000 + 80 * 210
     assert found.build.flops == pytest.approx(read_a + read_b)
@@ -71,6 +71,16 @@ def test_icl_reads_each_context_once_and_cold_questions_read_their_own() -> None
     assert found.cold_question.flops == pytest.approx(2000 + (3 * read_a + read_b) / 4)
     assert found.cold_question.prompt_token_count == pytest.approx(10 + 12.5)
     assert (found.cold_question.cached_token_count, found.cold_question.compute_seconds) == (0, 0)
+
+
+def test_reading_that_was_measured_is_not_reckoned() -> None:
+    asked = Amount(flops=8000)
+    measured = {"b": Amount(flops=5.0, compute_seconds=0.5)}
+    found = icl_cost(MODEL, asked, 4, {"a": 10, "b": 20}, ["b"], measured)
+    assert found.build.flops == pytest.approx(20_000 + 80 * 55 + 5)
+    assert found.build.compute_seconds == 0.5
+    assert found.cold_question is not None
+    assert found.cold_question.flops == pytest.approx(2005)
 
 
 def test_amounts_add_and_become_protos() -> None:
