@@ -8,24 +8,23 @@ from collections.abc import Callable, Iterator
 import torch
 from tokenizer import WordEncoder
 from torch import Tensor
-from writer import Episode
+from writer import STOP, Episode
 
 BOS_ID, EOS_ID, PAD_ID = 1, 2, 0
 # Rows of many different lengths make the CPU back-end hold gigabytes.
 LENGTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-END_WEIGHT = 0.3
+END_WEIGHT = 1.0
 
 
 def encode(episode: Episode, encoder: WordEncoder) -> tuple[list[int], list[float]]:
     """Token ids with the loss weight of each; `<bos>` first, `<eos>` last."""
     ids, weights = [BOS_ID], [0.0]
     for text, weight in episode.parts:
-        part = encoder(text)
+        part = [EOS_ID] if text == STOP else encoder(text)
         ids += part
         weights += [weight] * len(part)
-    if episode.ends:
-        ids.append(EOS_ID)
-        weights.append(END_WEIGHT)
+    ids.append(EOS_ID)
+    weights.append(END_WEIGHT)
     return ids, weights
 
 

@@ -17,11 +17,11 @@ from ingrain.worlds.names import PRETRAIN, NameSource
 
 # How often each family is drawn for reading in context.
 READING = {
-    "compare": 0.50,
-    "syllogism": 0.18,
+    "compare": 0.40,
+    "syllogism": 0.20,
     "hierarchy": 0.10,
     "description": 0.08,
-    "catalogue": 0.14,
+    "catalogue": 0.22,
 }
 # The longest list of answers after one context.
 MOST_STATEMENTS = 24
@@ -54,10 +54,12 @@ def _repeated(rng: random.Random, topic: Topic) -> Episode:
     return episode
 
 
-def _write_statements(episode: Episode, statements: list[Statement], drawn: float) -> None:
-    """One statement a line, the first after an empty line if the context ended before."""
+def _write_statements(episode: Episode, statements: list[Statement], stops: bool) -> None:
+    """One statement a line, the first after an empty line; each may end as an answer does."""
     for number, statement in enumerate(statements):
-        episode.write(("\n" if number else "\n\n") + statement.prompt, drawn)
+        if number and stops:
+            episode.stop()
+        episode.write(("\n" if number else "\n\n") + statement.prompt, DRAWN)
         episode.write(statement.rest, ANSWER)
 
 
@@ -77,7 +79,7 @@ def read(rng: random.Random, topic: Topic) -> Episode:
     rng.shuffle(deduced)
     for statement in deduced[:6]:
         statements.insert(rng.randrange(len(statements) + 1), statement)
-    _write_statements(episode, statements[:MOST_STATEMENTS], DRAWN)
+    _write_statements(episode, statements[:MOST_STATEMENTS], stops=rng.random() < 0.5)
     return episode
 
 
@@ -90,6 +92,8 @@ def ask(rng: random.Random, topic: Topic) -> Episode:
     rng.shuffle(asked)
     for number, (question, answer) in enumerate(asked[: rng.randint(1, 8)]):
         prompt = _wording(rng, "question").format(question=question)
+        if number:
+            episode.stop()
         episode.write(("\n" if number else "\n\n") + prompt, DRAWN)
         episode.write(answer, ANSWER)
     return episode
@@ -122,6 +126,8 @@ def about(rng: random.Random, topic: Topic) -> Episode:
     for number, subject in enumerate(rng.sample(topic.subjects, min(3, len(topic.subjects)))):
         if number and rng.random() < 0.5:
             break
+        if number:
+            episode.stop()
         prompt = _wording(rng, "about").format(subject=subject)
         episode.write(("\n" if number else "\n\n") + prompt, DRAWN)
         episode.write("\n".join(known_about(topic, subject)), ANSWER)
@@ -209,18 +215,18 @@ def copy(rng: random.Random, width: int) -> Episode:
 def draw(rng: random.Random, width: int) -> Episode:
     """One episode with at most about `width` documents in its context."""
     kind = rng.random()
-    if kind < 0.10:
+    if kind < 0.06:
         return copy(rng, width)
     family = rng.choices(list(READING), list(READING.values()))[0]
     count = rng.randint(1, width)
     if family == "syllogism":
         count = rng.randint(1, max(2, width // 3))
     topic = FAMILIES[family](rng, count)
-    if kind < 0.65:
+    if kind < 0.62:
         if topic.all_questions() and rng.random() < (0.5 if family == "catalogue" else 0.12):
             return ask(rng, topic)
         return read(rng, topic)
-    if kind < 0.83:
+    if kind < 0.82:
         return local(rng, topic) or read(rng, topic)
     if kind < 0.94:
         return about(rng, topic) if rng.random() < 0.5 else link(rng, topic)

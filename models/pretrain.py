@@ -133,8 +133,9 @@ class Run:
                 self.seconds += time.monotonic() - mark
                 self.evaluate(export)
                 mark = time.monotonic()
-        self.seconds += time.monotonic() - mark
-        self.evaluate(export)
+        if self.answer_tokens:
+            self.seconds += time.monotonic() - mark
+            self.evaluate(export)
 
     def advance(self, ids_BT: Tensor, weights_BT: Tensor) -> None:
         """One optimizer step on one batch."""
