@@ -13,6 +13,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
+from ingrain import uploading
 from servicekit import identity
 from servicekit.errors import DomainError, PermissionDenied, Unavailable
 from servicekit.interceptors import to_status
@@ -41,6 +42,7 @@ class Proxy(grpc.GenericRpcHandler):
         self._limits = limits
         self._gateway_token = gateway_token
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._upload_channels: dict[str, grpc.Channel] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         method = details.method
@@ -76,10 +78,22 @@ class Proxy(grpc.GenericRpcHandler):
         first = await anext(aiter(requests), None)
         backend = routes.backend_of(method, first)
         left_s = context.time_remaining()
+        timeout_s = None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S)
+        metadata = self._metadata(context, caller, request_id)
+        if routes.is_upload(method):
+            try:
+                yield await uploading.stream_unary(
+                    self.upload_channel(backend),
+                    method,
+                    _joined(first, requests),
+                    timeout=timeout_s,
+                    metadata=metadata,
+                )
+            except grpc.RpcError as error:
+                await self._fail(context, backend, error)
+            return
         call = self.channel(backend).stream_stream(method)(
-            _joined(first, requests),
-            timeout=None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S),
-            metadata=self._metadata(context, caller, request_id),
+            _joined(first, requests), timeout=timeout_s, metadata=metadata
         )
         try:
             async for response in call:
@@ -89,9 +103,7 @@ class Proxy(grpc.GenericRpcHandler):
         finally:
             call.cancel()
 
-    async def _fail(
-        self, context: grpc.aio.ServicerContext, backend: str, error: grpc.aio.AioRpcError
-    ) -> None:
+    async def _fail(self, context: grpc.aio.ServicerContext, backend: str, error: Any) -> None:
         trailers = tuple((k, v) for k, v in error.trailing_metadata() or () if k in _PASSED_TRAILERS)
         if error.code() == grpc.StatusCode.UNAVAILABLE and not trailers:
             raise Unavailable(
@@ -124,8 +136,16 @@ class Proxy(grpc.GenericRpcHandler):
             self._channels[backend] = grpc.aio.insecure_channel(self._addresses[backend], CHANNEL_OPTIONS)
         return self._channels[backend]
 
+    def upload_channel(self, backend: str) -> grpc.Channel:
+        """grpc.aio would lose the status of uploads that are refused half way; see `ingrain.uploading`."""
+        if backend not in self._upload_channels:
+            self._upload_channels[backend] = grpc.insecure_channel(self._addresses[backend], CHANNEL_OPTIONS)
+        return self._upload_channels[backend]
+
     async def close(self) -> None:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        for channel in self._upload_channels.values():
+            channel.close()
 
 
 async def _joined(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -79,6 +79,15 @@ def methods_of(service: str) -> dict[str, bool]:
     return {method.name: method.GetOptions().idempotency_level == 1 for method in found.methods}
 
 
+def is_upload(method: str) -> bool:
+    """Whether the caller streams and one answer comes back."""
+    service, name = method.lstrip("/").split("/", 1)
+    if service not in BACKEND_OF_SERVICE:
+        return False
+    found = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
+    return bool(found and found.client_streaming and not found.server_streaming)
+
+
 def is_read_only(method: str) -> bool:
     service, name = method.lstrip("/").split("/", 1)
     if service == OPERATIONS:
