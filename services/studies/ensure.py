@@ -40,6 +40,10 @@ async def ensure(
         elif resource.state == common_pb2.FAILED and journal.own.get(step.id) == name:
             await _raise_its_error(client, step, name)
         if resource is not None and resource.state == common_pb2.ACTIVE:
+            unknown = journal.own.get(step.id) == name and not journal.knows_operation(step.id)
+            # The process ended between asking and writing down whom it asked; the operation is done by now.
+            if unknown and (operation := await latest_operation(client, name)):
+                await journal.running(step.id, name, operation.name, digest)
             await journal.ended(step.id, name, digest, cost_of(step, resource))
             return resource
     raise WrongState(

@@ -5,7 +5,6 @@ tells nobody twice what was told.
 """
 
 import json
-import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -18,7 +17,6 @@ from services.studies.records import Records
 
 StudyStep, StudyEvent = studies_pb2.StudyStep, studies_pb2.StudyEvent
 _ENDED = (StudyStep.DONE, StudyStep.REUSED)
-_PROGRESS_S = 1.0  # least time between two events about a step's progress
 
 
 class Journal:
@@ -34,7 +32,7 @@ class Journal:
         self._steps = {id: known.get(id, StudyStep(id=id)) for id in step_ids}
         self._told: list[str] = list(task.notes.get("told", []))
         self.own: dict[str, str] = dict(task.notes.get("own", {}))
-        self._progress_at: dict[str, float] = {}
+        self._progress: dict[str, tuple[str, int, int, str]] = {}
 
     @property
     def steps(self) -> list[studies_pb2.StudyStep]:
@@ -46,6 +44,9 @@ class Journal:
             s for s in self._steps.values() if s.status in (StudyStep.STATUS_UNSPECIFIED, StudyStep.RUNNING)
         ]
         return {self.own[step.id]: step.operation for step in open_steps if step.id in self.own}
+
+    def knows_operation(self, id: str) -> bool:
+        return bool(self._steps[id].operation)
 
     async def begin(self, id: str, resource: str) -> None:
         """Before the resource is asked for, so that after a crash it is known as this study's own."""
@@ -81,10 +82,10 @@ class Journal:
                 await self.failed(step.id, "cancelled")
 
     async def progress(self, id: str, metadata: common_pb2.OperationMetadata) -> None:
-        """At most once a second and step."""
-        now = time.monotonic()
-        if metadata.stage and now - self._progress_at.get(id, 0.0) >= _PROGRESS_S:
-            self._progress_at[id] = now
+        """Where it changed; the client looks about once a second."""
+        standing = (metadata.stage, metadata.completed_count, metadata.total_count, metadata.message)
+        if metadata.stage and self._progress.get(id) != standing:
+            self._progress[id] = standing
             await self._tell(StudyEvent(step=self._steps[id], progress=metadata, message=metadata.message))
 
     async def say(self, what: str, message: str) -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from ingrain import AsyncClient, errors
 from ingrain.v1 import common_pb2, studies_pb2
+from servicekit.database import Database
+from services.studies.records import Records
+from services.studies.settings import StudiesSettings
 
 PROJECT = "projects/demo"
 Step = studies_pb2.StudyStep
@@ -154,7 +157,25 @@ async def test_progress_of_long_steps_is_told_about_once_a_second(
     await run_study(client, spec, "slow")
     told = [e async for e in client.studies.watch("slow") if e.progress.stage == "training"]
     assert 1 <= len(told) <= 4
+    assert len({e.progress.completed_count for e in told}) == len(told)
     assert all(e.step.id == "train finetune" and e.progress.total_count == 5 for e in told)
+
+
+async def test_a_long_history_is_sent_whole(
+    client: AsyncClient, settings: StudiesSettings, spec: studies_pb2.StudySpec
+) -> None:
+    spec.methods[:] = ["base"]
+    await run_study(client, spec, "one")
+    database = Database(settings.database_url)
+    records, event = Records(database), studies_pb2.StudyEvent(message="so it was")
+    for _ in range(450):
+        await database.run(
+            lambda connection: records.add_event_in(connection, f"{PROJECT}/studies/one", event)
+        )
+    await database.close()
+    told = [e async for e in client.studies.watch("one", start_sequence=10)]
+    assert [e.sequence for e in told] == list(range(10, told[-1].sequence + 1))
+    assert len(told) > 440
 
 
 async def test_a_report_is_not_ready_while_the_study_runs(
