@@ -11,7 +11,7 @@ from ingrain.errors import IngrainError
 def main() -> None:
     # Invented things, because the bundled model reads nothing else; put your own rows here
     # ([{"id": ..., "text": ...}, ...], a DataFrame, or a folder) and a model that reads your language below.
-    world = worlds.suite(seed=7, reversal_worlds=2, facts=8, syllogism_worlds=0, syllogisms=0, catalogues=1)
+    world = worlds.suite(seed=7, reversal_worlds=2, facts=8, syllogism_worlds=0, catalogues=1)
     with Client() as client:
         documents = client.datasets.upload(world.documents)
         probes = client.datasets.upload(world.probes, kind="probes")

@@ -92,7 +92,7 @@ def sentences(documents: Iterable[dict[str, Any]]) -> list[Sentence]:
     """Sentences of 6 to 40 words, each once, without headings, lists and code."""
     found: dict[str, Sentence] = {}
     for number, row in enumerate(documents):
-        source = str(row.get("metadata", {}).get("source") or row.get("id") or number)
+        source = str(row.get("metadata", {}).get("path") or row.get("id") or number)
         for piece in _SENTENCE.split(row.get("text", "")):
             text = " ".join(piece.split())
             if 6 <= len(text.split()) <= 40 and text[-1] in ".!?" and not _MARKUP.match(piece):
@@ -173,7 +173,7 @@ def _cloze(kind: str, known: Sequence[Sentence], seed: int) -> Iterator[dict[str
             "prompt": beginning,
             "choices": choices,
             "answer": ending,
-            "metadata": {"source": source},
+            "metadata": {"path": source},
         }
 
 

@@ -108,7 +108,7 @@ def _file_lines(path: Path, shown: str) -> Iterator[bytes]:
         except UnicodeDecodeError as error:
             raise _invalid_row(shown, f"is not UTF-8 (byte {error.start})") from None
         if text:
-            yield from _dict_lines([{"id": shown, "text": text, "metadata": {"source": shown}}])
+            yield from _dict_lines([{"id": shown, "text": text, "metadata": {"path": shown}}])
     else:
         raise Invalid(
             f"{path} is none of {', '.join((*TEXT_SUFFIXES, *ROW_SUFFIXES))}", reason="FORMAT_UNKNOWN"

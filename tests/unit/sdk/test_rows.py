@@ -55,10 +55,10 @@ def test_folder_gives_documents_and_rows_in_order(tmp_path: Path) -> None:
     (tmp_path / "probes.jsonl").write_text('{"kind": "x"}')
     rows = read_rows(tmp_path, without=["probes.jsonl"])
     assert rows == [
-        {"id": "a.md", "text": "# Title\n\nBody.", "metadata": {"source": "a.md"}},
+        {"id": "a.md", "text": "# Title\n\nBody.", "metadata": {"path": "a.md"}},
         {"id": "1", "text": "one"},
         {"id": "2", "text": "two"},
-        {"id": "sub/c.txt", "text": "Deep.", "metadata": {"source": "sub/c.txt"}},
+        {"id": "sub/c.txt", "text": "Deep.", "metadata": {"path": "sub/c.txt"}},
     ]
     assert read_rows(str(tmp_path / "b.jsonl"))[1]["text"] == "two"
 
