@@ -1,5 +1,6 @@
 """The Augmenter service."""
 
+import json
 from typing import Any
 
 from ingrain.v1 import augmenter_pb2 as pb
@@ -56,7 +57,8 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
                     if reason := sieve.reason_to_drop(statement):
                         response.dropped.add(reason=reason, text=statement, strategy=strategy)
                     else:
-                        response.rows.append(statement)
+                        row = {"text": statement, "metadata": {"strategy": strategy}}
+                        response.rows.append(json.dumps(row, ensure_ascii=False))
         return response
 
     async def _outputs(

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 the operation failed,
 130 detached with Ctrl-C (the work goes on).
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -62,3 +63,9 @@ def main() -> None:
     except IngrainError as error:
         print(explain(error), file=sys.stderr)
         sys.exit(exit_code(error))
+    except Exception as error:
+        if os.environ.get("INGRAIN_DEBUG"):
+            raise
+        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("This is a fault of this command; INGRAIN_DEBUG=1 shows where.", file=sys.stderr)
+        sys.exit(1)

@@ -21,6 +21,7 @@ COLUMNS = {
 }
 # In lists the id is enough: every command takes it.
 LISTED = {"id": lambda m: short_id(m.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
+LISTED["architecture"] = lambda m: m.architecture.removesuffix("ForCausalLM")
 DETAILS = {
     **COLUMNS,
     "base": lambda m: m.base_model,

@@ -74,8 +74,9 @@ def show_all(messages: Iterable[Message], output: Format, columns: Columns, noth
         stderr.print(nothing)
     else:
         table = Table(box=None, header_style="dim", pad_edge=False)
-        for title in columns:
-            table.add_column(title, overflow="fold")
+        for number, title in enumerate(columns):
+            # The first column is what people copy.
+            table.add_column(title, overflow="fold", no_wrap=number == 0)
         for message in found:
             table.add_row(*(Text(cell(message)) for cell in columns.values()))
         stdout.print(table, soft_wrap=False)
