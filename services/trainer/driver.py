@@ -30,7 +30,8 @@ def main(prefix: str) -> None:
     settings = TrainerSettings()
     storage = open_storage(settings)
     job = asyncio.run(get_job(storage, prefix))
-    ray.init(log_to_driver=True)
+    # Workers look for the cluster by this variable; without it a second Ray on the machine would confuse them.
+    ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}})
     try:
         per_worker = wait_for_resources(job, settings.resource_wait_s)
         train(job, per_worker, settings)

@@ -225,8 +225,25 @@ def ray_head(**environment):
 
 
 @pytest.fixture(scope="session")
-def ray():
-    with ray_head() as reach:
+def s3():
+    """An S3 server; its keys are the Ray nodes' own, they never travel with a job."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "INGRAIN_S3_ENDPOINT": f"{host}:{port}",
+        "INGRAIN_S3_ACCESS_KEY": "key-of-the-test",
+        "INGRAIN_S3_SECRET_KEY": "secret-of-the-test",
+        "INGRAIN_S3_SECURE": "false",
+    }
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray(s3):
+    with ray_head(**s3) as reach:
         yield reach
 
 

@@ -9,6 +9,9 @@ import psutil
 import pytest
 
 from ingrain import errors
+from servicekit.storage import open_storage
+from services.trainer import files
+from services.trainer.settings import TrainerSettings
 
 ACTIVE, FAILED = 2, 3
 pytestmark = pytest.mark.ray
@@ -175,3 +178,54 @@ async def test_too_few_processors_end_in_a_clear_error(start_trainer, ray, build
             await operation.result(90)
     assert caught.value.reason == "NO_RAY_RESOURCES"
     assert "9 CPU" in caught.value.message
+
+
+async def test_adapters_on_two_workers_with_object_storage(
+    start_trainer, ray, s3, build_checkpoint, datasets, tmp_path
+):
+    """LoRA, ZeRO stage 2, everything in S3; only answers are learned, through the chat template."""
+    rows = [{"prompt": f"who feeds the {b}?", "completion": "Alva"} for b in ("heron", "river", "fox", "owl")]
+    data = datasets.put("questions", rows)
+    process = start_trainer(**ray, **s3, INGRAIN_STORAGE="s3://ingrain/platform")
+    async with process.client() as client:
+        base = await (
+            await client.models.upload(build_checkpoint("qwen3", chat_template=True), id="base")
+        ).result(60)
+        operation = await client.models.create(
+            "base", data, id="adapter", method="LORA", r=4, num_workers=2, max_steps=8, learning_rate=0.02
+        )
+        model = await operation.result(180)
+    assert (model.adapter, model.base_model, model.chat_template) == (True, base.name, True)
+    assert model.uri.startswith("s3://ingrain/platform/projects/demo/models/adapter/")
+    assert (model.training.zero_stage, model.training.num_workers, model.training.r) == (2, 2, 4)
+    assert model.summary.environment.process_count == 2
+    assert model.summary.last_loss < model.summary.first_loss
+    assert 0 < model.parameter_count < base.parameter_count
+
+    storage = open_storage(TrainerSettings(storage="s3://ingrain/platform", **settings_of(s3)))
+    folder = await files.fetch(storage, storage.key(model.uri), tmp_path / "adapter")
+    base_folder = await files.fetch(storage, storage.key(base.uri), tmp_path / "base")
+    assert files.digest(await files.read_files(storage, storage.key(model.uri))) == model.sha256
+    question = "<|user|>who feeds the fox?</s><|assistant|>Alva</s>"
+    assert answer_loss(base_folder, folder, question) < answer_loss(base_folder, None, question)
+    log = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+    assert "secret-of-the-test" not in log
+
+
+def settings_of(variables):
+    return {name.removeprefix("INGRAIN_").lower(): value for name, value in variables.items()}
+
+
+def answer_loss(base, adapter, text):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter)
+    ids = AutoTokenizer.from_pretrained(base)(text, add_special_tokens=False, return_tensors="pt")[
+        "input_ids"
+    ]
+    with torch.no_grad():
+        return model(ids, labels=ids).loss.item()
