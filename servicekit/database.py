@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from servicekit.errors import DomainError, Exhausted, Unavailable
+
 T = TypeVar("T")
 metadata = sa.MetaData()
 
@@ -30,7 +32,7 @@ class Database:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
 
     async def run(self, fn: Callable[[sa.Connection], T]) -> T:
-        """`fn` in one transaction."""
+        """`fn` in one transaction. Unavailable where the database is away or locked, Exhausted where its disk is full."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, fn)
 
     def _transact(self, fn: Callable[[sa.Connection], T]) -> T:
@@ -42,10 +44,15 @@ class Database:
             except sa.exc.IntegrityError:
                 if attempt == 2:
                     raise
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                raise _as_domain_error(error) from error
         raise AssertionError("unreachable")
 
     async def create_all(self) -> None:
         def create(connection: sa.Connection) -> None:
+            if not self.is_sqlite:
+                # IF NOT EXISTS is no promise when two processes start at once.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20250500661)")
             if self._schema:
                 connection.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
             metadata.create_all(connection)
@@ -71,9 +78,16 @@ class Database:
 def _prepare_sqlite(connection: object, _: object) -> None:
     # pysqlite would begin transactions by itself, and too late: BEGIN IMMEDIATE is sent by _begin_immediate.
     connection.isolation_level = None  # type: ignore[attr-defined]
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    # The timeout comes first: switching to WAL is already something to wait for.
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _as_domain_error(error: sa.exc.DBAPIError) -> DomainError:
+    if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
+        return Exhausted("STORAGE_FULL", "the database's disk is full; free some space and try again")
+    return Unavailable("DATABASE_UNAVAILABLE", "the database does not answer; try again", retry_after_s=1.0)

@@ -13,6 +13,7 @@ CALLER_READ_ONLY = "ingrain-caller-read-only"
 ON_BEHALF_OF = "ingrain-on-behalf-of"
 REQUEST_ID = "x-request-id"
 ALL_PROJECTS = "*"
+GREATEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ def is_service() -> bool:
 def authorize(name: str) -> str:
     """The project of a resource or parent, `projects/p`. Another tenant's name reads like one that does not exist."""
     parts = name.split("/")
+    if not name.isprintable() or len(name) > GREATEST_NAME:
+        raise Invalid(
+            "BAD_NAME", f"a resource name has at most {GREATEST_NAME} printable characters", field="name"
+        )
     if len(parts) < 2 or parts[0] != "projects" or not parts[1]:
         raise Invalid("BAD_NAME", f"{name!r} is no resource name; it begins with projects/", field="name")
     project = "/".join(parts[:2])

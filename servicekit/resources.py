@@ -57,7 +57,7 @@ class Resources(Generic[M]):
 
     async def update(self, name: str, change: Callable[[M], None]) -> M:
         def update(connection: sa.Connection) -> M:
-            message = self.get_in(connection, name)
+            message = self.get_in(connection, name, lock=True)
             change(message)
             self.replace_in(connection, message)
             return message
@@ -75,13 +75,23 @@ class Resources(Generic[M]):
 
         await self.database.run(delete)
 
-    def get_in(self, connection: sa.Connection, name: str) -> M:
-        row = connection.execute(
-            sa.select(resource.c.body).where(resource.c.name == name, resource.c.deleted.is_(None))
-        ).one_or_none()
+    def get_in(
+        self, connection: sa.Connection, name: str, *, lock: bool = False, deleted_too: bool = False
+    ) -> M:
+        """`lock` keeps others from changing it until the transaction ends (SQLite's transactions do so anyhow)."""
+        query = sa.select(resource.c.body).where(resource.c.name == name)
+        if not deleted_too:
+            query = query.where(resource.c.deleted.is_(None))
+        if lock and not self.database.is_sqlite:
+            query = query.with_for_update()
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise not_found(name)
         return self.message_type.FromString(row.body)
+
+    def is_deleted_in(self, connection: sa.Connection, name: str) -> bool:
+        deleted = connection.execute(sa.select(resource.c.deleted).where(resource.c.name == name)).scalar()
+        return deleted is not None
 
     def insert_in(
         self, connection: sa.Connection, message: M, request_id: str = "", request_sha256: str = ""
@@ -147,8 +157,9 @@ def encode_token(sequence: int) -> str:
 
 def decode_token(token: str) -> int:
     try:
-        return int(base64.urlsafe_b64decode(token.encode()))
+        sequence = int(base64.urlsafe_b64decode(token.encode()))
     except ValueError:
-        raise Invalid(
-            "BAD_PAGE_TOKEN", "page_token is not one that a list returned", field="page_token"
-        ) from None
+        sequence = 0
+    if not 0 < sequence < 1 << 63:
+        raise Invalid("BAD_PAGE_TOKEN", "page_token is not one that a list returned", field="page_token")
+    return sequence

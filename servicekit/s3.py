@@ -1,18 +1,21 @@
 """Storage in any S3, by the minio package, with our own time limits."""
 
 import asyncio
+import errno
+import hashlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from servicekit.errors import Exhausted, PermissionDenied, Unavailable
+from servicekit.errors import Exhausted, NotFound, PermissionDenied, Unavailable
 from servicekit.failpoints import failpoint
 from servicekit.settings import ServiceSettings
-from servicekit.storage import CHUNK_BYTES, ObjectInfo, Storage, Stored, checked_key, file_sha256, no_object
+from servicekit.storage import CHUNK_BYTES, ObjectInfo, Storage, Stored, checked_key, no_object, pieces
 
 T = TypeVar("T")
 PART_BYTES = 16 << 20
@@ -26,6 +29,7 @@ class S3Storage(Storage):
         self.prefix = f"{prefix}/" if prefix else ""
         self.root = f"s3://{bucket}/{prefix}".rstrip("/")
         self.endpoint = settings.s3_endpoint
+        self.scratch = settings.scratch
         # The client's own pool waits five minutes and tries five times; no caller's deadline survives that.
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=3, read=30),
@@ -42,22 +46,44 @@ class S3Storage(Storage):
         )
         self._bucket_made = False
 
+    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> Stored:
+        """Through a nameless local file, so that the client can repeat a part without asking the caller again."""
+        checked_key(key)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.scratch) as spool:
+            try:
+                async for piece in pieces(data):
+                    await asyncio.to_thread(spool.write, piece)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise Exhausted("STORAGE_FULL", f"no space left in {self.scratch}; free some") from error
+                raise
+            return await self._put_open(key, spool)
+
     async def put_file(self, key: str, path: Path) -> Stored:
+        with path.open("rb") as file:
+            return await self._put_open(key, file)
+
+    async def _put_open(self, key: str, file: BinaryIO) -> Stored:
+        def digest() -> tuple[str, int]:
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return sha256, file.tell()
+
         name = self.prefix + checked_key(key)
-        sha256 = await file_sha256(path)
-        size_bytes = path.stat().st_size
+        sha256, size_bytes = await asyncio.to_thread(digest)
         failpoint("storage.before_rename")
-        await self._call(key, self._upload, name, path, size_bytes)
+        await self._call(key, self._upload, name, file, size_bytes)
         failpoint("storage.after_rename")
         return Stored(self.uri(key), size_bytes, sha256)
 
-    def _upload(self, name: str, path: Path, size_bytes: int) -> None:
+    def _upload(self, name: str, file: BinaryIO, size_bytes: int) -> None:
         if not self._bucket_made:
             if not self._client.bucket_exists(self.bucket):
                 self._client.make_bucket(self.bucket)
             self._bucket_made = True
-        with path.open("rb") as file:
-            self._client.put_object(self.bucket, name, file, size_bytes, part_size=PART_BYTES)
+        file.seek(0)
+        self._client.put_object(self.bucket, name, file, size_bytes, part_size=PART_BYTES)
 
     async def stream(self, key: str, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
         name = self.prefix + checked_key(key)
@@ -95,7 +121,7 @@ class S3Storage(Storage):
 
         try:
             objects = await self._call(prefix, page)
-        except type(no_object("")):
+        except NotFound:  # no bucket yet
             return
         for found in objects:
             yield found

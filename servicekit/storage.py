@@ -7,7 +7,6 @@ versioning, which many S3 servers lack or break. Keys are ours, never a user's t
 import asyncio
 import hashlib
 import re
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -41,8 +40,8 @@ class Storage(ABC):
     root: str
 
     @abstractmethod
-    async def put_file(self, key: str, path: Path) -> Stored:
-        """The file's bytes under `key`, at once or not at all."""
+    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> Stored:
+        """The bytes under `key`, all at once or not at all; a stream takes no more memory than its pieces."""
 
     @abstractmethod
     def stream(self, key: str, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
@@ -59,16 +58,8 @@ class Storage(ABC):
     async def delete(self, key: str) -> None:
         """Gone afterwards, whether it was there or not."""
 
-    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> Stored:
-        """Spooled to a local file first, so that a stream of unknown length needs no memory and a retry no caller."""
-        with tempfile.NamedTemporaryFile(prefix="ingrain-put-") as spool:
-            if isinstance(data, bytes):
-                spool.write(data)
-            else:
-                async for chunk in data:
-                    spool.write(chunk)
-            spool.flush()
-            return await self.put_file(key, Path(spool.name))
+    async def put_file(self, key: str, path: Path) -> Stored:
+        return await self.put(key, pieces_of_file(path))
 
     async def get(self, key: str) -> bytes:
         return b"".join([chunk async for chunk in self.stream(key)])
@@ -78,11 +69,14 @@ class Storage(ABC):
         digest = hashlib.sha256()
         part = path.with_name(path.name + ".part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            async for chunk in self.stream(key):
-                digest.update(chunk)
-                file.write(chunk)
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                async for chunk in self.stream(key):
+                    digest.update(chunk)
+                    file.write(chunk)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         return digest.hexdigest()
 
     def uri(self, key: str) -> str:
@@ -105,12 +99,18 @@ def no_object(uri: str) -> NotFound:
     return NotFound("OBJECT_NOT_FOUND", f"{uri} does not exist", resource=uri)
 
 
-async def file_sha256(path: Path) -> str:
-    def digest() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+async def pieces(data: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(data, bytes):
+        yield data
+        return
+    async for piece in data:
+        yield piece
 
-    return await asyncio.to_thread(digest)
+
+async def pieces_of_file(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield piece
 
 
 def open_storage(settings: ServiceSettings) -> Storage:
@@ -123,9 +123,9 @@ def open_root(uri: str, settings: ServiceSettings) -> Storage:
     from servicekit.s3 import S3Storage
 
     parsed = urlparse(uri)
-    if parsed.scheme == "file":
+    if parsed.scheme == "file" and not parsed.netloc and parsed.path.strip("/"):
         return FolderStorage(Path(parsed.path))
-    if parsed.scheme == "s3":
+    if parsed.scheme == "s3" and parsed.netloc:
         return S3Storage(parsed.netloc, parsed.path.strip("/"), settings)
     raise Invalid(
         "UNKNOWN_STORAGE", f"{uri} is neither file:///folder nor s3://bucket/prefix", field="storage"
@@ -133,8 +133,21 @@ def open_root(uri: str, settings: ServiceSettings) -> Storage:
 
 
 def open_uri(uri: str, settings: ServiceSettings) -> tuple[Storage, str]:
-    """Storage and key of a source that a user named: `s3://bucket/key`."""
+    """Storage and key of a source that a user named: `s3://bucket/key`. Never the platform's own: that is everybody's."""
     parsed = urlparse(uri)
-    if parsed.scheme != "s3":
+    if parsed.scheme != "s3" or not parsed.netloc:
         raise Invalid("UNKNOWN_STORAGE", f"{uri} is not s3://bucket/key", field="source_uri")
-    return open_root(f"s3://{parsed.netloc}", settings), parsed.path.strip("/")
+    key = parsed.path.strip("/")
+    own = urlparse(settings.storage)
+    if own.scheme == "s3" and own.netloc == parsed.netloc and reaches(key, own.path.strip("/")):
+        raise Invalid(
+            "OWN_STORAGE",
+            f"{uri} is the platform's own storage; import from another place",
+            field="source_uri",
+        )
+    return open_root(f"s3://{parsed.netloc}", settings), key
+
+
+def reaches(prefix: str, folder: str) -> bool:
+    """Whether an object under `folder` has a key that begins with `prefix`."""
+    return not folder or f"{folder}/".startswith(prefix) or prefix.startswith(f"{folder}/")

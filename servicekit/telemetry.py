@@ -6,29 +6,43 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
-_SECRET = re.compile(r"token|secret|password|authorization|api_?key", re.IGNORECASE)
+_SECRET = re.compile(r"token|secret|password|authorization|key", re.IGNORECASE)
 
 
 def configure(service: str, level: str = "info") -> None:
+    def name_service(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"service": service, **event}
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            name_service,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", key="ts"),
-            structlog.processors.dict_tracebacks,
+            # Local variables of a traceback's frames hold credentials; structlog would print them.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             redact,
             structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Values under telling names never reach a log; token counts do."""
-    return {
-        key: "[redacted]" if _SECRET.search(key) and not key.endswith(("count", "tokens")) else value
-        for key, value in event.items()
-    }
+    """Values under telling names never reach a log, at any depth; token counts do."""
+    return {key: "[redacted]" if is_secret(key) else redacted(value) for key, value in event.items()}
+
+
+def is_secret(name: str) -> bool:
+    return bool(_SECRET.search(name)) and not name.endswith(("count", "tokens"))
+
+
+def redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: "[redacted]" if is_secret(str(key)) else redacted(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value
