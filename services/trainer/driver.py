@@ -15,11 +15,9 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from servicekit.storage import open_storage
-from services.trainer.exchange import Job, error_key, get_job, put_json
+from servicekit.storage import Storage, open_storage
+from services.trainer.exchange import Job, error_key, get_job, get_json, put_json
 from services.trainer.settings import TrainerSettings
-
-PERMANENT = {"TrainingDiverged": "TRAINING_DIVERGED", "UnsupportedModel": "UNSUPPORTED_MODEL"}
 
 
 class NoResources(Exception):
@@ -36,8 +34,7 @@ def main(prefix: str) -> None:
         per_worker = wait_for_resources(job, settings.resource_wait_s)
         train(job, per_worker, settings)
     except Exception as error:
-        wrong = describe(error)
-        asyncio.run(put_json(storage, error_key(prefix), wrong))
+        asyncio.run(tell(storage, prefix, error))
         raise
 
 
@@ -92,29 +89,22 @@ def wait_for_resources(job: Job, wait_s: float) -> dict[str, float]:
         time.sleep(0.5)
 
 
-def describe(error: Exception) -> dict[str, Any]:
-    """The first cause that a person can act upon, and whether trying again may help."""
-    if isinstance(error, NoResources):
-        return {"reason": "NO_RAY_RESOURCES", "message": str(error), "permanent": True}
-    causes = getattr(error, "worker_failures", None) or {0: error}
-    for cause in causes.values():
-        while cause is not None:
-            name = type(cause).__name__.removeprefix("RayTaskError").strip("()")
-            if name in PERMANENT:
-                return {"reason": PERMANENT[name], "message": last_line(cause), "permanent": True}
-            cause = getattr(cause, "cause", None) or cause.__cause__
-    return {
-        "reason": "TRAINING_FAILED",
-        "message": last_line(next(iter(causes.values()))),
-        "permanent": False,
-    }
+async def tell(storage: Storage, prefix: str, error: Exception) -> None:
+    """`error.json`, unless a worker has told better."""
+    if await get_json(storage, error_key(prefix)) is None:
+        permanent = isinstance(error, NoResources)
+        reason = "NO_RAY_RESOURCES" if permanent else "TRAINING_FAILED"
+        message = str(error) if permanent else f"A process of the training failed: {last_line(error)}"
+        await put_json(
+            storage, error_key(prefix), {"reason": reason, "message": message, "permanent": permanent}
+        )
 
 
-def last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:500] if lines else type(error).__name__
+def last_line(error: Exception) -> str:
+    """Of a traceback in the error's text, which is where the cause stands."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     main(sys.argv[1])

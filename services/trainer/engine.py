@@ -12,8 +12,13 @@ from services.trainer.spec import TrainingConfig
 from services.trainer.step import forward
 
 
-class UnsupportedModel(Exception):
-    """The model cannot be trained this way, whatever is tried."""
+class CannotTrain(Exception):
+    """Trying again would not help. `reason` is UPPER_SNAKE, `message` says what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
 
 
 def load_model(base: Path, config: TrainingConfig) -> Any:
@@ -23,10 +28,11 @@ def load_model(base: Path, config: TrainingConfig) -> Any:
             base, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
         )
     except (ValueError, KeyError, ImportError) as error:
-        raise UnsupportedModel(f"transformers cannot load the base model: {error}") from error
+        raise CannotTrain("UNSUPPORTED_MODEL", f"transformers cannot load the base model: {error}") from error
     if not keeps_segments_apart(model):
-        raise UnsupportedModel(
-            f"{type(model).__name__} mixes segments that share a row, so it cannot be trained on packed rows."
+        raise CannotTrain(
+            "UNSUPPORTED_MODEL",
+            f"{type(model).__name__} mixes segments that share a row, so it cannot be trained on packed rows.",
         )
     if config.method == "lora":
         model = with_adapter(model, config)
@@ -58,7 +64,7 @@ def with_adapter(model: Any, config: TrainingConfig) -> Any:
     try:
         return get_peft_model(model, lora)
     except ValueError as error:
-        raise UnsupportedModel(f"peft cannot add these adapters: {error}") from error
+        raise CannotTrain("UNSUPPORTED_MODEL", f"peft cannot add these adapters: {error}") from error
 
 
 def new_engine(model: Any, config: TrainingConfig) -> Any:

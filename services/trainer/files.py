@@ -84,6 +84,13 @@ async def read_files(storage: Storage, prefix: str) -> list[ModelFile]:
     return [ModelFile(**file) for file in manifest["files"]]
 
 
+async def remove(storage: Storage, prefix: str) -> None:
+    """Takes back what `publish` put."""
+    for file in await read_files(storage, prefix):
+        await storage.delete(f"{prefix}/{file.name}")
+    await storage.delete(f"{prefix}/{MANIFEST}")
+
+
 async def fetch(
     storage: Storage, prefix: str, folder: Path, wanted: Callable[[str], bool] = lambda _: True
 ) -> Path:

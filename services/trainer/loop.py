@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 
 from servicekit.storage import Storage, open_storage
 from services.trainer import checkpoints, files
-from services.trainer.engine import load_model, new_engine, trained_parameters, uses_bf16
-from services.trainer.exchange import Job, checkpoint_key, model_key, put_json, result_key
+from services.trainer.engine import CannotTrain, load_model, new_engine, trained_parameters, uses_bf16
+from services.trainer.exchange import Job, checkpoint_key, error_key, model_key, put_json, result_key
 from services.trainer.export import export
 from services.trainer.packing import IGNORED, rows_at
 from services.trainer.progress import ProgressWriter
@@ -32,24 +32,31 @@ from services.trainer.step import learning_rate, train_step
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-class TrainingDiverged(Exception):
-    """The loss is no finite number any more; trying again would not help."""
-
-
 def loop(description: dict[str, Any]) -> None:
-    """Trains `Job(**description)` and leaves `model/` and `result.json` under its prefix."""
+    """Trains `Job(**description)` and leaves `model/` and `result.json` under its prefix; `error.json` where no other
+    attempt would do better."""
     quiet_libraries()
     job = Job(**description)
-    config = job.training_config()
     settings = TrainerSettings()
     storage = open_storage(settings)
     torch.set_num_threads(job.threads)
+    try:
+        train(job, storage, settings)
+    except CannotTrain as error:
+        if dist.get_rank() == 0:
+            wrong = {"reason": error.reason, "message": error.message, "permanent": True}
+            asyncio.run(put_json(storage, error_key(job.prefix), wrong))
+        raise
+    dist.barrier()
+
+
+def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
+    config = job.training_config()
     torch.manual_seed(config.seed)
     base_folder = settings.scratch / "models" / job.base_sha256
     base = asyncio.run(files.fetch(storage, job.base_key, base_folder))
     data = PackedRows(asyncio.run(fetch_packed(storage, job)), config)
-    model = load_model(base, config)
-    engine = new_engine(model, config)
+    engine = new_engine(load_model(base, config), config)
     done = checkpoints.Checkpoint(**job.checkpoint) if job.checkpoint else None
     if done:
         checkpoints.load(engine, storage, done)
@@ -62,7 +69,6 @@ def loop(description: dict[str, Any]) -> None:
             about = {"model": job.model, "base_model": job.base_model}
             asyncio.run(files.publish(storage, model_key(job.prefix), Path(folder), about))
             asyncio.run(put_json(storage, result_key(job.prefix), result))
-    dist.barrier()
 
 
 def quiet_libraries() -> None:
@@ -136,7 +142,9 @@ def run_steps(
             engine, data.batches(step, rank, engine.device), data.target_count(step), rate
         )
         if not math.isfinite(loss):
-            raise TrainingDiverged(f"The loss of step {step} is {loss}; lower the learning rate ({rate:g}).")
+            raise CannotTrain(
+                "TRAINING_DIVERGED", f"The loss of step {step} is {loss}; lower the learning rate ({rate:g})."
+            )
         tokens += data.token_count(step)
         if rank == 0:
             writer.write(

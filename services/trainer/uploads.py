@@ -8,10 +8,10 @@ from typing import IO
 from google.longrunning import operations_pb2
 
 from ingrain.v1 import trainer_pb2
-from servicekit.errors import Exhausted, Invalid
+from servicekit.errors import DomainError, Exhausted, Invalid
 from servicekit.operations import Operations
 from servicekit.resources import new_id
-from services.trainer import inspection
+from services.trainer import files, inspection
 from services.trainer.models import Model, Models
 from services.trainer.settings import TrainerSettings
 
@@ -33,7 +33,14 @@ async def upload(
         await spool(requests, Path(folder), settings.model_size_limit_bytes)
         prefix = f"{name}/{new_id('upload')}/model"
         model = await models.take_in(model, Path(folder), prefix)
-    operation = await operations.start("UploadModel", header, model, request_id=header.request_id)
+    try:
+        operation = await operations.start("UploadModel", header, model, request_id=header.request_id)
+    except DomainError:
+        await files.remove(models.storage, prefix)
+        raise
+    kept = await models.rows.get(operation.name.split("/operations/")[0])
+    if kept.uri != model.uri:  # the same request sent again: the first one's files stay
+        await files.remove(models.storage, prefix)
     return operation
 
 

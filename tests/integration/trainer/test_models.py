@@ -61,6 +61,19 @@ async def test_an_upload_streams_the_files(client, build_checkpoint):
     assert imported.sha256 == model.sha256
 
 
+async def test_an_upload_sent_twice_is_kept_once(client, build_checkpoint, tmp_path):
+    request_id = "0b6c3a52-5d0c-4d6e-8d1b-0a4b54b4a0aa"
+    folder = build_checkpoint("llama")
+    first = await client.models.upload(folder, request_id=request_id)
+    again = await client.models.upload(folder, request_id=request_id)
+    assert again.name == first.name
+    model = await first.result(30)
+    with pytest.raises(errors.AlreadyExists):
+        await client.models.upload(folder, id=model.name.rsplit("/", 1)[1])
+    stored = [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
+    assert len(stored) == len(list(folder.iterdir())) + 1, "the files once, and the manifest"
+
+
 async def test_the_same_request_again_is_the_same_operation(client, source):
     request = trainer_pb2.ImportModelRequest(
         parent="projects/demo",

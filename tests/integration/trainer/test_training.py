@@ -153,16 +153,23 @@ async def test_a_cancelled_training_stops_and_another_can_start(client, base, da
 
 
 async def test_what_cannot_be_trained_is_told_with_its_reason(client, base, datasets):
-    """Wrong rows end before Ray is asked; a diverging loss and missing processors are told by the job."""
+    """Wrong rows end before Ray is asked; what only a worker can know, it tells itself."""
     empty = datasets.put("empty", [])
     long = datasets.put("long", [{"text": "fine"}, {"text": "x y " * 300}])
     for data, reason in ((empty, "EMPTY_DATASET"), (long, "ROW_TOO_LONG")):
         with pytest.raises(errors.OperationFailed) as caught:
             await (await client.models.create("base", data, max_steps=2)).result(60)
         assert caught.value.reason == reason
-    with pytest.raises(errors.OperationFailed) as caught:
-        await (await client.models.create("base", "absent", max_steps=2)).result(60)
-    assert caught.value.reason == "DATASET_NOT_FOUND"
+    facts = datasets.put("facts", DOCUMENTS)
+    for data, spec, reason in (
+        ("absent", {}, "DATASET_NOT_FOUND"),
+        (facts, {"method": "LORA", "target_modules": ["no_such"]}, "UNSUPPORTED_MODEL"),
+    ):
+        operation = await client.models.create("base", data, max_steps=2, **spec)
+        with pytest.raises(errors.OperationFailed) as caught:
+            await operation.result(120)
+        assert caught.value.reason == reason
+        assert operation.metadata.attempt_count == 1
     with pytest.raises(errors.NotFound):
         await client.models.create("absent", empty)
     with pytest.raises(errors.Invalid, match="max_length 512"):
@@ -208,8 +215,8 @@ async def test_adapters_on_two_workers_with_object_storage(
     assert files.digest(await files.read_files(storage, storage.key(model.uri))) == model.sha256
     question = "<|user|>who feeds the fox?</s><|assistant|>Alva</s>"
     assert answer_loss(base_folder, folder, question) < answer_loss(base_folder, None, question)
-    log = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
-    assert "secret-of-the-test" not in log
+    job = await storage.get(storage.key(model.uri).removesuffix("model") + "job.json")
+    assert b"secret-of-the-test" not in job
 
 
 def settings_of(variables):

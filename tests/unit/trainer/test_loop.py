@@ -13,7 +13,8 @@ import torch.distributed as dist
 from ingrain.v1 import trainer_pb2
 from servicekit.storage import open_storage
 from services.trainer import checkpoints, exchange, files
-from services.trainer.loop import TrainingDiverged, loop
+from services.trainer.engine import CannotTrain
+from services.trainer.loop import loop
 from services.trainer.packing import TokenSequence, pack
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import resolve, with_data
@@ -199,6 +200,17 @@ def test_a_loss_that_is_no_number_ends_the_training(fit, build_checkpoint, monke
     one = fit(build_checkpoint("llama"))
     job = one.job(1, max_steps=5)
     monkeypatch.setattr(room, "train_step", lambda *_: (float("nan"), 0.0))
-    with pytest.raises(TrainingDiverged, match="lower the learning rate"):
+    with pytest.raises(CannotTrain, match="lower the learning rate"):
         loop(asdict(job))
     assert asyncio.run(exchange.get_json(one.storage, exchange.result_key(job.prefix))) is None
+    told = asyncio.run(exchange.get_json(one.storage, exchange.error_key(job.prefix)))
+    assert (told["reason"], told["permanent"]) == ("TRAINING_DIVERGED", True)
+
+
+def test_adapters_on_modules_that_are_not_there_are_told(fit, build_checkpoint):
+    one = fit(build_checkpoint("llama"))
+    job = one.job(1, max_steps=1, method=trainer_pb2.TrainingSpec.LORA, target_modules=["no_such"])
+    with pytest.raises(CannotTrain, match="no_such"):
+        loop(asdict(job))
+    told = asyncio.run(exchange.get_json(one.storage, exchange.error_key(job.prefix)))
+    assert told["reason"] == "UNSUPPORTED_MODEL"
