@@ -59,7 +59,7 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
             "--addr",
             f"127.0.0.1:{port}",
         ],
-        env=os.environ | {"RCLONE_AUTH_KEY": f"{access},{secret}"},
+        env=os.environ | {"RCLONE_AUTH_KEY": f'"{access},{secret}"'},
         stdout=subprocess.DEVNULL,
         stderr=open(folder.parent / "s3.log", "a"),  # noqa: SIM115 - lives as long as the process
         start_new_session=True,

@@ -1,0 +1,272 @@
+"""One suite, two databases: durable operations in SQLite and PostgreSQL."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from ingrain.v1 import common_pb2
+from ingrain.v1 import trainer_pb2 as pb
+from servicekit.database import Database
+from servicekit.errors import AlreadyExists, Invalid, NotFound, Unavailable, WrongState
+from servicekit.operations import Operations
+from servicekit.resources import Resources
+from servicekit.settings import ServiceSettings
+from servicekit.worker import LostLease, Task, Worker
+
+UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+Handler = Callable[[Task, pb.ImportModelRequest], Awaitable[pb.Model]]
+
+
+class Service:
+    """A database with models and their operations, and workers on it."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.database = Database(url, schema)
+        self.models = Resources(self.database, pb.Model, "models")
+        self.operations = Operations(self.database, {"models": self.models})
+
+    async def start(self, id: str = "m", source: str = "hf://a/b", request_id: str = "") -> str:
+        request = pb.ImportModelRequest(parent="projects/p", source_uri=source, request_id=request_id)
+        model = pb.Model(name=f"projects/p/models/{id}")
+        return (await self.operations.start("ImportModel", request, model, request_id=request_id)).name
+
+    def worker(self, handler: Handler, lease_s: float = 30.0, concurrency: int = 4) -> Worker:
+        settings = ServiceSettings(lease_s=lease_s, worker_concurrency=concurrency, drain_s=5)
+        return Worker(self.operations, {"ImportModel": (pb.ImportModelRequest, handler)}, settings)
+
+    async def finished(self, task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        return await self.models.get(task.target)
+
+
+@pytest.fixture
+async def service(database_url: str, schema: str) -> AsyncIterator[Service]:
+    service = Service(database_url, schema)
+    await service.database.create_all()
+    yield service
+    await service.database.close()
+
+
+@pytest.fixture
+async def other(database_url: str, schema: str, service: Service) -> AsyncIterator[Service]:
+    """Another process's view of the same database."""
+    other = Service(database_url, schema)
+    yield other
+    await other.database.close()
+
+
+async def stopped(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_resource_and_operation_begin_and_end_together(service: Service) -> None:
+    name = await service.start()
+    assert (await service.models.get("projects/p/models/m")).state == common_pb2.CREATING
+    running = asyncio.create_task(service.worker(service.finished).run())
+    ended = await service.operations.wait(name, 10)
+    await stopped(running)
+    model = pb.Model()
+    assert ended.response.Unpack(model)
+    assert (model.name, model.state) == ("projects/p/models/m", common_pb2.ACTIVE)
+    assert (await service.models.get(model.name)).state == common_pb2.ACTIVE
+
+
+async def test_the_same_request_id_is_the_same_operation(service: Service) -> None:
+    first = await service.start(request_id=UUID)
+    assert await service.start(id="made-up-again", request_id=UUID) == first
+    with pytest.raises(Invalid) as caught:
+        await service.start(source="hf://other/model", request_id=UUID)
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_name_is_taken_once(service: Service) -> None:
+    await service.start()
+    with pytest.raises(AlreadyExists):
+        await service.start()
+
+
+async def test_racing_creates_make_one(service: Service, other: Service) -> None:
+    racing = [(service, other)[i % 2].start(id=f"m{i}", request_id=UUID) for i in range(40)]
+    assert len(set(await asyncio.gather(*racing))) == 1
+    assert len((await service.models.list("projects/p"))[0]) == 1
+
+
+async def test_two_workers_never_share_an_operation(service: Service, other: Service) -> None:
+    claims: list[str] = []
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        claims.append(task.target)
+        await asyncio.sleep(0.01)
+        return await service.models.get(task.target)
+
+    names = [await service.start(id=f"m{i}") for i in range(20)]
+    workers = [asyncio.create_task(s.worker(handler).run()) for s in (service, other)]
+    for name in names:
+        assert (await service.operations.wait(name, 20)).done
+    for worker in workers:
+        await stopped(worker)
+    assert sorted(claims) == sorted(f"projects/p/models/m{i}" for i in range(20))
+
+
+async def test_a_lease_that_runs_out_is_taken_over_and_the_ghost_writes_nothing(
+    service: Service, other: Service
+) -> None:
+    ghosts: list[Task] = []
+
+    async def hangs(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        ghosts.append(task)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    name = await service.start()
+    dead = service.worker(hangs, lease_s=0.3)
+    dead._beat = lambda task, work: asyncio.Event().wait()  # type: ignore[assignment,method-assign,return-value]
+    hanging = asyncio.create_task(dead.run())
+    while not ghosts:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    alive = asyncio.create_task(other.worker(other.finished).run())
+    ended = await other.operations.wait(name, 10)
+    assert ended.done
+    assert not ended.HasField("error")
+    with pytest.raises(LostLease):
+        await ghosts[0].note(late=True)
+    await stopped(hanging)
+    await stopped(alive)
+
+
+async def test_cancel_before_and_during_work(service: Service) -> None:
+    waiting = await service.start(id="waiting")
+    await service.operations.cancel(waiting)
+    assert (await service.operations.get(waiting)).error.code == 1
+    cleaned: list[str] = []
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(task.stopping)
+        raise AssertionError
+
+    name = await service.start(id="running")
+    running = asyncio.create_task(service.worker(handler).run())
+    while not (await service.operations.get(name)).metadata.value:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)
+    await service.operations.cancel(name)
+    assert (await service.operations.wait(name, 10)).error.code == 1
+    assert cleaned == ["cancelled"]
+    assert (await service.models.get("projects/p/models/running")).state == common_pb2.FAILED
+    await stopped(running)
+
+
+async def test_a_draining_worker_hands_back(service: Service, other: Service) -> None:
+    begun = asyncio.Event()
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    name = await service.start()
+    draining = asyncio.create_task(service.worker(handler, lease_s=600).run())
+    await begun.wait()
+    await stopped(draining)
+    alive = asyncio.create_task(other.worker(other.finished).run())
+    assert (await other.operations.wait(name, 10)).done  # long before the lease of 600 s
+    await stopped(alive)
+
+
+async def test_transient_errors_are_tried_again_and_others_not(service: Service) -> None:
+    attempts: dict[str, int] = {}
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        attempts[request.source_uri] = attempts.get(request.source_uri, 0) + 1
+        if request.source_uri == "hf://flaky/once" and attempts[request.source_uri] == 1:
+            raise Unavailable("AWAY", "try again")
+        if request.source_uri == "hf://wrong/data":
+            raise Invalid("WRONG", "row 3 is wrong", field="rows[2]")
+        if request.source_uri == "hf://always/broken":
+            raise RuntimeError("surprise")
+        return await service.models.get(task.target)
+
+    flaky = await service.start("a", "hf://flaky/once")
+    wrong = await service.start("b", "hf://wrong/data")
+    broken = await service.start("c", "hf://always/broken")
+    running = asyncio.create_task(service.worker(handler).run())
+    assert not (await service.operations.wait(flaky, 30)).HasField("error")
+    assert (await service.operations.wait(wrong, 30)).error.message == "row 3 is wrong"
+    assert "internal error" in (await service.operations.wait(broken, 60)).error.message
+    assert attempts == {"hf://flaky/once": 2, "hf://wrong/data": 1, "hf://always/broken": 3}
+    await stopped(running)
+
+
+async def test_lists_are_by_collection_and_paged(service: Service) -> None:
+    names = [await service.start(id=f"m{i}") for i in range(5)]
+    first, token = await service.operations.list("projects/p/models", page_size=3)
+    rest, end = await service.operations.list("projects/p/models", page_size=3, page_token=token)
+    assert [o.name for o in first + rest] == names[::-1]
+    assert end == ""
+    assert [o.name for o in (await service.operations.list("projects/p/models/m2"))[0]] == [names[2]]
+    assert (await service.operations.list("projects/other/models"))[0] == []
+    with pytest.raises(Invalid):
+        await service.operations.list("projects/p/models", page_token="nonsense")
+
+
+async def test_delete_forgets_what_has_ended(service: Service) -> None:
+    name = await service.start()
+    with pytest.raises(WrongState):
+        await service.operations.delete(name)
+    await service.operations.cancel(name)
+    await service.operations.delete(name)
+    with pytest.raises(NotFound):
+        await service.operations.get(name)
+
+
+FAILPOINTS = {
+    "operations.between_inserts": "create",
+    "operations.after_create": "create",
+    "worker.after_claim": "work",
+    "worker.after_note": "work",
+    "worker.after_note:2": "work",
+    "worker.before_finish": "work",
+    "worker.after_finish": "work",
+}
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+def test_killed_at_any_boundary_it_goes_on(
+    failpoint: str, database_url: str, schema: str, tmp_path: Path
+) -> None:
+    """Nothing lost, nothing done twice: one operation, one resource, each effect once."""
+    effects = tmp_path / "effects"
+    effects.mkdir()
+    script = [sys.executable, str(Path(__file__).with_name("operation_process.py")), database_url, schema, str(effects)]
+
+    def run(what: str, variables: dict[str, str]) -> int:
+        return subprocess.run([*script, what], env=os.environ | variables, timeout=60).returncode
+
+    phase = FAILPOINTS[failpoint]
+    if phase == "work":
+        assert run("create", {}) == 0
+    assert run(phase, {"INGRAIN_FAILPOINT": failpoint}) == -signal.SIGKILL
+    if phase == "create":
+        assert run("create", {}) == 0  # the client asks again with the same request id
+    assert run("work", {}) == 0
+    assert sorted(path.name for path in effects.iterdir()) == ["step-0", "step-1", "step-2"]
+    asyncio.run(check_one_active_model(database_url, schema))
+
+
+async def check_one_active_model(url: str, schema: str) -> None:
+    service = Service(url, schema)
+    models, _ = await service.models.list("projects/p")
+    operations, _ = await service.operations.list("projects/p/models")
+    assert [(model.state, model.architecture) for model in models] == [(common_pb2.ACTIVE, "Done")]
+    assert [operation.done for operation in operations] == [True]
+    await service.database.close()
