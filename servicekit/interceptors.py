@@ -178,7 +178,7 @@ def checked(request: Message) -> Message:
     """The request, or Invalid with every rule of the protos that it breaks."""
     violations = protovalidate.collect_violations(request)
     if violations:
-        raise BrokenRules([(field_path(v), v.message) for v in violations])
+        raise BrokenRules([(field_path(v), v.proto.message) for v in violations])
     return request
 
 
@@ -195,10 +195,11 @@ class BrokenRules(Invalid):
 
 
 def field_path(violation: Any) -> str:
+    """E.g. `items[3].choices`."""
     parts = []
-    for element in violation.field.elements:
-        subscript = element.WhichOneof("subscript") if hasattr(element, "WhichOneof") else None
-        parts.append(element.field_name + (f"[{getattr(element, subscript)}]" if subscript else ""))
+    for element in violation.proto.field.elements:
+        subscript = element.subscript
+        parts.append(element.field_name + (f"[{subscript.value}]" if subscript else ""))
     return ".".join(parts)
 
 

@@ -5,6 +5,7 @@ ACTIVE or FAILED. Who works on it holds a lease and a fence; whoever lost them c
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
@@ -50,6 +51,7 @@ class Operations:
         self.database = database
         self.resources = resources
         self.created = asyncio.Event()  # wakes this process's worker
+        self.draining = asyncio.Event()  # this process is ending: nobody is kept waiting in it
 
     async def start(
         self, verb: str, request: Message, resource: Message, *, request_id: str = ""
@@ -94,6 +96,7 @@ class Operations:
                     updated=now,
                 )
             )
+            failpoint("operations.before_commit")
             return to_proto(self.row_in(connection, name))
 
         started = await self.database.run(start)
@@ -122,7 +125,14 @@ class Operations:
             )
         size = min(page_size or DEFAULT_PAGE, GREATEST_PAGE)
         under = under.rstrip("/").removesuffix("/operations")
-        is_collection = len(under.split("/")) == 3
+        depth = len(under.split("/"))
+        if depth not in (3, 4):
+            raise Invalid(
+                "BAD_NAME",
+                f"operations are listed of a collection, projects/p/models, or of a resource in it; {under} is neither",
+                field="name",
+            )
+        is_collection = depth == 3
         mine = (
             table.c.target.startswith(under + "/", autoescape=True)
             if is_collection
@@ -136,30 +146,25 @@ class Operations:
         return [to_proto(row) for row in rows[:size]], token
 
     async def wait(self, name: str, timeout_s: float) -> pb.Operation:
-        """As soon as it has ended, or as it stands after `timeout_s`."""
+        """As soon as it has ended, or as it stands after `timeout_s` or when this process drains."""
         deadline = time.monotonic() + timeout_s
         while True:
             found = await self.get(name)
             left_s = deadline - time.monotonic()
-            if found.done or left_s <= 0:
+            if found.done or left_s <= 0 or self.draining.is_set():
                 return found
-            await asyncio.sleep(min(POLL_S, left_s))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.draining.wait(), min(POLL_S, left_s))
 
     async def cancel(self, name: str) -> None:
         """Asks for an end. What has not begun ends at once; what runs ends when its worker has stopped it."""
 
         def cancel(connection: sa.Connection) -> None:
-            row = self.row_in(connection, name)
+            row = self.row_in(connection, name, lock=True)
             if row.state == PENDING:
                 self.finish_in(connection, row, CANCELLED, error=cancelled_status())
             elif row.state == RUNNING:
-                metadata = common_pb2.OperationMetadata.FromString(row.metadata)
-                metadata.cancel_requested = True
-                connection.execute(
-                    table.update()
-                    .where(table.c.name == name)
-                    .values(cancel_requested=True, metadata=metadata.SerializeToString())
-                )
+                connection.execute(table.update().where(table.c.name == name).values(cancel_requested=True))
 
         await self.database.run(cancel)
 
@@ -167,7 +172,7 @@ class Operations:
         """Forgets an operation that has ended."""
 
         def delete(connection: sa.Connection) -> None:
-            if self.row_in(connection, name).state not in ENDED:
+            if self.row_in(connection, name, lock=True).state not in ENDED:
                 raise WrongState(
                     "OPERATION_RUNNING", f"{name} has not ended; cancel it first", operation=name
                 )
@@ -178,8 +183,12 @@ class Operations:
     def store_of(self, target: str) -> Resources[Any]:
         return self.resources[target.split("/")[2]]
 
-    def row_in(self, connection: sa.Connection, name: str) -> sa.Row[Any]:
-        row = connection.execute(table.select().where(table.c.name == name)).one_or_none()
+    def row_in(self, connection: sa.Connection, name: str, *, lock: bool = False) -> sa.Row[Any]:
+        """`lock` keeps workers from claiming or ending it until the transaction ends."""
+        query = table.select().where(table.c.name == name)
+        if lock and not self.database.is_sqlite:
+            query = query.with_for_update()
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise not_found(name)
         return row
@@ -195,7 +204,7 @@ class Operations:
         """Ends operation and resource in the caller's transaction, which has checked lease and fence."""
         store = self.store_of(row.target)
         if resource is None:
-            resource = store.get_in(connection, row.target)
+            resource = store.get_in(connection, row.target, lock=True, deleted_too=True)
             resource.state = common_pb2.FAILED
         else:
             resource.state = common_pb2.ACTIVE  # type: ignore[attr-defined]
@@ -232,6 +241,10 @@ class OperationsServicer(pb_grpc.OperationsServicer):
 
     async def ListOperations(self, request: Any, context: Any) -> pb.ListOperationsResponse:
         identity.authorize(request.name)
+        if request.filter:
+            raise Invalid(
+                "UNSUPPORTED_FILTER", "filter must be empty; choose by name instead", field="filter"
+            )
         found, token = await self.operations.list(request.name, request.page_size, request.page_token)
         return pb.ListOperationsResponse(operations=found, next_page_token=token)
 
@@ -274,6 +287,7 @@ def cancelled_status() -> status_pb2.Status:
 def to_proto(row: sa.Row[Any]) -> pb.Operation:
     metadata = common_pb2.OperationMetadata.FromString(row.metadata)
     metadata.attempt_count = row.attempts
+    metadata.cancel_requested = row.cancel_requested
     metadata.children.extend(json.loads(row.notes).get("children", []))
     operation = pb.Operation(name=row.name, done=row.state in ENDED)
     operation.metadata.Pack(metadata)

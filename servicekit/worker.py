@@ -6,7 +6,6 @@ lost it finds that its writes change no row, and stops.
 
 import asyncio
 import contextlib
-import json
 import random
 import secrets
 import time
@@ -18,81 +17,24 @@ import structlog
 from google.protobuf.message import Message
 
 from ingrain import errors as sdk_errors
-from ingrain.v1 import common_pb2
+from servicekit import identity
 from servicekit import operations as ops
-from servicekit.errors import DomainError, Unavailable
+from servicekit.errors import DomainError, Exhausted, Unavailable
 from servicekit.failpoints import failpoint
 from servicekit.interceptors import to_status
 from servicekit.operations import Operations
 from servicekit.settings import ServiceSettings
 from servicekit.tables import operation as table
+from servicekit.task import LostLease, Task
+
+__all__ = ["Handler", "LostLease", "Task", "Worker"]
 
 log = structlog.get_logger()
-Handler = Callable[["Task", Any], Awaitable[Message]]
+Handler = Callable[[Task, Any], Awaitable[Message]]
 MOST_FAILURES = 3  # attempts that ended in a transient error
 MOST_ATTEMPTS = 10  # claims in all: an operation that kills its process every time must end too
 POLL_S = 0.5
-PROGRESS_S = 0.5
-
-
-class LostLease(Exception):
-    """Another worker has this operation; nothing more may be written."""
-
-
-class Task:
-    """One attempt at an operation. Its writes count only while it holds the fence."""
-
-    def __init__(self, operations: Operations, row: sa.Row[Any]) -> None:
-        self.name: str = row.name
-        self.target: str = row.target
-        self.project: str = row.project
-        self.verb: str = row.verb
-        self.fence: int = row.fence
-        self.attempt: int = row.attempts
-        self.prefix = f"{row.target}/{row.name.rsplit('/', 1)[1]}-{row.fence}"
-        self.notes: dict[str, Any] = json.loads(row.notes)
-        self.stopping = ""  # "cancelled", "lost" or "drained", set before the handler is cancelled
-        self._operations = operations
-        self._metadata = common_pb2.OperationMetadata.FromString(row.metadata)
-        self._written_s = 0.0
-
-    async def progress(
-        self, stage: str, completed: int = 0, total: int = 0, unit: str = "", message: str = ""
-    ) -> None:
-        """Shown to whoever watches; at most two writes a second, a change of stage always."""
-        changed = stage != self._metadata.stage or (total and completed >= total)
-        now = time.monotonic()
-        self._metadata.stage, self._metadata.unit, self._metadata.message = stage, unit, message
-        self._metadata.completed_count, self._metadata.total_count = completed, total
-        self._metadata.update_time.GetCurrentTime()
-        if changed or now - self._written_s >= PROGRESS_S:
-            self._written_s = now
-            await self.write(metadata=self._metadata.SerializeToString())
-
-    async def note(self, **values: Any) -> None:
-        """Remembers JSON values for this and later attempts."""
-        self.notes.update(values)
-        await self.write(notes=json.dumps(self.notes))
-        failpoint("worker.after_note")
-
-    async def child(self, operation_name: str) -> None:
-        """Remembers an operation that this one waits for."""
-        children = self.notes.setdefault("children", [])
-        if operation_name not in children:
-            children.append(operation_name)
-            await self.note()
-
-    async def write(self, **values: Any) -> None:
-        await self._operations.database.run(lambda connection: self.write_in(connection, **values))
-
-    def write_in(self, connection: sa.Connection, **values: Any) -> None:
-        changed = connection.execute(
-            table.update()
-            .where(table.c.name == self.name, table.c.fence == self.fence, table.c.state == ops.RUNNING)
-            .values(updated=self._operations.database.now(), **values)
-        )
-        if changed.rowcount != 1:
-            raise LostLease(self.name)
+OUTAGE_PAUSE_S = 1.0  # between two tries while the database is away
 
 
 class Worker:
@@ -114,15 +56,20 @@ class Worker:
         self._running: dict[asyncio.Task[None], Task] = {}
 
     async def run(self) -> None:
-        """Until cancelled; then hands back what it holds."""
+        """Until cancelled; then hands back what it holds. A database that is away is waited for."""
         try:
             while True:
-                self.operations.created.clear()
-                while len(self._running) < self.settings.worker_concurrency and await self._claim_one():
-                    pass
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.operations.created.wait(), POLL_S)
+                try:
+                    self.operations.created.clear()
+                    while len(self._running) < self.settings.worker_concurrency and await self._claim_one():
+                        pass
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.operations.created.wait(), POLL_S)
+                except Exhausted as error:
+                    log.warning("claim_failed", error=repr(error))
+                    await asyncio.sleep(OUTAGE_PAUSE_S)
         finally:
+            self.operations.draining.set()
             await self._hand_back()
 
     async def _claim_one(self) -> bool:
@@ -144,7 +91,7 @@ class Worker:
         self._running.pop(attempt, None)
         self.operations.created.set()
         if not attempt.cancelled() and (error := attempt.exception()):
-            log.error("attempt_broke", operation=attempt.get_name(), error=repr(error))
+            log.error("attempt_broke", operation=attempt.get_name(), exc_info=error)
 
     def _claim_in(self, connection: sa.Connection, verbs: list[str]) -> sa.Row[Any] | None:
         now = self.database.now()
@@ -152,35 +99,39 @@ class Worker:
             sa.and_(table.c.state == ops.PENDING, table.c.not_before <= now),
             sa.and_(table.c.state == ops.RUNNING, table.c.lease_until < now),
         )
-        oldest = (
-            sa.select(table.c.name).where(free, table.c.verb.in_(verbs)).order_by(table.c.sequence).limit(1)
-        )
+        oldest = table.select().where(free, table.c.verb.in_(verbs)).order_by(table.c.sequence).limit(1)
         if not self.database.is_sqlite:
             oldest = oldest.with_for_update(skip_locked=True)
-        name = connection.execute(oldest).scalar_one_or_none()
-        if name is None:
+        row = connection.execute(oldest).one_or_none()
+        if row is None:
             return None
+        abandoned = f" attempt {row.attempts}: its worker went away;" if row.state == ops.RUNNING else ""
         connection.execute(
             table.update()
-            .where(table.c.name == name)
+            .where(table.c.name == row.name)
             .values(
                 state=ops.RUNNING,
                 owner=self.id,
                 lease_until=now + self.settings.lease_s,
-                fence=table.c.fence + 1,
-                attempts=table.c.attempts + 1,
+                fence=row.fence + 1,
+                attempts=row.attempts + 1,
+                causes=row.causes + abandoned,
                 updated=now,
             )
         )
-        return self.operations.row_in(connection, name)
+        failpoint("worker.before_claim_commit")
+        return self.operations.row_in(connection, row.name)
 
     async def _attempt(self, task: Task, row: sa.Row[Any]) -> None:
+        # Whatever a handler asks for, it asks for the operation's project.
+        identity.set_caller(identity.Caller("service", self.id, task.project))
+        structlog.contextvars.bind_contextvars(operation=task.name)
         request_type, handler = self.handlers[row.verb]
         if row.cancel_requested:
             await self._finish(task, ops.CANCELLED, error=ops.cancelled_status())
             return
         if row.attempts > MOST_ATTEMPTS:
-            text = f"gave up after {MOST_ATTEMPTS} attempts that ended without an answer; {row.causes or 'no cause was left'}"
+            text = f"gave up after {MOST_ATTEMPTS} attempts:{row.causes}"
             await self._finish(task, ops.FAILED, error=to_status(DomainError("TOO_MANY_ATTEMPTS", text)))
             return
         work = asyncio.ensure_future(handler(task, request_type.FromString(row.request)))
@@ -190,12 +141,19 @@ class Worker:
             failpoint("worker.before_finish")
             await self._finish(task, ops.SUCCEEDED, resource)
             failpoint("worker.after_finish")
-        except asyncio.CancelledError:
-            await self._stopped(task, work)
         except LostLease:
-            log.warning("lease_lost", operation=task.name)
+            log.warning("lease_lost")
+        except asyncio.CancelledError as error:
+            if task.stopping:
+                await self._stopped(task, work)
+            else:  # something that the handler awaited was cancelled, a closed channel's call for one
+                await self._failed(task, row, RuntimeError(f"cancelled from within: {error!r}"))
         except Exception as error:
-            await self._failed(task, row, error)
+            if task.stopping:
+                log.warning("stopping_failed", stopping=task.stopping, exc_info=error)
+                await self._stopped(task, work)
+            else:
+                await self._failed(task, row, error)
         finally:
             heart.cancel()
 
@@ -204,47 +162,58 @@ class Worker:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(min(1.0, self.settings.lease_s / 3))
-            renew = time.monotonic() - renewed >= self.settings.lease_s / 3
+            begun = time.monotonic()
+            renew = begun - renewed >= self.settings.lease_s / 3
             try:
                 cancel = await self.database.run(
                     lambda connection, renew=renew: self._beat_in(connection, task, renew)
                 )
             except LostLease:
-                task.stopping = "lost"
+                reason = "lost"
+            except Exhausted as error:  # the database may come back within the lease
+                log.warning("heartbeat_failed", error=repr(error))
+                reason = "lost" if time.monotonic() - renewed > self.settings.lease_s else ""
+            else:
+                reason = "cancelled" if cancel else ""
+                renewed = begun if renew else renewed
+            if reason and not task.stopping:  # a handler that cleans up is not disturbed again
+                task.stopping = reason
                 work.cancel()
-                return
-            except sa.exc.OperationalError as error:  # the database may come back within the lease
-                log.warning("heartbeat_failed", operation=task.name, error=repr(error))
-                if time.monotonic() - renewed > self.settings.lease_s:
-                    task.stopping = "lost"
-                    work.cancel()
-                    return
-                continue
-            if renew:
-                renewed = time.monotonic()
-            if cancel:
-                task.stopping = "cancelled"
-                work.cancel()
+            if reason == "lost":
                 return
 
     def _beat_in(self, connection: sa.Connection, task: Task, renew: bool) -> bool:
         if renew:
-            task.write_in(connection, lease_until=self.database.now() + self.settings.lease_s)
+            lease_until = self.database.now() + self.settings.lease_s
+            task.write_in(connection, lease_until=lease_until, metadata=task.metadata_bytes())
         row = self.operations.row_in(connection, task.name)
         if row.fence != task.fence or row.state != ops.RUNNING:
             raise LostLease(task.name)
-        return bool(row.cancel_requested)
+        deleted = self.operations.store_of(task.target).is_deleted_in(connection, task.target)
+        return bool(row.cancel_requested) or deleted
 
     async def _finish(
         self, task: Task, state: str, resource: Message | None = None, error: Any = None
     ) -> None:
         def finish(connection: sa.Connection) -> None:
-            task.write_in(connection)  # the fence
+            task.write_in(connection, metadata=task.metadata_bytes())  # the fence
             row = self.operations.row_in(connection, task.name)
             self.operations.finish_in(connection, row, state, resource, error)
+            failpoint("worker.before_finish_commit")
 
-        await self.database.run(finish)
-        log.info("operation_ended", operation=task.name, verb=task.verb, state=state, attempt=task.attempt)
+        await self._write_out(finish)
+        log.info("operation_ended", verb=task.verb, state=state, attempt=task.attempt)
+
+    async def _write_out(self, write: Callable[[sa.Connection], None]) -> None:
+        """Work that took hours is not thrown away because the database is away for a minute."""
+        deadline = time.monotonic() + self.settings.lease_s
+        while True:
+            try:
+                return await self.database.run(write)
+            except Exhausted:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(OUTAGE_PAUSE_S)
 
     async def _stopped(self, task: Task, work: asyncio.Future[Message]) -> None:
         """The handler was cancelled: by request, because the lease is gone, or because this process drains."""
@@ -254,28 +223,30 @@ class Worker:
         with contextlib.suppress(LostLease):
             if task.stopping == "cancelled":
                 await self._finish(task, ops.CANCELLED, error=ops.cancelled_status())
-            elif task.stopping != "lost":
+            elif task.stopping == "drained":
                 await task.write(state=ops.PENDING, owner=None, lease_until=None, attempts=task.attempt - 1)
 
     async def _failed(self, task: Task, row: sa.Row[Any], error: Exception) -> None:
         failures = row.failures + 1
         permanent = is_permanent(error)
-        log.warning(
-            "attempt_failed", operation=task.name, attempt=task.attempt, permanent=permanent, exc_info=error
-        )
+        log.warning("attempt_failed", attempt=task.attempt, permanent=permanent, exc_info=error)
+        causes = (row.causes + f" attempt {task.attempt}: {cause_of(error)};")[-4000:]
         with contextlib.suppress(LostLease):
             if permanent or failures >= MOST_FAILURES:
-                await self._finish(task, ops.FAILED, error=to_status(error))
+                status = to_status(error)
+                if not permanent:
+                    status.message += f" (gave up after {task.attempt} attempts:{causes})"
+                await self._finish(task, ops.FAILED, error=status)
                 return
             wait_s = random.uniform(0.0, min(30.0, 0.5 * 4.0**failures))
-            await task.write(
-                state=ops.PENDING,
-                owner=None,
-                lease_until=None,
-                failures=failures,
-                causes=(row.causes + f" attempt {task.attempt}: {error!r};")[-4000:],
-                not_before=self.database.now() + wait_s,
+            pending = {"state": ops.PENDING, "owner": None, "lease_until": None}
+            not_before = self.database.now() + wait_s
+            await self._write_out(
+                lambda connection: task.write_in(
+                    connection, failures=failures, causes=causes, not_before=not_before, **pending
+                )
             )
+            failpoint("worker.after_failure")
 
     async def _hand_back(self) -> None:
         attempts = list(self._running)
@@ -284,14 +255,31 @@ class Worker:
             attempt.cancel()
         if attempts:
             await asyncio.wait(attempts, timeout=self.settings.drain_s)
+        # A claim may have been under way when this worker was told to stop; what still runs keeps its lease.
+        held = [task.name for task in self._running.values()]
+        unheld = sa.and_(table.c.owner == self.id, table.c.state == ops.RUNNING, table.c.name.not_in(held))
+        back = (
+            table.update().where(unheld).values(state=ops.PENDING, attempts=table.c.attempts - 1, owner=None)
+        )
+        with contextlib.suppress(Exhausted):
+            await self.database.run(lambda connection: connection.execute(back))
 
 
 def is_permanent(error: Exception) -> bool:
-    """Errors of the request or of the data do not go away; unreachable neighbours and surprises may."""
-    if isinstance(error, Unavailable):
-        return False
+    """Errors of the request or of the data do not go away; unreachable neighbours, waits and surprises may."""
     if isinstance(error, sdk_errors.OperationFailed):
         return True
-    if isinstance(error, sdk_errors.IngrainError):
-        return not isinstance(error, sdk_errors.Unavailable | sdk_errors.DeadlineExceeded)
-    return isinstance(error, DomainError)
+    if isinstance(
+        error, Unavailable | sdk_errors.Unavailable | sdk_errors.DeadlineExceeded | sdk_errors.Internal
+    ):
+        return False
+    if isinstance(error, Exhausted | sdk_errors.Exhausted) and error.retry_after_s:
+        return False
+    return isinstance(error, DomainError | sdk_errors.IngrainError)
+
+
+def cause_of(error: Exception) -> str:
+    """For who reads the operation; what a surprise says may be nobody's business and stays in the log."""
+    if isinstance(error, DomainError | sdk_errors.IngrainError):
+        return f"{error.reason or error.code.name}: {error.message}"
+    return f"unexpected {type(error).__name__}"

@@ -1,6 +1,6 @@
 """A service's process in miniature, for the tests that kill it: creates an operation, or works until none is left.
 
-    python operation_process.py URL SCHEMA EFFECTS create|work
+python operation_process.py URL SCHEMA EFFECTS create|work
 """
 
 import asyncio

@@ -247,7 +247,13 @@ def test_killed_at_any_boundary_it_goes_on(
     """Nothing lost, nothing done twice: one operation, one resource, each effect once."""
     effects = tmp_path / "effects"
     effects.mkdir()
-    script = [sys.executable, str(Path(__file__).with_name("operation_process.py")), database_url, schema, str(effects)]
+    script = [
+        sys.executable,
+        str(Path(__file__).with_name("operation_process.py")),
+        database_url,
+        schema,
+        str(effects),
+    ]
 
     def run(what: str, variables: dict[str, str]) -> int:
         return subprocess.run([*script, what], env=os.environ | variables, timeout=60).returncode

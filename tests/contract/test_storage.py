@@ -49,7 +49,9 @@ async def test_streams_go_in_and_come_out_in_pieces(storage: Storage, prefix: st
     stored = await storage.put(f"{prefix}/big", chunks())
     whole = b"".join(pieces)
     assert stored.sha256 == hashlib.sha256(whole).hexdigest()
-    from_middle = [chunk async for chunk in storage.stream(f"{prefix}/big", start=5_000_000, chunk_bytes=700_001)]
+    from_middle = [
+        chunk async for chunk in storage.stream(f"{prefix}/big", start=5_000_000, chunk_bytes=700_001)
+    ]
     assert b"".join(from_middle) == whole[5_000_000:]
     assert max(map(len, from_middle)) <= 700_001
 
@@ -95,7 +97,9 @@ async def test_an_attempts_object_may_be_written_again(storage: Storage, prefix:
     assert await storage.get(f"{prefix}/a") == b"second"
 
 
-@pytest.mark.parametrize("key", ["", "/", "a//b", "../up", "a/../b", ".hidden", "a/.part-1", "ä", "a b", "a" * 200])
+@pytest.mark.parametrize(
+    "key", ["", "/", "a//b", "../up", "a/../b", ".hidden", "a/.part-1", "ä", "a b", "a" * 200]
+)
 async def test_only_our_own_keys(storage: Storage, key: str) -> None:
     with pytest.raises(Invalid):
         await storage.put(key, b"")
