@@ -213,7 +213,7 @@ def to_status(error: Exception) -> status_pb2.Status:
         return _from_sdk(error)
     if not isinstance(error, DomainError):
         return status_pb2.Status(
-            code=code_pb2.INTERNAL, message="internal error; the service's log has the request id"
+            code=code_pb2.INTERNAL, message="internal error; the service's log has its cause"
         )
     status = status_pb2.Status(code=error.code.value[0], message=error.message)
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
