@@ -18,7 +18,7 @@ def comparison(study: studies_pb2.Study) -> Table:
     prices = {
         "to make": [_price(outcome.build_cost) for outcome in study.outcomes],
         "to ask once": [_price(outcome.question_cost) for outcome in study.outcomes],
-        "pays off after": [_break_even(outcome) for outcome in study.outcomes],
+        "pays off after\n(questions)": [_break_even(outcome) for outcome in study.outcomes],
     }
     for title, cells in prices.items():
         if any(cells):
@@ -36,7 +36,7 @@ def _share(outcome: studies_pb2.MethodOutcome, name: str) -> str:
 def _price(cost: common_pb2.Cost) -> str:
     if not cost.flops and not cost.compute_seconds:
         return ""
-    return f"{count(cost.flops)}FLOP\n{_seconds(cost.compute_seconds)}"
+    return f"{count(cost.flops, ' ')}FLOP\n{_seconds(cost.compute_seconds)}"
 
 
 def _seconds(seconds: float) -> str:
@@ -56,4 +56,4 @@ def _break_even(outcome: studies_pb2.MethodOutcome) -> str:
         return ""
     if not outcome.HasField("break_even_question_count"):
         return "never"
-    return f"{count(outcome.break_even_question_count)} questions"
+    return count(outcome.break_even_question_count)

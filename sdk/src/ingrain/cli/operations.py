@@ -33,7 +33,7 @@ def list_(
         stderr.print(f"There are no operations under {under}.")
     else:
         table = Table("operation", "verb", "status", "progress", box=None, header_style="dim", pad_edge=False)
-        table.columns[0].overflow = "fold"
+        table.columns[0].no_wrap = True  # it is what people copy
         for operation in found:
             table.add_row(
                 _short(operation.name), operation.metadata.verb, _status(operation), _progress(operation)

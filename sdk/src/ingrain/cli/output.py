@@ -108,13 +108,13 @@ def size(byte_count: float) -> str:
     return f"{byte_count:.3g} GB"
 
 
-def count(number: float) -> str:
+def count(number: float, between: str = "") -> str:
     """Three digits and a letter: 1.23M."""
     for unit in ("", "k", "M", "G", "T", "P"):
         if abs(number) < 1000:
-            return f"{number:.3g}{unit}"
+            return f"{number:.3g}{between}{unit}"
         number /= 1000
-    return f"{number:.3g}E"
+    return f"{number:.3g}{between}E"
 
 
 _HINTS = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from ingrain.cli.output import Format, detach, stderr
 from ingrain.names import short_id
 from ingrain.v1 import common_pb2, studies_pb2
 
+_LINE_EVERY_S = 5.0
 _MARKS = {"RUNNING": " ", "DONE": "✓", "REUSED": "↺", "ERROR": "✗", "STATUS_UNSPECIFIED": " "}
 
 
@@ -102,12 +104,18 @@ class _Counts(ProgressColumn):
 
 
 class _Lines:
-    """One JSON object whenever something changed."""
+    """One JSON object when a step's status or stage changes, and every few seconds while it is at work."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Any] = {}
+        self._last: dict[str, tuple[str, str, int]] = {}
+        self._told_s: dict[str, float] = {}
 
     def step(self, id: str, status: str, metadata: common_pb2.OperationMetadata) -> None:
+        now_s = time.monotonic()
+        known = (status, metadata.stage, metadata.total_count)
+        if self._last.get(id) == known and now_s - self._told_s[id] < _LINE_EVERY_S:
+            return
+        self._last[id], self._told_s[id] = known, now_s
         self._print(
             {
                 "step": id,
@@ -123,10 +131,8 @@ class _Lines:
         self._print({"message": text})
 
     def _print(self, told: dict[str, Any]) -> None:
-        told = {key: value for key, value in told.items() if value not in ("", None)}
-        if told != self._last:
-            print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
-        self._last = told
+        told = {key: value for key, value in told.items() if value not in ("", 0)}
+        print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
 def _title(metadata: common_pb2.OperationMetadata) -> str:
