@@ -34,9 +34,10 @@ from ingrain.worlds.names import PRETRAIN
 from muon import StackedMuon
 from scoring import accuracy
 
-# How many documents a context may hold; the next width comes when the present one is mastered.
+# How many documents a context may hold; the next width comes when the present one is mastered
+# well enough for the narrower ones to be safe.
 WIDTHS = (4, 6, 8, 12, 16, 24, 32)
-MASTERED = 0.88
+MASTERED = 0.78
 SLIGHT = 0.05
 
 
@@ -94,7 +95,8 @@ class Run:
         for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(held)
         self.step, self.tokens = state["step"], state["tokens"]
-        self.seconds, self.max_documents = state["seconds"], state["max_documents"]
+        self.seconds = state["seconds"]
+        self.max_documents = max(state["max_documents"], self.recipe.first_width)
         self.log = json.loads(state["log"])
         print(f"resumed at step {self.step}, {self.tokens / 1e6:.1f}M tokens", flush=True)
 
@@ -128,7 +130,8 @@ class Run:
         network.use_attention(self.model, "short_rows" if self.device == "cpu" else "sdpa")
         while self.tokens < recipe.tokens and time.monotonic() - started < seconds:
             ids_BT, weights_BT = next(batches)
-            self.advance(ids_BT.to(self.device), weights_BT.to(self.device))
+            spent = max(self.tokens / recipe.tokens, (time.monotonic() - started) / seconds)
+            self.advance(ids_BT.to(self.device), weights_BT.to(self.device), spent)
             if self.step % recipe.evaluate_every == 0:
                 self.seconds += time.monotonic() - mark
                 self.evaluate(export)
@@ -137,9 +140,9 @@ class Run:
             self.seconds += time.monotonic() - mark
             self.evaluate(export)
 
-    def advance(self, ids_BT: Tensor, weights_BT: Tensor) -> None:
-        """One optimizer step on one batch."""
-        share = schedule(self.recipe, self.step, self.tokens)
+    def advance(self, ids_BT: Tensor, weights_BT: Tensor, spent: float) -> None:
+        """One optimizer step on one batch; `spent` is the share of the budget used up."""
+        share = schedule(self.recipe, self.step, spent)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * share
@@ -239,11 +242,10 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opti
     return [muon, adamw]
 
 
-def schedule(recipe: Recipe, step: int, tokens: int) -> float:
-    """Warm-up by steps, a plateau, then a straight fall to 3 % over the last share of tokens."""
+def schedule(recipe: Recipe, step: int, spent: float) -> float:
+    """Warm-up by steps, a plateau, then a straight fall to 3 % over the last share of the budget."""
     warm = min(1.0, (step + 1) / recipe.warmup_steps)
-    left = (1 - tokens / recipe.tokens) / recipe.decay_share
-    return warm * max(0.03, min(1.0, left))
+    return warm * max(0.03, min(1.0, (1 - spent) / recipe.decay_share))
 
 
 def save_folder(model: LlamaForCausalLM, tokenizer: object, folder: Path) -> None:
@@ -260,7 +262,7 @@ def main() -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
         else:
             parser.add_argument(flag, type=type(value), default=value)
-    parser.add_argument("--minutes", type=float, default=480.0, help="stop after this long")
+    parser.add_argument("--minutes", type=float, default=480.0, help="stop after this long, with the fall of the rates")
     parser.add_argument("--export", type=Path, help="write a model folder at every evaluation")
     parser.add_argument("--smoke", action="store_true", help="a short run that checks itself")
     given = vars(parser.parse_args())
