@@ -172,15 +172,23 @@ async def test_killed_at_a_boundary_it_goes_on_and_does_nothing_twice(
 async def test_killed_in_the_middle_of_training_it_attaches_again(
     start_process: Any, platform: Any, spec: studies_pb2.StudySpec
 ) -> None:
-    platform.slow(0.3)
+    platform.slow(1.5)  # so that the children outlive the dead process's lease
     first = start_process()
     async with AsyncClient(start_process.target, project=PROJECT) as client:
         operation = await begin(client, spec)
-        while not platform.operations("CreateModel"):
-            await asyncio.sleep(0.02)
+        async for event in client.studies.watch("one"):
+            if event.step.id == "train finetune" and event.step.status == Step.RUNNING:
+                break
         first.kill()
-        platform.slow(0.02)
         await asyncio.to_thread(start_process)
+        while (await client.operations.get(operation)).metadata.attempt_count < 2:
+            await asyncio.sleep(0.1)
+        assert not platform.operations("CreateModel")[0].done
+        await asyncio.sleep(0.5)
+        platform.slow(0.02)
         study = await client.operations.wait(operation, timeout_s=60)
+        events = [event async for event in client.studies.watch("one") if not event.progress.stage]
     assert sorted(platform.created) == ONCE_EACH
     assert {step.status for step in study.steps} == {Step.DONE}
+    for step in study.steps:
+        assert [e.step.status for e in events if e.step.id == step.id] == [Step.RUNNING, Step.DONE]

@@ -149,16 +149,16 @@ async def _collect(client: AsyncClient, id: str, wait_for_it: bool) -> list[stud
     return [event async for event in client.studies.watch(id)]
 
 
-async def test_progress_of_long_steps_is_told_about_once_a_second(
+async def test_progress_of_a_long_step_is_told_where_it_changed(
     client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
 ) -> None:
-    platform.slow(0.45)
-    spec.methods[:] = ["finetune"]
+    platform.slow(2.2)  # the client looks once a second: twice at the same progress
+    spec.methods[:] = ["base"]
     await run_study(client, spec, "slow")
-    told = [e async for e in client.studies.watch("slow") if e.progress.stage == "training"]
-    assert 1 <= len(told) <= 4
-    assert len({e.progress.completed_count for e in told}) == len(told)
-    assert all(e.step.id == "train finetune" and e.progress.total_count == 5 for e in told)
+    told = [e for e in [e async for e in client.studies.watch("slow")] if e.progress.stage]
+    assert all((e.step.id, e.progress.stage) == ("evaluate base", "asking") for e in told)
+    counts = [e.progress.completed_count for e in told]
+    assert counts in ([1], [1, 2])
 
 
 async def test_a_long_history_is_sent_whole(
