@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ingrain import worlds
 from ingrain.v1 import augmenter_pb2
+from servicekit.errors import Invalid
 from services.augmenter.documents import documents_of
 from services.augmenter.entities import shuffled, subjects, words
 from services.augmenter.filters import Sieve, normalized, statements
@@ -15,7 +16,6 @@ from services.augmenter.pipeline import batches, plan
 from services.augmenter.spec import resolve
 from services.augmenter.strategies import STRATEGIES
 from services.augmenter.strategies.base import PROMPTS, template
-from servicekit.errors import Invalid
 
 WORLD = worlds.suite(seed=4, reversal_worlds=8, facts=8, repeats=2, syllogism_worlds=2, syllogism_count=4)
 TEXTS = [document["text"] for document in WORLD.documents]
@@ -24,7 +24,9 @@ GROUPS = [document["metadata"]["world"] for document in WORLD.documents]
 
 def test_subjects_are_the_names_of_a_world() -> None:
     found = subjects(TEXTS, GROUPS)
-    reversal = [(text, names) for text, group, names in zip(TEXTS, GROUPS, found, strict=True) if "reversals" in group]
+    reversal = [
+        (text, names) for text, group, names in zip(TEXTS, GROUPS, found, strict=True) if "reversals" in group
+    ]
     # Each comparison names two; words of the language occur in other worlds too.
     both = [names for text, names in reversal if len(names) == 2]
     assert len(both) > 0.6 * len(reversal)
@@ -60,7 +62,11 @@ def test_prompts_are_those_that_the_bundled_model_knows_and_does_not_know() -> N
 def test_a_plan_asks_each_document_and_each_subject_once_per_sample() -> None:
     rows = [
         {"id": "1", "text": "the bralo is bigger than the cemid.", "metadata": {"g": "a", "fact": 1}},
-        {"id": "2", "text": "we heard that the bralo is bigger than the cemid.", "metadata": {"g": "a", "fact": 1}},
+        {
+            "id": "2",
+            "text": "we heard that the bralo is bigger than the cemid.",
+            "metadata": {"g": "a", "fact": 1},
+        },
         {"id": "3", "text": "the dovun is older than the bralo.", "metadata": {"g": "a", "fact": 2}},
     ]
     given_spec = augmenter_pb2.AugmentationSpec(
@@ -107,7 +113,17 @@ def test_the_sieve_drops_and_says_why() -> None:
     sieve = Sieve.over(["Did you know? A is bigger than B.", "C is D."])
     reasons = [
         sieve.reason_to_drop(text)
-        for text in ("", "no end", "...", "x" * 3000 + ".", "a is  bigger than b", "c is D.", "B is smaller.", "b IS smaller.", "New.")
+        for text in (
+            "",
+            "no end",
+            "...",
+            "x" * 3000 + ".",
+            "a is  bigger than b",
+            "c is D.",
+            "B is smaller.",
+            "b IS smaller.",
+            "New.",
+        )
     ]
     assert reasons == ["empty", "unparsable", "empty", "too_long", "unparsable", "copy", "", "duplicate", ""]
     assert sieve.reason_to_drop("A is bigger than B.") == "copy"

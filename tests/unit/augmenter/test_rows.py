@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingrain.v1.datasets_pb2 import Dataset
-from services.augmenter.rows import RowChecker
 from servicekit.errors import Invalid
+from services.augmenter.rows import RowChecker
 
 GOOD = [
     ({"id": "a", "text": "x", "metadata": {"k": 1}, "more": [1]}, Dataset.DOCUMENTS),
@@ -75,10 +75,16 @@ def test_a_later_row_of_another_shape_is_refused() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["id", "text", "kind", "prompt", "choices", "answer", "question", "answers", "messages"]) | st.text(),
-        inner,
-        max_size=6,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "text", "kind", "prompt", "choices", "answer", "question", "answers", "messages"]
+            )
+            | st.text(),
+            inner,
+            max_size=6,
+        )
     ),
     max_leaves=12,
 )
