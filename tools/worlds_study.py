@@ -4,13 +4,14 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ingrain import AsyncClient, worlds
 from ingrain.v1 import augmenter_pb2, datasets_pb2, studies_pb2, trainer_pb2
 
 METHODS = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
-MODEL_ID = "small"
+BUNDLED = Path(__file__).resolve().parents[1] / "models" / "small"
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def request_id(*parts: object) -> str:
 
 
 async def bundled_model(client: AsyncClient) -> str:
-    """The bundled model's name on this platform, imported once."""
+    """The bundled model's name on this platform, imported once for each version of its weights."""
+    weights = hashlib.sha256((BUNDLED / "model.safetensors").read_bytes()).hexdigest()
     request = trainer_pb2.ImportModelRequest(
         parent=client.parent,
-        model_id=MODEL_ID,
+        model_id=f"small-{weights[:8]}",
         source_uri="bundled://small",
         display_name="bundled small model",
-        request_id=request_id(client.parent, "import", MODEL_ID),
+        request_id=request_id(client.parent, "import", weights),
     )
     model = await client.operations.wait(await client.stubs.trainer.ImportModel(request))
     return model.name

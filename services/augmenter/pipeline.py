@@ -6,6 +6,7 @@ lie in the journal. An attempt after a crash runs this from the top and pays onl
 
 import hashlib
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -58,6 +59,7 @@ class Pipeline:
         self.datasets = datasets
 
     async def augment(self, task: Task, request: augmenter_pb2.AugmentDatasetRequest) -> datasets_pb2.Dataset:
+        started = time.monotonic()
         client = gateway_client(self.settings, task.project)
         spec = resolve(request.spec)
         await task.progress("reading")
@@ -91,6 +93,7 @@ class Pipeline:
                 "higher temperature",
                 field="spec",
             ) from None
+        cost.wall_seconds = time.monotonic() - started
         dataset = fill(await self.datasets.resources.get(task.target), taken)
         dataset.provenance.CopyFrom(
             datasets_pb2.Provenance(

@@ -97,6 +97,7 @@ def normalised(spec: studies_pb2.StudySpec) -> studies_pb2.StudySpec:
     if not augmentation.HasField("temperature"):
         augmentation.temperature = DEFAULT_TEMPERATURE
     augmentation.group_key = spec.group_key
+    augmentation.distinct_key = augmentation.distinct_key or spec.distinct_key
     augmentation.prompt_set = augmentation.prompt_set or "default"
     augmentation.shuffled = False
 
