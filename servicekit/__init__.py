@@ -3,11 +3,13 @@
 settings     environment -> one frozen value
 errors       domain exceptions, each with its gRPC code and reason
 identity     who is calling, and what may be seen
+statuses     errors as google.rpc.Status with details
 interceptors gateway token, request id, validation, errors -> status, one log line per call
 server       serve(): health, reflection, interceptors, graceful drain
 database     SQLAlchemy's sync engine in one worker thread; SQLite and PostgreSQL
 resources    rows of protobuf messages by name: create, get, list, delete
 operations   durable long-running operations: lease, fence, attempts, idempotency
+task         one attempt at an operation, as its handler sees it
 worker       runs operations of this process, heartbeats, hands over
 storage      bytes by URI: a folder or any S3
 costs        floating-point operations of reading, writing and training

@@ -8,28 +8,23 @@ import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import protovalidate
 import structlog
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from servicekit import identity
-from servicekit.errors import (
-    AlreadyExists,
-    DomainError,
-    Exhausted,
-    Invalid,
-    NotFound,
-    Unauthenticated,
-)
+from servicekit.errors import Invalid, Unauthenticated
+from servicekit.statuses import to_status
+
+__all__ = ["BrokenRules", "CallInterceptor", "Identify", "by_gateway", "caller_from", "checked", "to_status"]
 
 log = structlog.get_logger()
-DOMAIN = "ingrain"
 OPEN_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 
 
@@ -40,7 +35,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """`identify` turns a call's metadata into its caller, or raises Unauthenticated."""
 
     def __init__(self, identify: Identify) -> None:
-        self._identify = identify
+        self.identify = identify
+        self.in_flight = 0  # calls that are being answered; health and reflection do not count
 
     async def intercept_service(
         self,
@@ -50,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN_SERVICES):
             return handler
-        call = _Call(self._identify, details.method)
+        call = _Call(self, details.method)
         make = {
             (False, False): (grpc.unary_unary_rpc_method_handler, call.unary_unary),
             (False, True): (grpc.unary_stream_rpc_method_handler, call.unary_stream),
@@ -70,20 +66,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """Wraps one method's behaviour in its four shapes."""
 
-    def __init__(self, identify: Identify, method: str) -> None:
-        self.identify = identify
+    def __init__(self, interceptor: CallInterceptor, method: str) -> None:
+        self.interceptor = interceptor
         self.method = method
 
     def unary_unary(self, behaviour: Any) -> Any:
         async def wrapped(request: Message, context: grpc.aio.ServicerContext) -> Any:
-            async with _Guard(self, context):
+            async with guarded(self.interceptor, self.method, context):
                 return await behaviour(checked(request), context)
 
         return wrapped
 
     def unary_stream(self, behaviour: Any) -> Any:
         async def wrapped(request: Message, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            async with _Guard(self, context):
+            async with guarded(self.interceptor, self.method, context):
                 async for response in behaviour(checked(request), context):
                     yield response
 
@@ -91,7 +87,7 @@ class _Call:
 
     def stream_unary(self, behaviour: Any) -> Any:
         async def wrapped(requests: AsyncIterator[Message], context: grpc.aio.ServicerContext) -> Any:
-            async with _Guard(self, context):
+            async with guarded(self.interceptor, self.method, context):
                 return await behaviour(all_checked(requests), context)
 
         return wrapped
@@ -100,54 +96,47 @@ class _Call:
         async def wrapped(
             requests: AsyncIterator[Message], context: grpc.aio.ServicerContext
         ) -> AsyncIterator[Any]:
-            async with _Guard(self, context):
+            async with guarded(self.interceptor, self.method, context):
                 async for response in behaviour(all_checked(requests), context):
                     yield response
 
         return wrapped
 
 
-class _Guard:
-    """Around one call: identity before it, one log line and the status after it."""
-
-    def __init__(self, call: _Call, context: grpc.aio.ServicerContext) -> None:
-        self.call = call
-        self.context = context
-        self.started = time.monotonic()
-        self.request_id = ""
-
-    async def __aenter__(self) -> None:
-        metadata: dict[str, Any] = dict(self.context.invocation_metadata() or ())  # type: ignore[arg-type]
-        self.request_id = str(metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex)
-        try:
-            identity.set_caller(await self.call.identify(metadata))
-        except DomainError as error:
-            await self._abort(error)
-
-    async def __aexit__(self, kind: type | None, error: BaseException | None, _: object) -> bool:
-        if error is None:
-            self._log("OK")
-        elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
-            await self._abort(error)
-        elif not isinstance(error, grpc.aio.AbortError):
-            self._log("CANCELLED")
-        return False
-
-    async def _abort(self, error: Exception) -> None:
-        status = to_status(error)
-        if not isinstance(error, DomainError):
-            log.error("unexpected_error", method=self.call.method, request_id=self.request_id, exc_info=error)
-        self._log(code_pb2.Code.Name(status.code), status.message)
-        await self.context.abort_with_status(rpc_status.to_status(status))
-
-    def _log(self, code: str, message: str = "") -> None:
+@asynccontextmanager
+async def guarded(
+    interceptor: CallInterceptor, method: str, context: grpc.aio.ServicerContext
+) -> AsyncIterator[None]:
+    """Around one call: identity before it, its status and one log line after it."""
+    started = time.monotonic()
+    metadata: dict[str, Any] = dict(context.invocation_metadata() or ())  # type: ignore[arg-type]
+    request_id = str(metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex)[:128]
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    code, message = "OK", ""
+    interceptor.in_flight += 1
+    try:
+        identity.set_caller(await interceptor.identify(metadata))
+        yield
+    except grpc.aio.AbortError:  # by the handler itself
+        code, message = code_name(context.code()), context.details()
+        raise
+    except Exception as error:
+        status = to_status(error, request_id)
+        code, message = code_pb2.Code.Name(status.code), status.message
+        if status.code == code_pb2.INTERNAL:
+            log.error("unexpected_error", method=method, exc_info=error)
+        await context.abort_with_status(rpc_status.to_status(status))
+    except BaseException:  # the caller went away, its deadline passed, or this process ends
+        code = "CANCELLED"
+        raise
+    finally:
+        interceptor.in_flight -= 1
         log.info(
             "call",
-            method=self.call.method,
+            method=method,
             code=code,
-            ms=round((time.monotonic() - self.started) * 1000, 1),
+            ms=round((time.monotonic() - started) * 1000, 1),
             project=identity.caller().project,
-            request_id=self.request_id,
             **({"message": message} if message else {}),
         )
 
@@ -164,7 +153,8 @@ def by_gateway(gateway_token: str) -> Identify:
 
 
 def caller_from(metadata: dict[str, Any], gateway_token: str) -> identity.Caller:
-    if not hmac.compare_digest(str(metadata.get(identity.GATEWAY_TOKEN, "")), gateway_token):
+    shown = str(metadata.get(identity.GATEWAY_TOKEN, ""))
+    if not hmac.compare_digest(shown.encode(), gateway_token.encode()):
         raise Unauthenticated("NOT_THE_GATEWAY", "services answer only to the gateway; call its address")
     return identity.Caller(
         kind=str(metadata.get(identity.CALLER_KIND, "user")),
@@ -203,46 +193,6 @@ def field_path(violation: Any) -> str:
     return ".".join(parts)
 
 
-def to_status(error: Exception) -> status_pb2.Status:
-    """A domain error, or an SDK error from another service, with its details; anything else is INTERNAL and says nothing."""
-    from ingrain.errors import IngrainError, OperationFailed
-
-    if isinstance(error, OperationFailed):
-        return to_status(error.cause)
-    if isinstance(error, IngrainError):
-        return _from_sdk(error)
-    if not isinstance(error, DomainError):
-        return status_pb2.Status(
-            code=code_pb2.INTERNAL, message="internal error; the service's log has its cause"
-        )
-    status = status_pb2.Status(code=error.code.value[0], message=error.message)
-    _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
-    if isinstance(error, Invalid) and error.field:
-        bad = error_details_pb2.BadRequest()
-        for field, text in getattr(error, "violations", [(error.field, error.message)]):
-            bad.field_violations.add(field=field, description=text)
-        _add(status, bad)
-    if isinstance(error, Exhausted) and error.retry_after_s:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        _add(status, retry)
-    if isinstance(error, NotFound | AlreadyExists) and "resource" in error.metadata:
-        _add(status, error_details_pb2.ResourceInfo(resource_name=error.metadata["resource"]))
-    return status
-
-
-def _from_sdk(error: Any) -> status_pb2.Status:
-    status = status_pb2.Status(code=error.code.value[0], message=error.message)
-    _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
-    if error.field_violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.field_violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
-        _add(status, bad)
-    return status
-
-
-def _add(status: status_pb2.Status, detail: Message) -> None:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    status.details.append(packed)
+def code_name(code: Any) -> str:
+    """grpc.aio gives a number where a peer's status was passed on, and a StatusCode elsewhere."""
+    return code.name if isinstance(code, grpc.StatusCode) else code_pb2.Code.Name(int(code or 0))

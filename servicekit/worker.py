@@ -21,9 +21,9 @@ from servicekit import identity
 from servicekit import operations as ops
 from servicekit.errors import DomainError, Exhausted, Unavailable
 from servicekit.failpoints import failpoint
-from servicekit.interceptors import to_status
 from servicekit.operations import Operations
 from servicekit.settings import ServiceSettings
+from servicekit.statuses import to_status
 from servicekit.tables import operation as table
 from servicekit.task import LostLease, Task
 
