@@ -70,7 +70,7 @@ class FolderStorage(Storage):
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         above = prefix.rpartition("/")[0]
         start = self.folder / checked_key(above) if above else self.folder
-        for found in await asyncio.to_thread(self._walk, start):
+        for found in await asyncio.to_thread(_walk, self.folder, start):
             if found.key.startswith(prefix):
                 yield found
 
@@ -90,17 +90,6 @@ class FolderStorage(Storage):
                 if time.time() - path.stat().st_mtime > ABANDONED_S:
                     path.unlink(missing_ok=True)
         return parts / uuid.uuid4().hex
-
-    def _walk(self, start: Path) -> "list[ObjectInfo]":
-        found = []
-        for folder, folders, files in os.walk(start):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                path = Path(folder, name)
-                info = _info(path.relative_to(self.folder).as_posix(), path)
-                if info and not name.startswith("."):
-                    found.append(info)
-        return sorted(found, key=lambda info: info.key)
 
     def _as_domain_error(self, error: OSError, key: str) -> DomainError | OSError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -134,3 +123,15 @@ def _info(key: str, path: Path) -> ObjectInfo | None:
         return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _walk(root: Path, start: Path) -> list[ObjectInfo]:
+    found = []
+    for folder, folders, files in os.walk(start):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(folder, name)
+            info = _info(path.relative_to(root).as_posix(), path)
+            if info and not name.startswith("."):
+                found.append(info)
+    return sorted(found, key=lambda info: info.key)

@@ -6,8 +6,6 @@ ACTIVE or FAILED. Who works on it holds a lease and a fence; whoever lost them c
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import secrets
 import time
 import uuid
@@ -21,7 +19,6 @@ from google.protobuf import empty_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import status_pb2
-from google.rpc.code_pb2 import Code
 
 from ingrain.v1 import common_pb2
 from servicekit import identity
@@ -29,6 +26,17 @@ from servicekit.database import Database
 from servicekit.errors import Invalid, WrongState
 from servicekit.failpoints import failpoint
 from servicekit.identity import not_found
+from servicekit.operation_protos import (
+    CANCELLED,
+    ENDED,
+    PENDING,
+    RUNNING,
+    SUCCEEDED,
+    cancelled_status,
+    request_digest,
+    to_proto,
+    without_uris,
+)
 from servicekit.resources import (
     DEFAULT_PAGE,
     GREATEST_PAGE,
@@ -39,8 +47,6 @@ from servicekit.resources import (
 )
 from servicekit.tables import operation as table
 
-PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"
-ENDED = (SUCCEEDED, FAILED, CANCELLED)
 POLL_S = 0.2
 
 
@@ -237,7 +243,7 @@ class OperationsServicer(pb_grpc.OperationsServicer):
 
     async def GetOperation(self, request: Any, context: Any) -> pb.Operation:
         identity.authorize(request.name)
-        return await self.operations.get(request.name)
+        return self._shown(await self.operations.get(request.name))
 
     async def ListOperations(self, request: Any, context: Any) -> pb.ListOperationsResponse:
         identity.authorize(request.name)
@@ -246,14 +252,19 @@ class OperationsServicer(pb_grpc.OperationsServicer):
                 "UNSUPPORTED_FILTER", "filter must be empty; choose by name instead", field="filter"
             )
         found, token = await self.operations.list(request.name, request.page_size, request.page_token)
-        return pb.ListOperationsResponse(operations=found, next_page_token=token)
+        return pb.ListOperationsResponse(operations=map(self._shown, found), next_page_token=token)
 
     async def WaitOperation(self, request: Any, context: Any) -> pb.Operation:
         identity.authorize(request.name)
         asked_s = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else 30.0
         left_s = context.time_remaining()
         limit_s = asked_s if left_s is None else min(asked_s, max(0.0, left_s - 0.5))
-        return await self.operations.wait(request.name, limit_s)
+        return self._shown(await self.operations.wait(request.name, limit_s))
+
+    def _shown(self, operation: pb.Operation) -> pb.Operation:
+        if identity.is_service():
+            return operation
+        return without_uris(operation, self.operations.store_of(operation.name).message_type())
 
     async def CancelOperation(self, request: Any, context: Any) -> empty_pb2.Empty:
         identity.authorize(request.name)
@@ -269,30 +280,3 @@ class OperationsServicer(pb_grpc.OperationsServicer):
 def add_operations(server: grpc.aio.Server, operations: Operations) -> str:
     pb_grpc.add_OperationsServicer_to_server(OperationsServicer(operations), server)
     return "google.longrunning.Operations"
-
-
-def request_digest(request: Message) -> str:
-    """Of what was asked for; the id of the asking is not part of it."""
-    content = type(request)()
-    content.CopyFrom(request)
-    if "request_id" in content.DESCRIPTOR.fields_by_name:
-        content.ClearField("request_id")
-    return hashlib.sha256(content.SerializeToString(deterministic=True)).hexdigest()
-
-
-def cancelled_status() -> status_pb2.Status:
-    return status_pb2.Status(code=Code.CANCELLED, message="cancelled on request")
-
-
-def to_proto(row: sa.Row[Any]) -> pb.Operation:
-    metadata = common_pb2.OperationMetadata.FromString(row.metadata)
-    metadata.attempt_count = row.attempts
-    metadata.cancel_requested = row.cancel_requested
-    metadata.children.extend(json.loads(row.notes).get("children", []))
-    operation = pb.Operation(name=row.name, done=row.state in ENDED)
-    operation.metadata.Pack(metadata)
-    if row.result:
-        operation.response.CopyFrom(AnyMessage.FromString(row.result))
-    if row.error:
-        operation.error.CopyFrom(status_pb2.Status.FromString(row.error))
-    return operation

@@ -156,4 +156,4 @@ def http_status(error: S3Error | InvalidResponseError | ServerError) -> int:
     status = (
         getattr(response, "status", None) or getattr(error, "_code", None) or getattr(error, "status_code", 0)
     )
-    return int(status)
+    return int(status or 0)

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from ingrain.v1 import common_pb2
 from servicekit.failpoints import failpoint
-from servicekit.operations import RUNNING, Operations
+from servicekit.operation_protos import RUNNING
+from servicekit.operations import Operations
 from servicekit.tables import operation as table
 
 PROGRESS_S = 0.5

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ _SECRET = re.compile(r"token|secret|password|authorization|key", re.IGNORECASE)
 
 
 def configure(service: str, level: str = "info") -> None:
-    def name_service(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    def name_service(_: Any, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
 
     structlog.configure(
@@ -31,7 +32,7 @@ def configure(service: str, level: str = "info") -> None:
     )
 
 
-def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """Values under telling names never reach a log, at any depth; token counts do."""
     return {key: "[redacted]" if is_secret(key) else redacted(value) for key, value in event.items()}
 

@@ -10,6 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from google.protobuf.message import Message
 
 from ingrain import errors as sdk_errors
 from servicekit import identity
-from servicekit import operations as ops
+from servicekit import operation_protos as ops
 from servicekit.errors import DomainError, Exhausted, Unavailable
 from servicekit.failpoints import failpoint
 from servicekit.operations import Operations
@@ -165,9 +166,7 @@ class Worker:
             begun = time.monotonic()
             renew = begun - renewed >= self.settings.lease_s / 3
             try:
-                cancel = await self.database.run(
-                    lambda connection, renew=renew: self._beat_in(connection, task, renew)
-                )
+                cancel = await self.database.run(partial(self._beat_in, task=task, renew=renew))
             except LostLease:
                 reason = "lost"
             except Exhausted as error:  # the database may come back within the lease
