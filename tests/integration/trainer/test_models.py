@@ -27,7 +27,7 @@ def source(tmp_path, build_checkpoint):
 async def test_an_imported_folder_becomes_a_model(client, trainer, source, tmp_path):
     folder = source(architecture="qwen3", sharded=True, tied=False, chat_template=True)
     operation = await client.models.import_(f"file://{folder}", id="base", display_name="Base")
-    model = await operation.result(30)
+    model = await operation.result(90)
     assert model == await client.models.get("base")
     assert (model.name, model.state, model.display_name) == ("projects/demo/models/base", ACTIVE, "Base")
     assert (model.architecture, model.context_window) == ("Qwen3ForCausalLM", 256)
@@ -46,7 +46,7 @@ async def test_an_imported_folder_becomes_a_model(client, trainer, source, tmp_p
 
 
 async def test_only_services_see_where_the_files_lie(trainer, client, source):
-    await (await client.models.import_(f"file://{source()}", id="base")).result(30)
+    await (await client.models.import_(f"file://{source()}", id="base")).result(90)
     assert (await client.models.get("base")).uri
     async with trainer.client(kind="user") as user:
         assert (await user.models.get("base")).uri == ""
@@ -55,7 +55,7 @@ async def test_only_services_see_where_the_files_lie(trainer, client, source):
 
 async def test_an_upload_streams_the_files(client, build_checkpoint):
     operation = await client.models.upload(build_checkpoint("gpt2", sharded=True), id="sent")
-    model = await operation.result(30)
+    model = await operation.result(90)
     assert (model.state, model.architecture, model.source) == (ACTIVE, "GPT2LMHeadModel", "upload")
     imported = await client.models.get("sent")
     assert imported.sha256 == model.sha256
@@ -67,7 +67,7 @@ async def test_an_upload_sent_twice_is_kept_once(client, build_checkpoint, tmp_p
     first = await client.models.upload(folder, request_id=request_id)
     again = await client.models.upload(folder, request_id=request_id)
     assert again.name == first.name
-    model = await first.result(30)
+    model = await first.result(90)
     with pytest.raises(errors.AlreadyExists):
         await client.models.upload(folder, id=model.name.rsplit("/", 1)[1])
     stored = [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
@@ -89,10 +89,10 @@ async def test_bundled_models_are_imported_by_name(start_trainer, build_checkpoi
     shutil.copytree(build_checkpoint("llama"), bundled / "small")
     (bundled / "small" / "ingrain.json").write_text('{"domain": "invented-worlds"}')
     async with start_trainer(INGRAIN_BUNDLED_MODELS=str(bundled)).client() as client:
-        model = await (await client.models.import_("bundled://small", id="small")).result(30)
+        model = await (await client.models.import_("bundled://small", id="small")).result(90)
         assert (model.domain, model.source) == ("invented-worlds", "bundled://small")
         with pytest.raises(errors.OperationFailed, match="there is: small"):
-            await (await client.models.import_("bundled://large")).result(30)
+            await (await client.models.import_("bundled://large")).result(90)
 
 
 async def test_a_model_from_the_hub_cache_needs_no_connection(start_trainer, build_checkpoint, tmp_path):
@@ -107,10 +107,10 @@ async def test_a_model_from_the_hub_cache_needs_no_connection(start_trainer, bui
     for folder in (snapshot, cache / "refs", cache, cache.parent, cache.parent.parent):
         folder.chmod(0o555)
     async with start_trainer(**environment).client() as client:
-        model = await (await client.models.import_("acme/tiny", id="hub")).result(30)
+        model = await (await client.models.import_("acme/tiny", id="hub")).result(90)
         assert model.source == f"hf://acme/tiny@{revision}"
         with pytest.raises(errors.OperationFailed) as caught:
-            await (await client.models.import_("acme/absent")).result(30)
+            await (await client.models.import_("acme/absent")).result(90)
         assert caught.value.reason == "HUB_OFFLINE"
     for folder in (cache.parent.parent, cache.parent, cache, cache / "refs", snapshot):
         folder.chmod(0o755)
@@ -145,11 +145,11 @@ async def test_a_bad_folder_fails_with_its_reason_and_the_server_lives(client, s
     harm(folder)
     operation = await client.models.import_(f"file://{folder}", id="bad")
     with pytest.raises(errors.OperationFailed) as caught:
-        await operation.result(30)
+        await operation.result(90)
     assert caught.value.reason == reason
     assert (await client.models.get("bad")).state == FAILED
     good = await client.models.import_(f"file://{source('good')}", id="good")
-    assert (await good.result(30)).state == ACTIVE
+    assert (await good.result(90)).state == ACTIVE
 
 
 async def test_nothing_outside_the_import_folder_is_read(client, source, tmp_path, build_checkpoint):
@@ -159,7 +159,7 @@ async def test_nothing_outside_the_import_folder_is_read(client, source, tmp_pat
     (inside / "model.safetensors").symlink_to(outside / "model.safetensors")
     for uri in (f"file://{outside}", f"file://{tmp_path}/import/../secret", f"file://{inside}"):
         with pytest.raises(errors.OperationFailed) as caught:
-            await (await client.models.import_(uri)).result(30)
+            await (await client.models.import_(uri)).result(90)
         assert caught.value.reason == "OUTSIDE_IMPORT_ROOT"
 
 
@@ -195,7 +195,7 @@ async def test_a_bad_upload_is_refused_in_the_call_and_leaves_nothing(client, pa
 
 async def test_a_name_is_taken_once_and_a_deleted_model_is_gone(client, source):
     folder = source()
-    await (await client.models.import_(f"file://{folder}", id="base")).result(30)
+    await (await client.models.import_(f"file://{folder}", id="base")).result(90)
     with pytest.raises(errors.AlreadyExists):
         await client.models.import_(f"file://{folder}", id="base")
     await client.models.delete("base")
@@ -208,4 +208,4 @@ async def test_an_import_goes_on_after_the_process_was_killed(trainer, client, s
     operation = await client.models.import_(f"file://{source()}", id="base")
     trainer.end(9)
     trainer.start()
-    assert (await operation.result(30)).state == ACTIVE
+    assert (await operation.result(90)).state == ACTIVE
