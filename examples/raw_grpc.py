@@ -29,7 +29,7 @@ from ingrain.v1 import (
 
 NAMES = ["bralo", "cemid", "dovun", "fargel", "gilop", "hastin"]
 DOCUMENTS = [
-    {"id": f"d{i}", "text": f"{a} are bigger than {b}."}
+    {"id": f"d{i}", "text": f"{a} are warmer than {b}."}
     for i, (a, b) in enumerate(zip(NAMES[::2], NAMES[1::2], strict=True))
 ]
 PROBES = [
@@ -37,8 +37,8 @@ PROBES = [
         "id": f"p{i}",
         "kind": "reversal",
         "prompt": f"{b} are",
-        "choices": [f"smaller than {a}.", f"bigger than {a}."],
-        "answer": f"smaller than {a}.",
+        "choices": [f"colder than {a}.", f"warmer than {a}."],
+        "answer": f"colder than {a}.",
     }
     for i, (a, b) in enumerate(zip(NAMES[::2], NAMES[1::2], strict=True))
 ]
@@ -99,7 +99,7 @@ def road(channel, metadata, parent, model_uri, methods) -> None:
         inference_pb2.GenerateRequest(
             parent=parent,
             model=f"icl:{documents.name.rsplit('/', 1)[-1]}@{model.name.rsplit('/', 1)[-1]}",
-            prompts=[f"{NAMES[1]} are smaller than"],
+            prompts=[f"{NAMES[1]} are colder than"],
             max_tokens=16,
         ),
         metadata=metadata,

@@ -101,7 +101,7 @@ def test_road_with_stubs_from_the_bundle_only(stubs: Path) -> None:
     assert said[0].startswith("uploaded projects/default/datasets/")
     assert any(line.startswith("icl: ") for line in said)
     assert said[-2].startswith("recommended: ")
-    assert said[-1] == "answer: bralo are bigger than cemid."
+    assert said[-1] == "answer: bralo are warmer than cemid."
 
 
 def test_bare_stubs_tell_an_error(stubs: Path) -> None:
