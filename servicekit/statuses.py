@@ -1,5 +1,6 @@
 """Errors as google.rpc.Status: code, sentence, and details that a program can read."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -10,10 +11,12 @@ from ingrain.errors import IngrainError, OperationFailed
 from servicekit.errors import AlreadyExists, DomainError, Exhausted, NotFound
 
 DOMAIN = "ingrain"
-# A status travels in HTTP/2 trailers, twice, and clients take 8 KiB of them: a longer one would be lost whole.
-MOST_MESSAGE_CHARACTERS = 1200
-MOST_DETAIL_CHARACTERS = 300
-MOST_VIOLATIONS = 8
+# A status travels in HTTP/2 trailers, of which clients take 8 KiB; a longer one would be lost whole. The message goes
+# twice, once percent-encoded (three bytes for all but ASCII), and everything else in base64.
+MESSAGE_BUDGET = 3200
+METADATA_BUDGET = 1200
+VIOLATIONS_BUDGET = 1800
+MOST_DETAIL_BYTES = 240
 
 
 def to_status(error: Exception, request_id: str = "") -> status_pb2.Status:
@@ -25,12 +28,8 @@ def to_status(error: Exception, request_id: str = "") -> status_pb2.Status:
             code=code_pb2.INTERNAL, message="internal error; the service's log has its cause"
         )
     else:
-        status = status_pb2.Status(
-            code=error.code.value[0], message=cut(error.message, MOST_MESSAGE_CHARACTERS)
-        )
-        metadata = {
-            key: cut(value, MOST_DETAIL_CHARACTERS) for key, value in list(error.metadata.items())[:16]
-        }
+        status = status_pb2.Status(code=error.code.value[0], message=sendable_message(error.message))
+        metadata = dict(fitting(error.metadata.items(), METADATA_BUDGET))
         _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
         _add_bad_request(status, violations_of(error))
         if isinstance(error, Exhausted) and error.retry_after_s:
@@ -54,19 +53,35 @@ def violations_of(error: Any) -> list[tuple[str, str]]:
     return [(field, error.message)] if field else []
 
 
-def cut(text: str, most: int) -> str:
-    """At most `most` characters; a cut says so. Characters that cannot be sent are replaced."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= most else f"{text[: most - 30]}... ({len(text)} characters)"
+def sendable_message(text: str) -> str:
+    ascii_bytes = sum(character.isascii() for character in text)
+    cost = ascii_bytes * (1 + 4 / 3) + (len(text.encode("utf-8", "replace")) - ascii_bytes) * (3 + 4 / 3)
+    return cut(text, int(len(text.encode("utf-8", "replace")) * min(1.0, MESSAGE_BUDGET / max(cost, 1.0))))
+
+
+def fitting(pairs: Iterable[tuple[str, str]], budget: int) -> Iterator[tuple[str, str]]:
+    """The first pairs of texts that go into `budget` bytes, each cut to what a person reads."""
+    for one, other in pairs:
+        one, other = cut(one, MOST_DETAIL_BYTES), cut(other, MOST_DETAIL_BYTES)
+        budget -= len(one.encode()) + len(other.encode()) + 16
+        if budget < 0:
+            return
+        yield one, other
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """At most `most_bytes` of UTF-8; a cut says so. Characters that cannot be sent are replaced."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= most_bytes:
+        return raw.decode()
+    return raw[: max(0, most_bytes - 40)].decode("utf-8", "ignore") + f"... ({len(text)} characters)"
 
 
 def _add_bad_request(status: status_pb2.Status, violations: list[tuple[str, str]]) -> None:
     if violations:
         bad = error_details_pb2.BadRequest()
-        for field, text in violations[:MOST_VIOLATIONS]:
-            bad.field_violations.add(
-                field=cut(field, MOST_DETAIL_CHARACTERS), description=cut(text, MOST_DETAIL_CHARACTERS)
-            )
+        for field, text in fitting(violations, VIOLATIONS_BUDGET):
+            bad.field_violations.add(field=field, description=text)
         _add(status, bad)
 
 
