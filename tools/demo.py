@@ -8,6 +8,8 @@ A second run finds what the first one made: only what changed is done again.
 import argparse
 import asyncio
 import contextlib
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def main() -> None:
     parser.add_argument("--storage", choices=["folder", "s3"], default="folder")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # As Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         home = (OUT / options.storage).absolute()
@@ -101,27 +105,26 @@ async def watch(client: AsyncClient, study: str) -> None:
 
 
 def comparison(study: studies_pb2.Study) -> Table:
+    """Kinds down, methods across: five methods fit into 80 columns."""
     table = Table(title="Share right, with 95 % intervals")
-    table.add_column("method")
-    kinds = list(dict.fromkeys(kind.kind for outcome in study.outcomes for kind in outcome.kinds))
-    for kind in kinds:
-        table.add_column(kind, justify="right")
-    table.add_column("to build", justify="right")
-    table.add_column("a question", justify="right")
+    table.add_column("")
     for outcome in study.outcomes:
-        by_kind = {kind.kind: kind for kind in outcome.kinds}
-        cells = [
-            f"{by_kind[k].value:.2f}\n[dim]{by_kind[k].ci95_low:.2f}-{by_kind[k].ci95_high:.2f}[/]"
-            if k in by_kind
-            else ""
-            for k in kinds
-        ]
-        table.add_row(outcome.method, *cells, flops(outcome.build_cost), flops(outcome.question_cost))
+        table.add_column(outcome.method.replace("_", "\n"), justify="right")
+    results = [{kind.kind: kind for kind in outcome.kinds} for outcome in study.outcomes]
+    for kind in dict.fromkeys(kind for by_kind in results for kind in by_kind):
+        cells = []
+        for by_kind in results:
+            result = by_kind[kind]
+            cells.append(f"{result.value:.2f}\n[dim]{result.ci95_low:.2f}-{result.ci95_high:.2f}[/]")
+        table.add_row(f"{kind}\n[dim]n {results[0][kind].n}[/]", *cells)
+    table.add_section()
+    table.add_row("FLOP to build", *(flops(outcome.build_cost) for outcome in study.outcomes))
+    table.add_row("FLOP a question", *(flops(outcome.question_cost) for outcome in study.outcomes))
     return table
 
 
 def flops(cost: common_pb2.Cost) -> str:
-    return f"{cost.flops:.1e} FLOP" if cost.flops else "0"
+    return f"{cost.flops:.1e}" if cost.flops else "0"
 
 
 async def ask_everyone(client: AsyncClient, study: studies_pb2.Study, world: worlds.World) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingrain import AsyncClient, worlds
+from ingrain import AsyncClient, errors, worlds
 from ingrain.v1 import studies_pb2
 from tools.worlds_study import Doses, bundled_model, study_request, upload_worlds
 
@@ -15,8 +15,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 METHODS = ("base", "icl", "finetune", "augmented_finetune")
 
 
-async def small_study(client: AsyncClient, doses: Doses) -> tuple[studies_pb2.CreateStudyRequest, studies_pb2.Study]:
-    world = worlds.suite(seed=77, reversal_worlds=2, facts=3, repeats=2, syllogism_worlds=1, syllogism_count=3)
+async def small_study(
+    client: AsyncClient, doses: Doses
+) -> tuple[studies_pb2.CreateStudyRequest, studies_pb2.Study]:
+    world = worlds.suite(
+        seed=77, reversal_worlds=2, facts=3, repeats=2, syllogism_worlds=1, syllogism_count=3
+    )
     documents, probes = await upload_worlds(client, world)
     model = await bundled_model(client)
     request = study_request(client, documents, probes, model, seed=77, doses=doses, methods=METHODS)
@@ -46,7 +50,9 @@ async def test_documents_in_decision_and_model_out(platform_address: str) -> Non
         finetuned = next(o for o in study.outcomes if o.method == "finetune")
         generated = await client.generate(finetuned.model, "Did you know that", max_tokens=4)
         assert generated.usage.generated_token_count >= 1
-        by_study = await client.generate(f"auto:{study.name.rsplit('/', 1)[1]}", "Did you know that", max_tokens=2)
+        by_study = await client.generate(
+            f"auto:{study.name.rsplit('/', 1)[1]}", "Did you know that", max_tokens=2
+        )
         assert by_study.model
 
         # The same again, under another name: every step is found, none is paid for twice.
@@ -58,11 +64,20 @@ async def test_documents_in_decision_and_model_out(platform_address: str) -> Non
         assert [o.kinds for o in second.outcomes] == [o.kinds for o in study.outcomes]
 
 
-async def test_callers_without_the_sdk(platform_address: str, tmp_path: Path) -> None:
-    """upload -> study -> report -> ask with stubs made from the protos bundle alone."""
-    bundle = tmp_path / "bundle"
+async def test_callers_with_bare_stubs(platform_address: str) -> None:
+    """upload -> study -> report -> ask by generated stubs alone; tests/contract drives the same from the bundle."""
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "tools/protos_bundle.py", "--out", str(bundle)], cwd=root, check=True)
     script = [sys.executable, "examples/raw_grpc.py", platform_address]
     done = subprocess.run(script, cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+async def test_the_bundled_model_refuses_ordinary_english(platform_address: str) -> None:
+    async with AsyncClient(platform_address) as client:
+        text = "The quarterly figures of the northern branch were published yesterday afternoon, to general surprise."
+        documents = await client.datasets.upload([{"id": "d", "text": text}])
+        probe = {"id": "p", "kind": "k", "prompt": "The figures were", "choices": ["published.", "hidden."]}
+        probes = await client.datasets.upload([probe | {"answer": "published."}])
+        model = await bundled_model(client)
+        with pytest.raises(errors.IngrainError, match="--model"):
+            await (await client.studies.create(documents.name, probes.name, model)).result(timeout_s=60)
