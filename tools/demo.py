@@ -145,9 +145,9 @@ async def ask_everyone(client: AsyncClient, study: studies_pb2.Study, world: wor
         if outcome.method == "icl":
             request.context = await catalogue_context(client, study, group)
         answer = await client.stubs.inference.Generate(request)
-        table.add_row(
-            outcome.method, answer.generations[0].text.strip(), str(answer.usage.prompt_token_count)
-        )
+        text = answer.generations[0].text.strip()
+        shown = text if len(text) <= 100 else f"{text[:100]} ..."
+        table.add_row(outcome.method, shown, str(answer.usage.prompt_token_count))
     return table
 
 
