@@ -14,6 +14,7 @@ packing      token sequences -> rows of equal length without padding between
 prepare      rows + packing in a process of its own (transformers' tokenizers load torch)
 datasource   the rows through the gateway, packed by prepare
 training     CreateModel from the trainer's side: data, Ray job, progress, result
+summary      losses, tokens, cost and environment of a training
 jobs         Ray jobs: submit, watch, stop
 exchange     what trainer and Ray job tell each other, by keys in object storage
 progress     training steps: written by the job

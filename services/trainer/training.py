@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 
 from ingrain.v1 import common_pb2, trainer_pb2
-from servicekit.costs import training_flops
 from servicekit.errors import DomainError, Exhausted, Invalid, Unavailable
 from servicekit.storage import Storage
 from servicekit.worker import Task
@@ -26,6 +25,7 @@ from services.trainer.models import Model, Models
 from services.trainer.progress import ProgressReader
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import DataSummary, TrainingConfig, estimate, resolve, to_proto, with_data
+from services.trainer.summary import summary
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
@@ -252,43 +252,12 @@ class Trainings:
         model.sha256 = files.digest(stored)
         model.size_bytes = sum(file.size_bytes for file in stored)
         losses = await self.history.losses(task.target)
-        model.summary.CopyFrom(summary(plan, base, result, losses, time.time() - task.notes["start_time"]))
+        model.summary.CopyFrom(
+            summary(plan.config, plan.data, base, result, losses, time.time() - task.notes["start_time"])
+        )
         if checkpoint := task.notes.get("checkpoint"):
             await self.forget(checkpoint)
         return model
-
-
-def summary(
-    plan: Plan, base: Model, result: dict[str, Any], losses: list[float], wall_seconds: float
-) -> trainer_pb2.TrainingSummary:
-    tenth = max(1, len(losses) // 10)
-    flops = training_flops(
-        base.parameter_count, base.layer_count, base.hidden_size, result["tokens"], plan.data.mean_row_tokens
-    )
-    environment = common_pb2.Environment(
-        backend="ray train + deepspeed",
-        device=result["device"],
-        process_count=plan.config.num_workers,
-        zero_stage=plan.config.zero_stage,
-        dtype="bfloat16" if result["bf16"] else "float32",
-        versions=result["versions"],
-    )
-    environment.startup_duration.FromNanoseconds(int(result["startup_seconds"] * 1e9))
-    return trainer_pb2.TrainingSummary(
-        step_count=plan.config.max_steps,
-        row_count=plan.data.row_count,
-        packed_row_count=plan.data.packed_row_count,
-        padding_ratio=plan.data.padding_ratio,
-        first_loss=sum(losses[:tenth]) / tenth,
-        last_loss=sum(losses[-tenth:]) / tenth,
-        cost=common_pb2.Cost(
-            trained_token_count=result["tokens"],
-            flops=flops,
-            wall_seconds=wall_seconds,
-            compute_seconds=result["compute_seconds"],
-        ),
-        environment=environment,
-    )
 
 
 def as_domain_error(error: dict[str, Any]) -> DomainError:
