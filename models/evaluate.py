@@ -29,6 +29,7 @@ from tokenizer import WordEncoder
 
 FACTS = (1, 4, 8, 16, 32)
 PAIRS = (1, 4, 8)
+PARTS = ("choices", "written")
 Measured = dict[str, float | int | list[float]]
 
 
@@ -43,6 +44,17 @@ def choices(n: int, rng: random.Random) -> dict[str, Callable[[], Sequence[Choic
     found: dict[str, Callable[[], Sequence[Choice]]] = {}
     for facts in FACTS:
         found[f"reversal/{facts}"] = lambda k=facts: tasks.reversals(rng, BENCHMARK, k, n, k)
+    for pairs in PAIRS:
+        found[f"syllogism/{pairs}"] = lambda k=pairs: tasks.syllogisms(rng, BENCHMARK, k, n, k)
+    found["reversal-no-context"] = lambda: tasks.reversals(
+        rng, BENCHMARK, 1, n, context=False
+    )
+    found["forward-no-context"] = lambda: tasks.reversals(
+        rng, BENCHMARK, 1, n, context=False, forward=True
+    )
+    found["syllogism-no-context"] = lambda: tasks.syllogisms(
+        rng, BENCHMARK, 1, n, context=False
+    )
     for facts in (1, 16):
         found[f"forward/{facts}"] = lambda k=facts: tasks.reversals(
             rng, BENCHMARK, k, n, k, forward=True
@@ -53,23 +65,16 @@ def choices(n: int, rng: random.Random) -> dict[str, Callable[[], Sequence[Choic
     found["reversal-4-documents-a-fact/16"] = lambda: tasks.repeated_reversals(
         rng, BENCHMARK, 16, 4, n
     )
-    for pairs in PAIRS:
-        found[f"syllogism/{pairs}"] = lambda k=pairs: tasks.syllogisms(rng, BENCHMARK, k, n, k)
     for generator in ("catalogue", "descriptions", "hierarchy"):
         found[generator] = lambda g=generator: tasks.world_items(g, n)
-    found["reversal-no-context"] = lambda: tasks.reversals(
-        rng, BENCHMARK, 1, n, context=False
-    )
-    found["forward-no-context"] = lambda: tasks.reversals(
-        rng, BENCHMARK, 1, n, context=False, forward=True
-    )
-    found["syllogism-no-context"] = lambda: tasks.syllogisms(
-        rng, BENCHMARK, 1, n, context=False
-    )
     return found
 
 
-def evaluate(folder: Path, n: int, say: Callable[[str], None] = print) -> dict[str, Measured]:
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def evaluate(folder: Path, n: int, parts: Sequence[str]) -> dict[str, Measured]:
     """All measurements of a model folder by name."""
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -77,16 +82,18 @@ def evaluate(folder: Path, n: int, say: Callable[[str], None] = print) -> dict[s
     encoder = WordEncoder(tokenizer)
     rng = random.Random("evaluate/0")
     results: dict[str, Measured] = {}
-    for name, make in choices(n, rng).items():
-        items = make()
-        results[name] = measured(*accuracy(model, encoder, items))
-        chance = sum(len(item.right) / len(item.choices) for item in items) / len(items)
-        results[name]["chance"] = round(chance, 4)
-        say(f"{name}: {results[name]}")
-    reader = written.Reader(model, tokenizer, encoder)
-    for name, (share, count) in written.measure(reader, max(50, n // 4)):
-        results[name] = measured(share, count)
-        say(f"{name}: {results[name]}")
+    if "choices" in parts:
+        for name, make in choices(n, rng).items():
+            items = make()
+            results[name] = measured(*accuracy(model, encoder, items))
+            chance = sum(len(item.right) / len(item.choices) for item in items) / len(items)
+            results[name]["chance"] = round(chance, 4)
+            say(f"{name}: {results[name]}")
+    if "written" in parts:
+        reader = written.Reader(model, tokenizer, encoder)
+        for name, (share, count) in written.measure(reader, max(50, n // 4)):
+            results[name] = measured(share, count)
+            say(f"{name}: {results[name]}")
     return results
 
 
@@ -94,9 +101,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=lean.HERE / "small")
     parser.add_argument("--n", type=int, default=2000, help="items a task")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only these parts")
     parser.add_argument("--print-only", action="store_true", help="write no file")
     given = parser.parse_args()
-    results = evaluate(given.model, given.n)
+    results = evaluate(given.model, given.n, given.part or PARTS)
     if not given.print_only:
         text = json.dumps(results, indent=1)
         (given.model / "evaluation.json").write_text(text + "\n")

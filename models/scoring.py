@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,10 @@ import torch
 from batches import BOS_ID, EOS_ID, PAD_ID
 from tokenizer import WordEncoder
 from transformers import LlamaForCausalLM
+
+WORTH_SHARING = 6
+# Tokens scored together: more would only take more memory.
+ROW_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -25,20 +30,24 @@ class Choice:
 def pick(model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice]) -> list[str]:
     """The likeliest continuation of each item, by the sum of its tokens' log-probabilities.
 
-    Items that share their documents share one reading of them.
+    Many items that share their documents share one reading of them; the others are whole rows.
     """
+    contexts = ["".join(item.prompt.rpartition("\n\n")[:2]) for item in items]
+    sharing = Counter(contexts)
     rows_by_context: dict[str, list[Row]] = {}
-    for number, item in enumerate(items):
-        context, cut, prompt = item.prompt.rpartition("\n\n")
-        start = encoder(prompt)
-        rows = rows_by_context.setdefault(context + cut, [])
+    for number, (item, context) in enumerate(zip(items, contexts, strict=True)):
+        shared = context if sharing[context] >= WORTH_SHARING else ""
+        start = encoder(item.prompt[len(shared) :])
+        rows = rows_by_context.setdefault(shared, [])
         for place, choice in enumerate(item.choices):
             rows.append(Row(number, place, start + encoder(choice), len(start)))
     sums: dict[tuple[int, int], float] = {}
     for context, rows in rows_by_context.items():
         prefix = [BOS_ID, *encoder(context)]
-        for start in range(0, len(rows), 512):
-            part = rows[start : start + 512]
+        rows.sort(key=lambda row: len(row.ids))
+        size = max(1, ROW_TOKENS // len(rows[-1].ids))
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
             values = _sums(model, prefix, part)
             sums |= {(row.item, row.choice): v for row, v in zip(part, values, strict=True)}
     return [
