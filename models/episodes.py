@@ -17,11 +17,11 @@ from ingrain.worlds.names import PRETRAIN, NameSource
 
 # How often each family is drawn for reading in context.
 READING = {
-    "compare": 0.40,
-    "syllogism": 0.20,
-    "hierarchy": 0.10,
-    "description": 0.08,
-    "catalogue": 0.22,
+    "compare": 0.50,
+    "syllogism": 0.16,
+    "hierarchy": 0.08,
+    "description": 0.06,
+    "catalogue": 0.20,
 }
 # The longest list of answers after one context.
 MOST_STATEMENTS = 24
@@ -218,7 +218,8 @@ def draw(rng: random.Random, width: int) -> Episode:
     if kind < 0.06:
         return copy(rng, width)
     family = rng.choices(list(READING), list(READING.values()))[0]
-    count = rng.randint(1, width)
+    # Half of the contexts stay small: what is read in them carries over to the wide ones.
+    count = rng.randint(1, width if rng.random() < 0.5 else min(width, 6))
     if family == "syllogism":
         count = rng.randint(1, max(2, width // 3))
     topic = FAMILIES[family](rng, count)
