@@ -5,13 +5,16 @@ wire        what door and engine say to each other: plain values
 servicer    the Inference service (the door)
 names       model names, virtual ones too -> ModelRef and context
 contexts    contexts/ as resources: select, render, refuse what is too long, prefill
-backend     how the door reaches engines: in process, or Ray Serve
+backend     how the door reaches engines: in process, or
+rayserve    replicas of
 app         the Ray Serve application
 engine      one replica: models, caches, scoring, generation, one thread of work
 files       a model's files from object storage, checked
 models      models in memory, least recently used ones leave
 render      documents + prompt + choice -> token ids
-forest      many sequences over one shared prefix in one row: the engine's only way to compute
+forest      many sequences over one shared prefix in one row
+prefix      contexts' keys and values within a byte budget
 scoring     log-likelihoods of choices
 generation  greedy and sampled decoding
+detokenise  token ids -> text, a token at a time
 """

@@ -1,6 +1,8 @@
 """`python -m services.inference`: the door's process."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import grpc
 
@@ -11,14 +13,32 @@ from servicekit.resources import Resources
 from servicekit.server import serve
 from servicekit.storage import open_storage
 from servicekit.worker import Worker
-from services.inference.backend import make_backend
+from services.inference.backend import Backend, make_backend
 from services.inference.contexts import Contexts
 from services.inference.names import Names
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 
+POLL_S = 0.2
 
-async def main(settings: InferenceSettings) -> None:
+
+@dataclass(frozen=True)
+class Parts:
+    """The service without its server."""
+
+    database: Database
+    backend: Backend
+    worker: Worker
+    register: Callable[[grpc.aio.Server], list[str]]
+
+    async def work(self) -> None:
+        """Contexts wait for the engine, without spending their attempts on its absence."""
+        while not await self.backend.ready():
+            await asyncio.sleep(POLL_S)
+        await self.worker.run()
+
+
+async def assemble(settings: InferenceSettings) -> Parts:
     database = Database(settings.database_url, schema="inference")
     await database.create_all()
     rows = Resources(database, inference_pb2.Context, "contexts")
@@ -31,16 +51,19 @@ async def main(settings: InferenceSettings) -> None:
     )
 
     def register(server: grpc.aio.Server) -> list[str]:
-        inference_pb2_grpc.add_InferenceServicer_to_server(
-            InferenceServicer(names, contexts, backend), server
-        )
+        servicer = InferenceServicer(names, contexts, backend)
+        inference_pb2_grpc.add_InferenceServicer_to_server(servicer, server)
         return ["ingrain.v1.Inference", add_operations(server, operations)]
 
-    starting = asyncio.create_task(backend.start())
-    await serve(settings, "inference", register, background=[worker.run()], ready=backend.ready)
-    starting.cancel()
-    await database.close()
+    return Parts(database, backend, worker, register)
+
+
+async def run(settings: InferenceSettings) -> None:
+    parts = await assemble(settings)
+    background = [parts.backend.run(), parts.work()]
+    await serve(settings, "inference", parts.register, background, ready=parts.backend.ready)
+    await parts.database.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(InferenceSettings()))
+    asyncio.run(run(InferenceSettings()))

@@ -1,6 +1,8 @@
 """The Ray Serve application: replicas of the engine."""
 
+import hashlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from ray import serve
@@ -19,6 +21,7 @@ class EngineReplica:
         from services.inference.engine import Engine
 
         self._engine = Engine(settings)
+        self._digest = digest(settings)
 
     async def score(self, call: Any) -> Any:
         return await self._engine.score(call)
@@ -32,9 +35,22 @@ class EngineReplica:
     async def prefill(self, call: Any) -> Any:
         return await self._engine.prefill(call)
 
+    async def forget(self, call: Any) -> None:
+        await self._engine.forget(call)
+
     async def stream(self, call: Any) -> AsyncIterator[Any]:
-        async for piece in self._engine.stream(call):
-            yield piece
+        async with aclosing(self._engine.stream(call)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def digest(self) -> str:
+        return self._digest
+
+
+def digest(settings: InferenceSettings) -> str:
+    """Of what replicas are built from: a door that comes back finds out whether those that run are its own."""
+    mine = settings.model_dump_json(exclude={"host", "port", "gateway", "database_url", "log_level"})
+    return hashlib.sha256(mine.encode()).hexdigest()
 
 
 def build(settings: InferenceSettings) -> Application:

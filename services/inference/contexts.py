@@ -8,11 +8,14 @@ import json
 import uuid
 from collections import OrderedDict
 
+from google.longrunning import operations_pb2
+from google.rpc import code_pb2
+
 from ingrain.errors import OperationFailed, from_status
 from ingrain.v1 import common_pb2, datasets_pb2
 from ingrain.v1 import inference_pb2 as pb
 from servicekit import identity
-from servicekit.errors import Invalid, WrongState
+from servicekit.errors import Invalid, NotFound, Unavailable, WrongState
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources, new_id
@@ -21,10 +24,21 @@ from servicekit.worker import Task
 from services.inference.backend import Backend
 from services.inference.names import Meaning, Names
 from services.inference.settings import InferenceSettings
-from services.inference.wire import ContextRef, PrefillCall, Refused, Spent, raise_refused
+from services.inference.wire import (
+    ContextRef,
+    ForgetCall,
+    ModelRef,
+    PrefillCall,
+    Refused,
+    Spent,
+    raise_refused,
+)
 
 REMEMBERED = 64  # texts of contexts in the door's memory
 WAIT_S = 600.0
+# What ended a virtual name's context and may go well another time.
+PASSING = {code_pb2.UNAVAILABLE, code_pb2.CANCELLED, code_pb2.RESOURCE_EXHAUSTED, code_pb2.INTERNAL}
+MOST_TRIES = 8
 
 
 class Contexts:
@@ -50,9 +64,8 @@ class Contexts:
         await task.progress("reading documents")
         text, row_count = await self.render(task.project, given)
         model = await self._names.ref(given.model)
-        sha256 = hashlib.sha256(f"{model.sha256} {text}".encode()).hexdigest()
         await task.progress("computing keys and values")
-        answer = await self._backend.call("prefill", PrefillCall(model, ContextRef(text_digest(text), text)))
+        answer = await self._backend.call("prefill", PrefillCall(model, ContextRef(digest(text), text)))
         if isinstance(answer, Refused):
             raise_refused(answer)
         token_count, spent = answer
@@ -61,14 +74,14 @@ class Contexts:
         await self._storage.put(f"{task.prefix}/manifest.json", json.dumps({"files": files}).encode())
         context = await self.resources.get(task.target)
         context.token_count, context.row_count = token_count, row_count
-        context.sha256, context.uri = sha256, stored.uri
+        context.sha256, context.uri = digest(f"{model.key} {text}"), stored.uri
         context.cost.CopyFrom(cost_of(spent))
         return context
 
-    async def render(self, project: str, given: pb.Context) -> tuple[str, int]:
-        """The selected documents as one text, and how many they are."""
-        client = gateway_client(self._settings, project)
-        dataset = await client.datasets.get(given.dataset)
+    async def check(self, given: pb.Context) -> None:
+        """Refuses at once what could never become a context."""
+        await self._names.ref(given.model)
+        dataset = await self._names.dataset(given.dataset)
         if dataset.kind != datasets_pb2.Dataset.DOCUMENTS:
             kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
             raise Invalid(
@@ -76,8 +89,12 @@ class Contexts:
                 f"{given.dataset} holds {kind}; a context is made of documents",
                 field="context.dataset",
             )
+
+    async def render(self, project: str, given: pb.Context) -> tuple[str, int]:
+        """The selected documents as one text, and how many they are."""
+        await self.check(given)
         wanted, texts, seen = given.selection, [], set()
-        async for row in client.datasets.rows(given.dataset):
+        async for row in gateway_client(self._settings, project).datasets.rows(given.dataset):
             metadata = row.get("metadata") or {}
             if wanted.key and str(metadata.get(wanted.key)) != wanted.value:
                 continue
@@ -95,39 +112,73 @@ class Contexts:
             )
         return "\n".join(texts), len(texts)
 
-    async def ref(self, name: str, model: str) -> ContextRef:
-        """For a call with `context`: of the same model, or of the model that an adapted one was made from."""
+    async def ref(self, name: str, model: ModelRef) -> ContextRef:
+        """For a call with `context`: of the same model, or of the model that an adapter stands on."""
         identity.authorize(name)
         context = await self.resources.get(name)
         if context.state != common_pb2.ACTIVE:
             raise WrongState(
                 "CONTEXT_NOT_ACTIVE", f"{name} is {common_pb2.State.Name(context.state)}", context=name
             )
+        if context.model not in (model.name, model.base.name if model.base else ""):
+            raise Invalid(
+                "CONTEXT_OF_ANOTHER_MODEL",
+                f"{name} is a context of {context.model}; make one for {model.name}",
+                field="context",
+            )
         if name not in self._texts:
             text = (await self._storage.get(self._storage.key(context.uri))).decode()
-            self._texts[name] = ContextRef(text_digest(text), text)
+            self._texts[name] = ContextRef(digest(text), text)
             while len(self._texts) > REMEMBERED:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(name)
         return self._texts[name]
 
+    async def delete(self, name: str) -> None:
+        """Hides it, and drops its keys and values; a context of the same text computes them again."""
+        context = await self.resources.get(name)
+        await self.resources.delete(name)
+        self._texts.pop(name, None)
+        if context.uri and await self._backend.ready():
+            text = (await self._storage.get(self._storage.key(context.uri))).decode()
+            await self._backend.call("forget", ForgetCall(ContextRef(digest(text), text)))
+
     async def of_dataset(self, parent: str, meaning: Meaning) -> str:
-        """The context of a virtual name, made once."""
-        context = pb.Context(model=meaning.model, dataset=meaning.dataset)
-        digest = hashlib.sha256(f"{meaning.model} {meaning.dataset}".encode()).hexdigest()
+        """The context of a virtual name, made once for the model and dataset as they are."""
+        model, dataset = await self._names.ref(meaning.model), await self._names.dataset(meaning.dataset)
+        content = digest(f"{model.name} {model.key} {dataset.name} {dataset.sha256} {meaning.distinct_key}")
+        for number in range(MOST_TRIES):
+            name = f"{parent}/contexts/icl-{content[:16]}-{number}"
+            ended = await self._made(parent, name, meaning)
+            if ended.HasField("error"):
+                if ended.error.code not in PASSING:
+                    raise OperationFailed(ended.name, from_status(ended.error, operation=ended.name))
+            elif await self._exists(name):
+                return name
+        raise Unavailable("NO_CONTEXT", f"the context of {meaning.dataset} could not be made", 30.0)
+
+    async def _made(self, parent: str, name: str, meaning: Meaning) -> operations_pb2.Operation:
+        selection = common_pb2.RowSelection(distinct_key=meaning.distinct_key)
         request = pb.CreateContextRequest(
             parent=parent,
-            context_id=f"icl-{digest[:16]}",
-            context=context,
-            request_id=str(uuid.UUID(digest[:32])),
+            context_id=name.rpartition("/")[2],
+            context=pb.Context(model=meaning.model, dataset=meaning.dataset, selection=selection),
+            request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
         )
         operation = await self.operations.start(
             "CreateContext", request, new_context(request), request_id=request.request_id
         )
         ended = await self.operations.wait(operation.name, WAIT_S)
-        if ended.HasField("error"):
-            raise OperationFailed(ended.name, from_status(ended.error, operation=ended.name))
-        return f"{parent}/contexts/icl-{digest[:16]}"
+        if not ended.done:
+            raise Unavailable("CONTEXT_NOT_READY", f"{name} is still being read; try again", 5.0)
+        return ended
+
+    async def _exists(self, name: str) -> bool:
+        try:
+            await self.resources.get(name)
+        except NotFound:
+            return False
+        return True
 
 
 def new_context(request: pb.CreateContextRequest) -> pb.Context:
@@ -140,7 +191,7 @@ def new_context(request: pb.CreateContextRequest) -> pb.Context:
     )
 
 
-def text_digest(text: str) -> str:
+def digest(text: str) -> str:
     """Engines key caches by model and text; the resource's own digest covers both."""
     return hashlib.sha256(text.encode()).hexdigest()
 

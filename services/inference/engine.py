@@ -1,11 +1,13 @@
 """One replica: models, contexts, and one thread that computes. Knows nothing of Ray or gRPC."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -15,10 +17,11 @@ from services.inference import generation, scoring
 from services.inference.files import fetch
 from services.inference.models import LoadedModel, ModelStore
 from services.inference.prefix import PrefixStore
-from services.inference.render import Rendered, Renderer
+from services.inference.render import Renderer
 from services.inference.settings import InferenceSettings
 from services.inference.wire import (
     CountCall,
+    ForgetCall,
     GenerateCall,
     Generated,
     ModelRef,
@@ -33,148 +36,184 @@ from services.inference.wire import (
 T = TypeVar("T")
 
 
+class Gone(Exception):
+    """Whoever asked waits no longer; raised in the engine's thread, seen by nobody."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request at work: the model, what it has taken so far, and whether anybody still waits for it."""
+
+    loaded: LoadedModel
+    renderer: Renderer
+    spent: Spent = field(default_factory=Spent)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def go_on(self) -> None:
+        if self.gone.is_set():
+            raise Gone
+
+
 class Engine:
-    """Methods take and return values of `wire`; a domain error comes back as Refused, so that it survives any way."""
+    """Methods take and return values of `wire`; a domain error comes back as Refused, so that it survives any way.
+
+    A cancelled method stops its work at the next step.
+    """
 
     def __init__(self, settings: InferenceSettings) -> None:
         torch.set_num_threads(1)
         self._storage = open_storage(settings)
         self._folder = settings.scratch / "models"
         self._folders: dict[str, Path] = {}
-        self._models = ModelStore(settings.model_bytes, lambda ref: self._folders[ref.sha256])
+        self._models = ModelStore(settings, lambda ref: self._folders[ref.sha256])
         self._prefixes = PrefixStore(settings.cache_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._most_queued = settings.max_queued
         self._queued = 0
 
     async def score(self, call: ScoreCall) -> Scored | Refused:
-        return await self._run(call.model, lambda loaded, spent: self._score(loaded, call, spent))
+        return await self._run(call.model, lambda job: self._score(job, call))
 
     async def generate(self, call: GenerateCall) -> Generated | Refused:
-        return await self._run(call.model, lambda loaded, spent: self._generate(loaded, call, spent))
+        return await self._run(call.model, lambda job: self._generate(job, call))
 
     async def count(self, call: CountCall) -> list[int] | Refused:
-        return await self._run(
-            call.model, lambda loaded, _: [renderer(loaded).count(text) for text in call.texts]
-        )
+        return await self._run(call.model, lambda job: [job.renderer.count(text) for text in call.texts])
 
     async def prefill(self, call: PrefillCall) -> tuple[int, Spent] | Refused:
         """Tokens of the context, and what reading it took. Refuses one that leaves no room for a question."""
-        return await self._run(call.model, lambda loaded, spent: self._prefill(loaded, call, spent))
+        return await self._run(call.model, lambda job: self._prefill(job, call))
+
+    async def forget(self, call: ForgetCall) -> None:
+        await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._prefixes.forget, call.context.sha256
+        )
 
     async def stream(self, call: GenerateCall) -> AsyncIterator[Piece | Refused]:
         """Pieces of one continuation as they come; closing the iterator stops the work."""
-        loop = asyncio.get_running_loop()
         try:
-            loaded = await self._loaded(call.model)
-            spent = Spent()
-            writing, steps = await loop.run_in_executor(self._thread, self._begin_stream, loaded, call, spent)
-            shown = 0
-            while await loop.run_in_executor(self._thread, self._timed_step, steps, spent):
+            self._enter()
+        except Exhausted as error:
+            yield refused(error)
+            return
+        try:
+            job = await self._job(call.model)
+            writings, steps = await self._compute(job, lambda: self._begin(job, call))
+            writing, shown = writings[0], 0
+            while await self._compute(job, lambda: next(steps, job) is not job):
                 text = held_back(writing.text, call.stop)
                 if len(text) > shown:
                     yield Piece(text[shown:])
                     shown = len(text)
-            yield Piece(writing.text[shown:], writing.finished, spent)
+            yield Piece(writing.text[shown:], writing.finished, job.spent)
         except DomainError as error:
             yield refused(error)
+        finally:
+            self._queued -= 1
 
-    async def _run(self, ref: ModelRef, work: Callable[[LoadedModel, Spent], T]) -> T | Refused:
-        if self._queued >= self._most_queued:
-            return refused(Exhausted("ENGINE_BUSY", f"{self._queued} requests are waiting; try again", 1.0))
-        self._queued += 1
+    async def _run(self, ref: ModelRef, work: Callable[[Job], T]) -> T | Refused:
         try:
-            loaded = await self._loaded(ref)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._timed, work, loaded)
+            self._enter()
+        except Exhausted as error:
+            return refused(error)
+        try:
+            job = await self._job(ref)
+            return await self._compute(job, lambda: work(job))
         except DomainError as error:
             return refused(error)
         finally:
             self._queued -= 1
 
-    def _timed(self, work: Callable[[LoadedModel, Spent], T], loaded: LoadedModel) -> T:
-        spent, started = Spent(), time.perf_counter()
-        result = work(loaded, spent)
-        spent.compute_s = time.perf_counter() - started
-        return result
+    def _enter(self) -> None:
+        if self._queued >= self._most_queued:
+            raise Exhausted(
+                "ENGINE_BUSY", f"{self._queued} requests are waiting; try again", 1.0, queued=self._queued
+            )
+        self._queued += 1
 
-    async def _loaded(self, ref: ModelRef) -> LoadedModel:
+    async def _job(self, ref: ModelRef) -> Job:
         for needed in [ref, *([ref.base] if ref.base else [])]:
             if needed.sha256 not in self._folders:
                 self._folders[needed.sha256] = await fetch(self._storage, needed, self._folder)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._models.get, ref)
+        loop = asyncio.get_running_loop()
+        loaded = await loop.run_in_executor(self._thread, self._models.get, ref)
+        return Job(loaded, Renderer(loaded.tokenizer, ref.chat_template))
 
-    def _score(self, loaded: LoadedModel, call: ScoreCall, spent: Spent) -> Scored:
-        texts = renderer(loaded)
+    async def _compute(self, job: Job, work: Callable[[], T]) -> T:
+        """In the engine's one thread; the time counts as the job's."""
+
+        def timed() -> T:
+            job.go_on()
+            started = time.perf_counter()
+            try:
+                return work()
+            finally:
+                job.spent.compute_s += time.perf_counter() - started
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
+        except asyncio.CancelledError:
+            job.gone.set()
+            raise
+
+    def _score(self, job: Job, call: ScoreCall) -> Scored:
         documents = call.context.text if call.context else None
-        items = [texts.choices(documents, prompt, choices) for prompt, choices in call.items]
+        items = [job.renderer.choices(documents, prompt, choices) for prompt, choices in call.items]
         for index, choices in enumerate(items):
             for number, choice in enumerate(choices):
-                require_room(loaded, choice.ids, f"items[{index}].choices[{number}]")
+                where = f"items[{index}].choices[{number}]"
+                require_room(job.loaded, choice.ids, where)
                 if not 0 < choice.begin < len(choice.ids):
                     raise Invalid(
                         "NOTHING_TO_SCORE",
-                        "a choice needs text, and something must stand before it",
-                        field=f"items[{index}].choices[{number}]",
+                        f"{where} needs text, and the model must have read something before it",
+                        field=where,
                     )
         sequences = [choices[0].ids[: scoring.shared_length(choices)] for choices in items]
-        prefix = self._prefixes.prefix_of(loaded, texts, call.context, sequences, spent)
-        return Scored(scoring.score(loaded, prefix, items, spent), spent)
+        prefix = self._prefixes.prefix_of(job.loaded, job.renderer, call.context, sequences, job.spent)
+        scores = []
+        for batch in scoring.score(job.loaded, prefix, items, job.spent):
+            scores.extend(batch)
+            job.go_on()
+        return Scored(scores, job.spent)
 
-    def _generate(self, loaded: LoadedModel, call: GenerateCall, spent: Spent) -> Generated:
-        writings, steps = self._begin(loaded, call, spent)
+    def _generate(self, job: Job, call: GenerateCall) -> Generated:
+        writings, steps = self._begin(job, call)
         for _ in steps:
-            pass
+            job.go_on()
         return Generated(
             [writing.text for writing in writings],
             [len(writing.ids) for writing in writings],
             [writing.finished for writing in writings],
-            spent,
+            job.spent,
         )
 
-    def _begin(
-        self, loaded: LoadedModel, call: GenerateCall, spent: Spent
-    ) -> tuple[list[generation.Writing], Iterator[None]]:
-        texts = renderer(loaded)
+    def _begin(self, job: Job, call: GenerateCall) -> tuple[list[generation.Writing], Iterator[None]]:
         documents = call.context.text if call.context else None
-        prompts: list[Rendered] = [texts.prompt(documents, prompt) for prompt in call.prompts]
-        for index, prompt in enumerate(prompts):
-            require_room(loaded, prompt.ids, f"prompts[{index}]")
-        prefix = self._prefixes.prefix_of(loaded, texts, call.context, [p.ids for p in prompts], spent)
-        writings = generation.start(loaded, call, [prompt.ids for prompt in prompts])
-        return writings, generation.generate(loaded, prefix, call, writings, spent)
+        prompts = [job.renderer.prompt(documents, prompt) for prompt in call.prompts]
+        for index, ids in enumerate(prompts):
+            require_room(job.loaded, ids, f"prompts[{index}]")
+            if not ids:
+                raise Invalid("EMPTY_PROMPT", f"prompt {index} has no tokens", field=f"prompts[{index}]")
+        prefix = self._prefixes.prefix_of(job.loaded, job.renderer, call.context, prompts, job.spent)
+        writings = generation.start(job.loaded, call, prompts)
+        return writings, generation.generate(job.loaded, prefix, call, writings, job.spent)
 
-    def _begin_stream(
-        self, loaded: LoadedModel, call: GenerateCall, spent: Spent
-    ) -> tuple[Any, Iterator[None]]:
-        writings, steps = self._begin(loaded, call, spent)
-        return writings[0], steps
-
-    def _timed_step(self, steps: Iterator[None], spent: Spent) -> bool:
-        started = time.perf_counter()
-        going = next(steps, self) is not self
-        spent.compute_s += time.perf_counter() - started
-        return going
-
-    def _prefill(self, loaded: LoadedModel, call: PrefillCall, spent: Spent) -> tuple[int, Spent]:
-        texts = renderer(loaded)
-        ids = texts.context(call.context.text)
-        if len(ids) >= loaded.ref.context_window:
+    def _prefill(self, job: Job, call: PrefillCall) -> tuple[int, Spent]:
+        ids, window = job.renderer.context(call.context.text), job.loaded.ref.context_window
+        if len(ids) >= window:
             raise Invalid(
                 "CONTEXT_TOO_LONG",
-                f"the documents have {len(ids)} tokens and {loaded.ref.name} can take {loaded.ref.context_window}; "
+                f"the documents have {len(ids)} tokens and {job.loaded.ref.name} can take {window}; "
                 "select fewer, group them, or take a model with a longer window",
                 field="context",
                 token_count=len(ids),
-                context_window=loaded.ref.context_window,
+                context_window=window,
             )
-        if loaded.shares_rows:
-            self._prefixes.hold(loaded, texts, call.context, spent)
-        return len(ids), spent
-
-
-def renderer(loaded: LoadedModel) -> Renderer:
-    return Renderer(loaded.tokenizer, loaded.ref.chat_template)
+        if not job.loaded.shares_rows:
+            return len(ids), Spent()
+        # What reading took is the context's cost, also where it was read before for another one.
+        return len(ids), self._prefixes.hold(job.loaded, job.renderer, call.context, job.spent).reading
 
 
 def require_room(loaded: LoadedModel, ids: list[int], field: str) -> None:
@@ -190,15 +229,21 @@ def require_room(loaded: LoadedModel, ids: list[int], field: str) -> None:
 
 def held_back(text: str, stops: list[str]) -> str:
     """Without an ending that may become a stop string."""
+    kept = len(text)
     for stop in stops:
         for length in range(min(len(stop), len(text)), 0, -1):
             if text.endswith(stop[:length]):
-                text = text[:-length]
+                kept = min(kept, len(text) - length)
                 break
-    return text
+    return text[:kept]
 
 
 def refused(error: DomainError) -> Refused:
     return Refused(
-        error.reason, error.message, getattr(error, "field", ""), error.metadata, type(error).__name__
+        error.reason,
+        error.message,
+        getattr(error, "field", ""),
+        error.metadata,
+        type(error).__name__,
+        getattr(error, "retry_after_s", 0.0),
     )

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 CHUNK_TOKENS = 1024  # new tokens of one forward pass: bounds the mask and the activations
 PREFIX = -1  # owner of tokens that everybody sees
+# Rotations that change with the length of the sequence: keys in a cache are then not those of the whole.
+CHANGING_ROTATIONS = {"dynamic", "longrope"}
 
 
 @dataclass(frozen=True)
@@ -106,22 +109,28 @@ def read(model: PreTrainedModel, ids: list[int]) -> DynamicCache:
     return cache
 
 
+def shares_rows(model: PreTrainedModel) -> bool:
+    """Whether sequences of this model may share a row and a prefix. Others get one sequence a row, read whole."""
+    layers = DynamicCache(config=model.config).layers
+    # Sliding windows and recurrent states show in the cache; a short trial could not tell a window of thousands.
+    if any(type(layer) is not DynamicLayer for layer in layers):
+        return False
+    rotation = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    return rotation.get("rope_type") not in CHANGING_ROTATIONS and agrees_with_plain(model)
+
+
 @torch.inference_mode()
 def agrees_with_plain(model: PreTrainedModel) -> bool:
-    """Whether this architecture computes the same in a shared row as alone.
+    """Whether this architecture computes the same in a shared row as alone: asked of the model itself.
 
-    Architectures with sliding windows, recurrent states or positions taken from the mask do not; they get one
-    sequence a row. Asked of the model itself, so that no list of names can be wrong.
+    Positions taken from the mask, masks of the model's own and layers that mix neighbours show here.
     """
     size = model.get_input_embeddings().num_embeddings
     prefix, first, second = (
         [(7 * i + shift) % size for i in range(n)] for shift, n in ((1, 5), (3, 4), (11, 6))
     )
-    alone = [
-        model(input_ids=torch.tensor([prefix + ids], device=model.device), use_cache=False)
-        .logits[0, -1]
-        .float()
-        .cpu()
+    plain = [
+        model(input_ids=torch.tensor([prefix + ids], device=model.device), use_cache=False).logits[0, -1]
         for ids in (first, second)
     ]
     try:
@@ -129,10 +138,10 @@ def agrees_with_plain(model: PreTrainedModel) -> bool:
         a, b = forest.branch(), forest.branch()
         pairs = [(a, token) for token in first] + [(b, token) for token in second]
         together = forest.feed(pairs, [len(first) - 1, len(pairs) - 1])
-    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError, NotImplementedError):
+    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError, KeyError):
         return False
     tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
     return all(
-        (plain.log_softmax(-1) - shared).abs().max() < tolerance
-        for plain, shared in zip(alone, together, strict=True)
+        (alone.float().cpu().log_softmax(-1) - shared).abs().max() < tolerance
+        for alone, shared in zip(plain, together, strict=True)
     )

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from servicekit.costs import forward_flops
+from services.inference.detokenise import Text
 from services.inference.forest import CHUNK_TOKENS, Forest
 from services.inference.models import LoadedModel
 from services.inference.prefix import Prefix
 from services.inference.wire import GenerateCall, Spent
 
 GROUP = 32  # sequences of one row: its attention grows with their square
-_REPLACEMENT = "\ufffd"  # what a tokenizer shows for half of a character
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Writing:
     prompt_ids: list[int]
     stream: torch.Generator
     most: int
+    detokenised: Text
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finished: bool = False
@@ -39,7 +41,8 @@ def start(loaded: LoadedModel, call: GenerateCall, prompts: list[list[int]]) -> 
     writings = []
     for index, ids in enumerate(prompts):
         stream = torch.Generator().manual_seed((call.seed * 1_000_003 + index) % (1 << 63))
-        writings.append(Writing(ids, stream, min(call.max_tokens, loaded.ref.context_window - len(ids))))
+        most = min(call.max_tokens, loaded.ref.context_window - len(ids))
+        writings.append(Writing(ids, stream, most, Text(loaded.tokenizer, ids)))
     return writings
 
 
@@ -82,23 +85,21 @@ def _decode(
     logprobs_BV = logprobs_BV[[index for index, writing in enumerate(group) if writing.most > 0]]
     while active:
         for writing, logprobs_V in zip(active, logprobs_BV, strict=True):
-            _append(
-                loaded, call, writing, pick(logprobs_V, call.temperature, call.top_p, writing.stream), ends
-            )
+            token = pick(logprobs_V, call.temperature, call.top_p, writing.stream)
+            append(writing, token, ends, call.stop)
         spent.generated_tokens += len(active)
         yield
         active = [writing for writing in active if not writing.ended]
-        if not active:
-            return
-        pairs = [(branch_of[id(writing)], writing.ids[-1]) for writing in active]
-        logprobs_BV = forest.feed(pairs, list(range(len(pairs))))
-        looked_at = prefix.length + len(active[0].prompt_ids) - prefix.length + len(active[0].ids)
-        spent.flops += len(active) * flops_of_token(loaded, looked_at)
+        if active:
+            pairs = [(branch_of[id(writing)], writing.ids[-1]) for writing in active]
+            logprobs_BV = forest.feed(pairs, list(range(len(pairs))))
+            spent.flops += sum(flops_of_last(loaded, writing) for writing in active)
 
 
-def flops_of_token(loaded: LoadedModel, looked_at: int) -> float:
-    ref = loaded.ref
-    return 2.0 * ref.parameter_count + 4.0 * ref.layer_count * ref.hidden_size * looked_at
+def flops_of_last(loaded: LoadedModel, writing: Writing) -> float:
+    """Of feeding the newest token, which looks at the prompt and all that was written before it."""
+    ref, before = loaded.ref, len(writing.prompt_ids) + len(writing.ids) - 1
+    return forward_flops(ref.parameter_count, ref.layer_count, ref.hidden_size, 1, before)
 
 
 def pick(logprobs_V: torch.Tensor, temperature: float, top_p: float, stream: torch.Generator) -> int:
@@ -113,27 +114,19 @@ def pick(logprobs_V: torch.Tensor, temperature: float, top_p: float, stream: tor
     return int(torch.multinomial(probabilities_V, 1, generator=stream))
 
 
-def _append(loaded: LoadedModel, call: GenerateCall, writing: Writing, token: int, ends: set[int]) -> None:
-    if token in ends:
-        writing.finished = True
-        # Fed no further; counted as written, for it was computed.
-        writing.ids.append(token)
-        return
+def append(writing: Writing, token: int, ends: set[int], stops: list[str]) -> None:
+    """A token that ends the text counts as written, for it was computed, but is no text."""
     writing.ids.append(token)
-    writing.text = continuation(loaded, writing.prompt_ids, writing.ids)
-    for stop in call.stop:
+    writing.finished = token in ends
+    if not writing.finished:
+        writing.detokenised.add(token)
+    if writing.ended:
+        writing.detokenised.end()
+    writing.text = writing.detokenised.text
+    for stop in stops:
         at = writing.text.find(stop)
         if at >= 0:
             writing.text, writing.finished = writing.text[:at], True
-
-
-def continuation(loaded: LoadedModel, prompt_ids: list[int], ids: list[int]) -> str:
-    """The text of `ids` as it follows the prompt: tokenizers drop a first space of what they decode alone."""
-    tail = prompt_ids[-4:]
-    decode = loaded.tokenizer.decode
-    before = decode(tail, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    whole = decode(tail + ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(whole[len(before) :]).rstrip(_REPLACEMENT)
 
 
 class Alone:
@@ -148,7 +141,8 @@ class Alone:
 
     @torch.inference_mode()
     def feed(self, tokens: list[tuple[int, int]], wanted: list[int]) -> torch.Tensor:
+        """As Forest.feed; only the last token's probabilities are ever wanted of one sequence."""
         ids = torch.tensor([[token for _, token in tokens]], device=self._model.device)
-        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         self._cache = output.past_key_values
-        return output.logits[0, wanted].float().log_softmax(-1).cpu()
+        return output.logits[0].float().log_softmax(-1).cpu()

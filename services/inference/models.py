@@ -2,20 +2,23 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from services.inference.forest import agrees_with_plain
+from services.inference.forest import shares_rows
+from services.inference.settings import InferenceSettings
 from services.inference.wire import ModelRef
 
+FolderOf = Callable[[ModelRef], Path]
 
-@dataclass
+
+@dataclass(frozen=True)
 class LoadedModel:
-    """`shares_rows`: whether several sequences may share one row (see forest.agrees_with_plain)."""
+    """`shares_rows`: whether several sequences may share one row (see forest.shares_rows)."""
 
     ref: ModelRef
     model: PreTrainedModel
@@ -32,41 +35,44 @@ class LoadedModel:
 
 
 class ModelStore:
-    def __init__(self, budget_bytes: int, folder_of: Callable[[ModelRef], Path]) -> None:
-        self._budget_bytes = budget_bytes
+    def __init__(self, settings: InferenceSettings, folder_of: FolderOf) -> None:
+        self._settings = settings
         self._folder_of = folder_of
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def get(self, ref: ModelRef) -> LoadedModel:
-        if ref.sha256 not in self._models:
-            loaded = load(ref, self._folder_of)
-            while self._models and self._used() + loaded.size_bytes > self._budget_bytes:
+        """The model of these bytes under the name that it was asked by."""
+        if ref.key not in self._models:
+            loaded = load(ref, self._folder_of, self._settings)
+            while self._models and self._used() + loaded.size_bytes > self._settings.model_bytes:
                 self._models.popitem(last=False)
-            self._models[ref.sha256] = loaded
-        self._models.move_to_end(ref.sha256)
-        return self._models[ref.sha256]
+            self._models[ref.key] = loaded
+        self._models.move_to_end(ref.key)
+        return replace(self._models[ref.key], ref=ref)
 
     def _used(self) -> int:
         return sum(model.size_bytes for model in self._models.values())
 
 
-def load(ref: ModelRef, folder_of: Callable[[ModelRef], Path]) -> LoadedModel:
+def load(ref: ModelRef, folder_of: FolderOf, settings: InferenceSettings) -> LoadedModel:
     """Weights from safetensors only, no code from the checkpoint. An adapter is merged into a copy of its base."""
     folder = folder_of(ref)
     weights_folder = folder_of(ref.base) if ref.base else folder
-    on_gpu = torch.cuda.is_available()
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
     model = AutoModelForCausalLM.from_pretrained(
-        weights_folder,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.bfloat16 if on_gpu else torch.float32,
+        weights_folder, use_safetensors=True, trust_remote_code=False, dtype=getattr(torch, dtype)
     )
     if ref.base:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, folder).merge_and_unload()
-    model = model.to("cuda" if on_gpu else "cpu").eval()
+    model = model.to(device).eval()
     tokenizer_folder = folder if (folder / "tokenizer.json").exists() else weights_folder
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
     size_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    return LoadedModel(ref, model, tokenizer, agrees_with_plain(model), size_bytes)
+    return LoadedModel(ref, model, tokenizer, shares_rows(model), size_bytes)

@@ -7,9 +7,10 @@ auto:<study>              the study's winner
 
 import re
 import time
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
-from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, studies_pb2, trainer_pb2
 from servicekit import identity
 from servicekit.errors import Invalid, WrongState
 from servicekit.peers import gateway_client
@@ -17,19 +18,21 @@ from services.inference.settings import InferenceSettings
 from services.inference.wire import ModelRef
 
 _MODEL = re.compile(r"^projects/[^/]+/models/[^/]+$")
+REMEMBERED = 1024
 
 
 class Meaning(NamedTuple):
-    """`dataset` is put in the context where it is not empty."""
+    """`dataset` is put in the context where it is not empty; of rows that share `distinct_key` only the first."""
 
     model: str
     dataset: str = ""
+    distinct_key: str = ""
 
 
 class Names:
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings = settings
-        self._known: dict[str, tuple[float, ModelRef]] = {}
+        self._known: dict[str, tuple[float, Any]] = {}
 
     async def meaning(self, parent: str, name: str) -> Meaning:
         """Of a name that a caller wrote; the project of virtual names is `parent`."""
@@ -47,27 +50,43 @@ class Names:
                 "NO_PARENT", f"{name!r} needs `parent`, the project that it belongs to", field="parent"
             )
         if kind == "auto":
-            return await self._winner(parent, rest)
+            return await self._winner(_full(parent, "studies", rest))
         dataset, at, model = rest.partition("@")
-        if not at:
-            raise Invalid("BAD_MODEL_NAME", f"{name!r} has no model: icl:<dataset>@<model>", field="model")
+        if not at or not dataset or not model:
+            raise Invalid(
+                "BAD_MODEL_NAME", f"{name!r} needs both, as in icl:<dataset>@<model>", field="model"
+            )
         return Meaning(_full(parent, "models", model), _full(parent, "datasets", dataset))
 
-    async def _winner(self, parent: str, study_id: str) -> Meaning:
-        client = gateway_client(self._settings, identity.authorize(parent))
-        name = _full(parent, "studies", study_id)
+    async def _winner(self, name: str) -> Meaning:
+        client = gateway_client(self._settings, identity.authorize(name))
         study = await client.stubs.studies.GetStudy(studies_pb2.GetStudyRequest(name=name))
         if study.state != common_pb2.ACTIVE or not study.recommendation.model:
             raise WrongState("STUDY_NOT_READY", f"{name} has no recommendation (yet)", study=name)
-        dataset = study.spec.dataset if study.recommendation.method == "icl" else ""
-        return Meaning(study.recommendation.model, dataset)
+        if study.recommendation.method != "icl":
+            return Meaning(study.recommendation.model)
+        return Meaning(study.recommendation.model, study.spec.dataset, study.spec.distinct_key)
 
     async def ref(self, name: str) -> ModelRef:
-        """The model's description; ACTIVE models never change, so that it may be remembered for a while."""
+        """The model's description. ACTIVE models never change, so that it may be remembered for a while."""
+        return await self._remembered(name, self._ref)
+
+    async def dataset(self, name: str) -> datasets_pb2.Dataset:
+        """The dataset as it stands; one that is not ACTIVE is refused."""
+        return await self._remembered(name, self._dataset)
+
+    async def _remembered(self, name: str, ask: Callable[[str, str], Awaitable[Any]]) -> Any:
         project = identity.authorize(name)
         known = self._known.get(name)
         if known and time.monotonic() - known[0] < self._settings.model_names_s:
             return known[1]
+        found = await ask(name, project)
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[name] = (time.monotonic(), found)
+        return found
+
+    async def _ref(self, name: str, project: str) -> ModelRef:
         client = gateway_client(self._settings, project)
         model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
         if model.state != common_pb2.ACTIVE:
@@ -77,7 +96,7 @@ class Names:
             )
         base = await self.ref(model.base_model) if model.adapter else None
         shape = base or model
-        ref = ModelRef(
+        return ModelRef(
             name=name,
             sha256=model.sha256,
             uri=model.uri,
@@ -88,8 +107,16 @@ class Names:
             hidden_size=shape.hidden_size,
             base=base,
         )
-        self._known[name] = (time.monotonic(), ref)
-        return ref
+
+    async def _dataset(self, name: str, project: str) -> datasets_pb2.Dataset:
+        client = gateway_client(self._settings, project)
+        dataset = await client.stubs.datasets.GetDataset(datasets_pb2.GetDatasetRequest(name=name))
+        if dataset.state != common_pb2.ACTIVE:
+            state = common_pb2.State.Name(dataset.state)
+            raise WrongState(
+                "DATASET_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE dataset can be read", dataset=name
+            )
+        return dataset
 
 
 def _full(parent: str, collection: str, name: str) -> str:

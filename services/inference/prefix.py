@@ -1,5 +1,6 @@
 """Contexts' keys and values, kept within a byte budget; what a batch of prompts shares with one of them."""
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -14,8 +15,11 @@ from services.inference.wire import ContextRef, ModelRef, Spent
 
 @dataclass(frozen=True)
 class Held:
+    """`reading`: what computing it took, once."""
+
     ids: list[int]
     cache: DynamicCache
+    reading: Spent
 
     @property
     def size_bytes(self) -> int:
@@ -38,15 +42,14 @@ class Prefix:
         """`new_count` tokens were computed for `sequence_count` sequences; the prefix was there for each of them."""
         spent.prompt_tokens += new_count + self.length * sequence_count
         spent.cached_tokens += self.length * sequence_count
-        if sequence_count:
-            per_sequence = new_count / sequence_count
-            spent.flops += new_count * forward_flops(
-                ref.parameter_count, ref.layer_count, ref.hidden_size, 1, int(self.length + per_sequence / 2)
-            )
+        each = new_count / sequence_count
+        looked_at = int(self.length + each / 2)
+        spent.flops += new_count * forward_flops(
+            ref.parameter_count, ref.layer_count, ref.hidden_size, 1, looked_at
+        )
 
-    def account_plain(self, ref: ModelRef, token_count: int, spent: Spent) -> None:
-        spent.prompt_tokens += token_count
-        spent.flops += forward_flops(ref.parameter_count, ref.layer_count, ref.hidden_size, token_count)
+
+NOTHING = Prefix(None, 0)
 
 
 class PrefixStore:
@@ -58,16 +61,20 @@ class PrefixStore:
 
     def hold(self, loaded: LoadedModel, renderer: Renderer, context: ContextRef, spent: Spent) -> Held:
         """The context's keys and values; computing them is charged to whoever caused it."""
-        key = (loaded.ref.sha256, context.sha256)
+        key = (loaded.ref.key, context.sha256)
         if key not in self._held:
-            ids = renderer.context(context.text)
-            held = Held(ids, read(loaded.model, ids))
-            Prefix(None, 0).account_plain(loaded.ref, len(ids), spent)
+            held = self._read(loaded, renderer.context(context.text))
+            spent.prompt_tokens += held.reading.prompt_tokens
+            spent.flops += held.reading.flops
             while self._held and self._used() + held.size_bytes > self._budget_bytes:
                 self._held.popitem(last=False)
             self._held[key] = held
         self._held.move_to_end(key)
         return self._held[key]
+
+    def forget(self, context_sha256: str) -> None:
+        for key in [key for key in self._held if key[1] == context_sha256]:
+            del self._held[key]
 
     def prefix_of(
         self,
@@ -79,10 +86,17 @@ class PrefixStore:
     ) -> Prefix:
         """What `sequences` share with the context; each keeps at least one token of its own."""
         if context is None or not loaded.shares_rows:
-            return Prefix(None, 0)
+            return NOTHING
         held = self.hold(loaded, renderer, context, spent)
         length = min(min(common_prefix(held.ids, ids), len(ids) - 1) for ids in sequences)
         return Prefix(held, length)
+
+    def _read(self, loaded: LoadedModel, ids: list[int]) -> Held:
+        ref, started = loaded.ref, time.perf_counter()
+        cache = read(loaded.model, ids)
+        flops = forward_flops(ref.parameter_count, ref.layer_count, ref.hidden_size, len(ids))
+        reading = Spent(prompt_tokens=len(ids), flops=flops, compute_s=time.perf_counter() - started)
+        return Held(ids, cache, reading)
 
     def _used(self) -> int:
         return sum(held.size_bytes for held in self._held.values())

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rendered:
-    """`begin` is the index of the first token of the choice (of the end, where there is none)."""
+    """Prompt and choice; `begin` is the index of the choice's first token."""
 
     ids: list[int]
     begin: int
@@ -30,24 +30,21 @@ class Renderer:
         marker = "\u241e"
         return self._encode(self._wrapped(documents + "\n\n" + marker).split(marker)[0], special=False)
 
-    def prompt(self, documents: str | None, prompt: str) -> Rendered:
-        ids = self._encode(self._text(documents, prompt), special=not self._chat)
-        return Rendered(ids, len(ids))
+    def prompt(self, documents: str | None, prompt: str) -> list[int]:
+        return self._encode(self._text(documents, prompt), special=not self._chat)
 
     def choices(self, documents: str | None, prompt: str, choices: list[str]) -> list[Rendered]:
         """Each choice after the prompt; a space between them unless one is there or the assistant's turn begins."""
         text = self._text(documents, prompt)
-        rendered = []
+        wholes = []
         for choice in choices:
             glued = self._chat or text[-1:].isspace() or choice[:1].isspace()
-            whole = text + ("" if glued else " ") + choice
-            encoded = self._tokenizer(whole, add_special_tokens=not self._chat, return_offsets_mapping=True)
-            ends = [end for _, end in encoded["offset_mapping"]]
-            begin = next((index for index, end in enumerate(ends) if end > len(text)), len(ends))
-            # A special token at the end of the sequence has no characters; it is not part of a choice.
-            last = max(index for index, end in enumerate(ends) if end > 0) + 1
-            rendered.append(Rendered(encoded["input_ids"][:last], begin))
-        return rendered
+            wholes.append(text + ("" if glued else " ") + choice)
+        encoded = self._tokenizer(wholes, add_special_tokens=not self._chat, return_offsets_mapping=True)
+        return [
+            _cut(ids, offsets, len(text))
+            for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
 
     def count(self, text: str) -> int:
         return len(self._encode(text, special=False))
@@ -71,8 +68,25 @@ class Renderer:
         return ids
 
 
+def _cut(ids: list[int], offsets: list[tuple[int, int]], boundary: int) -> Rendered:
+    """The choice begins with the first token that reaches over `boundary`, in characters."""
+    last = len(ids)
+    # A special token at the end of the sequence has no characters; it is not part of a choice.
+    while last and offsets[last - 1][1] == 0:
+        last -= 1
+    begin = last
+    while begin and offsets[begin - 1][1] > boundary:
+        begin -= 1
+    return Rendered(ids[:last], begin)
+
+
 def common_prefix(left: list[int], right: list[int]) -> int:
-    for index, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return index
-    return min(len(left), len(right))
+    """How many ids both begin with; halving, for contexts are long and lists are compared quickly."""
+    equal, most = 0, min(len(left), len(right))
+    while equal < most:
+        middle = (equal + most + 1) // 2
+        if left[equal:middle] == right[equal:middle]:
+            equal = middle
+        else:
+            most = middle - 1
+    return equal

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from servicekit.costs import forward_flops
 from services.inference.forest import CHUNK_TOKENS, Forest
 from services.inference.models import LoadedModel
 from services.inference.prefix import Prefix
@@ -11,18 +12,17 @@ from services.inference.render import Rendered, common_prefix
 from services.inference.wire import Spent
 
 Choices = list[Rendered]  # of one prompt
+Scores = list[tuple[float, int]]  # per choice the sum of log-probabilities in nats, and the number of tokens
 
 
-def score(
-    loaded: LoadedModel, prefix: Prefix, items: list[Choices], spent: Spent
-) -> list[list[tuple[float, int]]]:
-    """Per item and choice the sum of log-probabilities in nats and the number of tokens."""
-    if not loaded.shares_rows:
-        return [[_alone(loaded, prefix, choice, spent) for choice in choices] for choices in items]
-    scores: list[list[tuple[float, int]]] = []
-    for group in _groups(items, prefix.length):
-        scores.extend(_together(loaded, prefix, group, spent))
-    return scores
+def score(loaded: LoadedModel, prefix: Prefix, items: list[Choices], spent: Spent) -> Iterator[list[Scores]]:
+    """The items' scores in order, a batch at a time, so that a caller can stop between two."""
+    if loaded.shares_rows:
+        for group in _groups(items, prefix.length):
+            yield _together(loaded, prefix, group, spent)
+    else:
+        for choices in items:
+            yield [[_alone(loaded, choice, spent) for choice in choices]]
 
 
 def _groups(items: list[Choices], prefix_length: int) -> Iterator[list[Choices]]:
@@ -39,9 +39,7 @@ def _groups(items: list[Choices], prefix_length: int) -> Iterator[list[Choices]]
         yield group
 
 
-def _together(
-    loaded: LoadedModel, prefix: Prefix, items: list[Choices], spent: Spent
-) -> list[list[tuple[float, int]]]:
+def _together(loaded: LoadedModel, prefix: Prefix, items: list[Choices], spent: Spent) -> list[Scores]:
     forest = Forest(loaded.model, prefix.cache(loaded.model))
     fed: list[tuple[int, int]] = []
     # For each probability that is needed: the fed token after which it stands, and (item, choice, token that follows).
@@ -83,11 +81,12 @@ def shared_length(choices: Choices) -> int:
 
 
 @torch.inference_mode()
-def _alone(loaded: LoadedModel, prefix: Prefix, choice: Rendered, spent: Spent) -> tuple[float, int]:
+def _alone(loaded: LoadedModel, choice: Rendered, spent: Spent) -> tuple[float, int]:
+    ref, count = loaded.ref, len(choice.ids) - choice.begin
     ids = torch.tensor([choice.ids[:-1]], device=loaded.model.device)
-    logits_TV = loaded.model(input_ids=ids, use_cache=False).logits[0, choice.begin - 1 :]
-    logprobs_TV = logits_TV.float().log_softmax(-1)
-    targets_T = torch.tensor(choice.ids[choice.begin :], device=logprobs_TV.device)
-    total = float(logprobs_TV.gather(1, targets_T[:, None]).sum())
-    prefix.account_plain(loaded.ref, len(choice.ids) - 1, spent)
-    return total, len(choice.ids) - choice.begin
+    logits_CV = loaded.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits[0]
+    logprobs_CV = logits_CV.float().log_softmax(-1)
+    targets_C = torch.tensor(choice.ids[choice.begin :], device=logprobs_CV.device)
+    spent.prompt_tokens += len(choice.ids) - 1
+    spent.flops += forward_flops(ref.parameter_count, ref.layer_count, ref.hidden_size, len(choice.ids) - 1)
+    return float(logprobs_CV.gather(1, targets_C[:, None]).sum()), count

@@ -1,6 +1,7 @@
 """The Inference service: the door. No torch, no Ray."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -26,6 +27,7 @@ from services.inference.wire import (
 
 DEFAULT_MAX_TOKENS = 64
 GREATEST_PROMPT_BYTES = 1 << 20
+GREATEST_RESPONSE_BYTES = (4 << 20) - 1024  # gRPC's default, less what the frame takes
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServicer):
@@ -42,23 +44,40 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             pb.Generation(text=text, finish_reason=reason, token_count=count)
             for text, reason, count in zip(answer.texts, reasons, answer.token_counts, strict=True)
         ]
-        return pb.GenerateResponse(generations=generations, usage=usage(answer.spent), model=call.model.name)
+        response = pb.GenerateResponse(
+            generations=generations, usage=usage(answer.spent), model=call.model.name
+        )
+        if response.ByteSize() > GREATEST_RESPONSE_BYTES:
+            raise Invalid(
+                "RESPONSE_TOO_BIG",
+                f"{len(generations)} texts have {response.ByteSize()} bytes, and a message takes "
+                f"{GREATEST_RESPONSE_BYTES}; send fewer prompts at once, or lower max_tokens",
+                field="prompts",
+                size_bytes=response.ByteSize(),
+            )
+        return response
 
     async def StreamGenerate(
         self, request: pb.GenerateRequest, context: Any
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         if len(request.prompts) != 1:
             raise Invalid("ONE_PROMPT", "a stream continues one prompt", field="prompts")
-        async for piece in self._backend.stream(await self._generate_call(request)):
-            if isinstance(piece, Refused):
-                raise_refused(piece)
-            response = pb.StreamGenerateResponse(text=piece.text)
-            if piece.spent is not None:
-                response.finish_reason = pb.Generation.STOP if piece.finished else pb.Generation.LENGTH
-                response.usage.CopyFrom(usage(piece.spent))
-            yield response
+        call = await self._generate_call(request)
+        async with aclosing(self._backend.stream(call)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Refused):
+                    raise_refused(piece)
+                response = pb.StreamGenerateResponse(text=piece.text)
+                if piece.spent is not None:
+                    response.finish_reason = pb.Generation.STOP if piece.finished else pb.Generation.LENGTH
+                    response.usage.CopyFrom(usage(piece.spent))
+                yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
+        for index, item in enumerate(request.items):
+            if "" in item.choices:
+                where = f"items[{index}].choices[{list(item.choices).index('')}]"
+                raise Invalid("EMPTY_CHOICE", f"{where} is empty; a choice needs text", field=where)
         model, documents = await self._resolve(request.parent, request.model, request.context)
         items = [(item.prompt, list(item.choices)) for item in request.items]
         answer = await self._ask("score", ScoreCall(model, documents, items))
@@ -82,8 +101,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         wanted = new_context(request)
         if request.validate_only:
             return await self._estimate(project, request, wanted)
-        # An unknown model or dataset is said now, not by an operation that fails later.
-        await self._names.ref(request.context.model)
+        await self._contexts.check(request.context)
         return await self._contexts.operations.start(
             "CreateContext", request, wanted, request_id=request.request_id
         )
@@ -101,7 +119,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
     async def DeleteContext(self, request: pb.DeleteContextRequest, context: Any) -> empty_pb2.Empty:
         identity.authorize(request.name)
-        await self._contexts.resources.delete(request.name)
+        await self._contexts.delete(request.name)
         return empty_pb2.Empty()
 
     async def _generate_call(self, request: pb.GenerateRequest) -> GenerateCall:
@@ -130,9 +148,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             )
         model = await self._names.ref(meaning.model)
         if meaning.dataset:
-            identity.authorize(meaning.dataset)
-            context = await self._contexts.of_dataset(identity.authorize(meaning.model), meaning)
-        return model, await self._contexts.ref(context, meaning.model) if context else None
+            context = await self._contexts.of_dataset(identity.authorize(parent), meaning)
+        return model, await self._contexts.ref(context, model) if context else None
 
     async def _ask(self, method: str, call: Any) -> Any:
         answer = await self._backend.call(method, call)

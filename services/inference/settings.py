@@ -11,9 +11,12 @@ class InferenceSettings(ServiceSettings):
     inference_backend: Literal["serve", "inprocess"] = "serve"
     cache_bytes: int = 512 << 20  # keys and values of contexts, per replica
     model_bytes: int = 4 << 30  # weights in memory, per replica
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, else float32
     replicas: int = 1
     replica_cpus: float = 0.5
     replica_gpus: float = 0.0
-    ray_wait_s: float = 120.0  # how long to wait for Ray and its resources at the start
+    ray_wait_s: float = 120.0  # how long replicas may take to run before the door says what they lack
+    ray_watch_s: float = 5.0  # between two looks at whether the application still runs
     max_queued: int = 256  # requests waiting at the engine before more are refused
     model_names_s: float = 5.0  # how long the door remembers what a model's name means

@@ -19,6 +19,11 @@ class ModelRef:
     hidden_size: int
     base: "ModelRef | None" = None  # of an adapter
 
+    @property
+    def key(self) -> str:
+        """What is computed with these bytes; an adapter's depends on its base as well."""
+        return f"{self.sha256}-{self.base.sha256}" if self.base else self.sha256
+
 
 @dataclass(frozen=True)
 class ContextRef:
@@ -56,6 +61,13 @@ class CountCall:
 @dataclass(frozen=True)
 class PrefillCall:
     model: ModelRef
+    context: ContextRef
+
+
+@dataclass(frozen=True)
+class ForgetCall:
+    """A text whose keys and values, of any model, are wanted no longer."""
+
     context: ContextRef
 
 
@@ -106,6 +118,7 @@ class Refused:
     field: str
     metadata: dict[str, str]
     kind: str  # class name in servicekit.errors
+    retry_after_s: float = 0.0
 
 
 def raise_refused(answer: Refused) -> None:
@@ -113,4 +126,6 @@ def raise_refused(answer: Refused) -> None:
     kind: type[errors.DomainError] = getattr(errors, answer.kind, errors.DomainError)
     if issubclass(kind, errors.Invalid):
         raise kind(answer.reason, answer.message, field=answer.field, **answer.metadata)
+    if issubclass(kind, errors.Exhausted):
+        raise kind(answer.reason, answer.message, answer.retry_after_s, **answer.metadata)
     raise kind(answer.reason, answer.message, **answer.metadata)

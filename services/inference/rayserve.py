@@ -1,0 +1,161 @@
+"""Engines as replicas of a Ray Serve application, asked through its handle. Ray is imported in the methods."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import structlog
+
+from servicekit.errors import Exhausted, Unavailable
+from services.inference.settings import InferenceSettings
+
+POLL_S = 0.5
+ANSWER_S = 30.0
+ABSENT = {"", "NOT_STARTED", "DEPLOY_FAILED", "DELETING"}  # others Serve brings to run by itself
+log = structlog.get_logger()
+
+
+class RayServe:
+    """The application stays when this process ends, and is found again. One that went away is deployed again."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._settings = settings
+        self._handle: Any = None
+        self._problem = "the engine is starting"
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if self._handle is None:
+                    self._handle = await self._found_or_deployed()
+                    log.info("engine_ready")
+                elif problem := await asyncio.to_thread(self._not_running):
+                    self._lost(problem)
+                    continue
+            except Exception as error:
+                self._lost(f"{type(error).__name__}: {error}")
+                await asyncio.to_thread(_disconnect)
+            await asyncio.sleep(self._settings.ray_watch_s)
+
+    async def ready(self) -> bool:
+        return self._handle is not None
+
+    async def call(self, method: str, argument: Any) -> Any:
+        response = getattr(self._running(), method).remote(argument)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except Exception as error:
+            raise translated(error) from error
+
+    async def stream(self, argument: Any) -> AsyncGenerator[Any, None]:
+        pieces = self._running().options(stream=True).stream.remote(argument)
+        ended = False
+        try:
+            async for piece in pieces:
+                yield piece
+            ended = True
+        except Exception as error:
+            ended = True
+            raise translated(error) from error
+        finally:
+            if not ended:  # whoever asked went away
+                pieces.cancel()
+
+    def _running(self) -> Any:
+        if self._handle is None:
+            raise Unavailable("ENGINE_STARTING", f"{self._problem}; try again", 2.0)
+        return self._handle
+
+    def _lost(self, problem: str) -> None:
+        self._handle = None
+        self._problem = f"the engine is starting ({problem})"
+        log.warning("engine_not_ready", problem=problem)
+
+    async def _found_or_deployed(self) -> Any:
+        """The handle of the application as these settings want it, found running or deployed."""
+        status, _ = await asyncio.to_thread(self._connected_status)
+        if status in ABSENT:
+            await asyncio.to_thread(self._deploy)
+        await self._until_running()
+        if not await asyncio.to_thread(self._is_mine):
+            await asyncio.to_thread(self._deploy)
+            await self._until_running()
+        return await asyncio.to_thread(self._get_handle)
+
+    def _connected_status(self) -> tuple[str, str]:
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(address="auto", namespace="ingrain", log_to_driver=False, configure_logging=False)
+        return self._status()
+
+    def _deploy(self) -> None:
+        from ray import serve
+
+        from services.inference import app
+
+        serve.start(http_options={"location": "NoServer"})
+        target = serve.RunTarget(target=app.build(self._settings), name=app.NAME, route_prefix=None)
+        serve.run_many([target], wait_for_applications_running=False)
+
+    async def _until_running(self) -> None:
+        deadline = time.monotonic() + self._settings.ray_wait_s
+        while problem := await asyncio.to_thread(self._not_running):
+            self._problem = f"the engine is starting ({problem})"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not running after {self._settings.ray_wait_s:g} s: {problem}")
+            await asyncio.sleep(POLL_S)
+
+    def _not_running(self) -> str:
+        """Empty where the application runs, else how it stands."""
+        status, said = self._status()
+        return "" if status == "RUNNING" else f"{status or 'not deployed'} {said}".strip()
+
+    def _status(self) -> tuple[str, str]:
+        """The application's status (empty: there is none), and what Serve says of it."""
+        from ray import serve
+
+        from services.inference import app
+
+        found = serve.status().applications.get(app.NAME)
+        if found is None:
+            return "", ""
+        said = [found.message, *(deployment.message for deployment in found.deployments.values())]
+        return str(found.status.value), " ".join(part for part in said if part)
+
+    def _get_handle(self) -> Any:
+        from ray import serve
+
+        from services.inference import app
+
+        return serve.get_app_handle(app.NAME)
+
+    def _is_mine(self) -> bool:
+        """Whether what runs was built from these settings."""
+        from services.inference import app
+
+        answer = self._get_handle().digest.remote().result(timeout_s=ANSWER_S)
+        return bool(answer == app.digest(self._settings))
+
+
+def _disconnect() -> None:
+    """From a cluster that does not answer: the next try connects anew."""
+    import ray
+
+    ray.shutdown()
+
+
+def translated(error: Exception) -> Exception:
+    """Ray's own troubles as ours; what the engine's code raised stays what it is."""
+    from ray.exceptions import RayActorError, RaySystemError
+    from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+
+    if isinstance(error, BackPressureError):
+        return Exhausted("ENGINE_BUSY", "too many requests are waiting; try again", 1.0)
+    if isinstance(error, RayActorError | RaySystemError | DeploymentUnavailableError | RayServeException):
+        return Unavailable("ENGINE_RESTARTING", "the engine is being replaced; try again", 2.0)
+    return error
