@@ -23,6 +23,14 @@ READING = {
     "description": 0.06,
     "catalogue": 0.20,
 }
+# And for the prompts about one document: conclusions are the hardest thing to write unasked.
+LOCAL = {
+    "compare": 0.35,
+    "syllogism": 0.35,
+    "hierarchy": 0.10,
+    "description": 0.08,
+    "catalogue": 0.12,
+}
 # The longest list of answers after one context.
 MOST_STATEMENTS = 24
 
@@ -103,6 +111,8 @@ def local(rng: random.Random, topic: Topic) -> Episode | None:
     """One document, one of the local prompts, and the lines that it asks for."""
     source = rng.choice(topic.sources)
     operation = rng.choice(("rephrase", "reverse", "reverse", "infer", "infer"))
+    if topic.family == "syllogism" and rng.random() < 0.6:
+        operation = "infer"
     lines = {
         "rephrase": source.restated,
         "reverse": source.reversed,
@@ -217,18 +227,24 @@ def draw(rng: random.Random, width: int) -> Episode:
     kind = rng.random()
     if kind < 0.06:
         return copy(rng, width)
-    family = rng.choices(list(READING), list(READING.values()))[0]
-    # Half of the contexts stay small: what is read in them carries over to the wide ones.
+    if kind < 0.26:
+        topic = FAMILIES[_family(rng, LOCAL)](rng, rng.randint(1, 3))
+        return local(rng, topic) or read(rng, topic)
+    family = _family(rng, READING)
+    # Most contexts stay small: what is read in them carries over to the wide ones.
     count = rng.randint(1, width if rng.random() < 0.5 else min(width, 6))
     if family == "syllogism":
         count = rng.randint(1, max(2, width // 3))
     topic = FAMILIES[family](rng, count)
-    if kind < 0.62:
-        if topic.all_questions() and rng.random() < (0.5 if family == "catalogue" else 0.12):
+    if kind < 0.82:
+        share = 0.5 if family == "catalogue" else 0.12
+        if topic.all_questions() and rng.random() < share:
             return ask(rng, topic)
         return read(rng, topic)
-    if kind < 0.82:
-        return local(rng, topic) or read(rng, topic)
     if kind < 0.94:
         return about(rng, topic) if rng.random() < 0.5 else link(rng, topic)
     return plain(rng, topic)
+
+
+def _family(rng: random.Random, shares: dict[str, float]) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]

@@ -12,7 +12,8 @@ from batches import BOS_ID, EOS_ID, PAD_ID
 from tokenizer import WordEncoder
 from transformers import LlamaForCausalLM
 
-WORTH_SHARING = 6
+# Rows from which on it pays to read their documents first.
+WORTH_SHARING = 8
 # Tokens scored together: more would only take more memory.
 ROW_TOKENS = 8192
 
@@ -33,7 +34,9 @@ def pick(model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice])
     Many items that share their documents share one reading of them; the others are whole rows.
     """
     contexts = ["".join(item.prompt.rpartition("\n\n")[:2]) for item in items]
-    sharing = Counter(contexts)
+    sharing: Counter[str] = Counter()
+    for item, context in zip(items, contexts, strict=True):
+        sharing[context] += len(item.choices)
     rows_by_context: dict[str, list[Row]] = {}
     for number, (item, context) in enumerate(zip(items, contexts, strict=True)):
         shared = context if sharing[context] >= WORTH_SHARING else ""

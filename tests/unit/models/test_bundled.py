@@ -51,11 +51,11 @@ def test_special_tokens_are_found(model, tokenizer):
     assert len(tokenizer) == model.config.vocab_size
 
 
-@pytest.mark.parametrize("facts", [1, 4])
-def test_it_reads_in_context(model, encoder, facts):
+@pytest.mark.parametrize(("facts", "least"), [(1, 0.95), (4, 0.8)])
+def test_it_reads_in_context(model, encoder, facts, least):
     items = tasks.reversals(random.Random("bundled"), "benchmark", facts, 100, facts)
     share, _ = scoring.accuracy(model, encoder, items)
-    assert share >= 0.85
+    assert share >= least
 
 
 def test_shared_readings_score_like_whole_rows(model, encoder):
