@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ key_digest = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("digest", sa.String(64)),
 )
-CACHE_S = 3.0  # a revoked key works at most so long
+CACHE_S = 3.0  # a key that another gateway revoked works at most so long
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,24 @@ class Digests:
 
 
 class Authenticator:
-    """`service_token` empty accepts no services; `open_door` lets callers without credentials in as operator."""
+    """An empty `service_token` or `operator_token` is nobody's; `open_door` lets callers without credentials in as
+    operator."""
 
     def __init__(
-        self, keys: Resources[projects_pb2.Key], digests: Digests, service_token: str, open_door: bool
-    ):
+        self,
+        projects: Resources[projects_pb2.Project],
+        keys: Resources[projects_pb2.Key],
+        digests: Digests,
+        *,
+        service_token: str,
+        operator_token: str,
+        open_door: bool,
+    ) -> None:
+        self._projects = projects
         self._keys = keys
         self._digests = digests
         self._service_token = service_token
+        self._operator_token = operator_token
         self._open_door = open_door
         self._cache: dict[str, tuple[float, projects_pb2.Key, str]] = {}
 
@@ -81,26 +92,32 @@ class Authenticator:
             raise Unauthenticated("NO_CREDENTIALS", "send an API key as `authorization: Bearer <key>`")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("BAD_KEY", "the authorization header must be `Bearer <key>`")
-        if self._service_token and hmac.compare_digest(token.encode(), self._service_token.encode()):
+        if is_same(token, self._service_token):
             return _service(metadata)
+        if is_same(token, self._operator_token):
+            return OPERATOR
         return await self._user(parse_secret(token))
 
     async def _user(self, secret: Secret) -> Caller:
         key, digest = await self._look_up(secret.key_name)
-        if not hmac.compare_digest(digest, secret.digest):
+        if not is_same(secret.digest, digest):
             raise refused()
         if key.HasField("revoke_time"):
             raise Unauthenticated("KEY_REVOKED", f"{key.name} was revoked; ask for a new key")
         if key.HasField("expire_time") and key.expire_time.ToSeconds() <= time.time():
             raise Unauthenticated("KEY_EXPIRED", f"{key.name} has expired; ask for a new key")
-        project = key.name.split("/keys/")[0]
-        return Caller("user", key.name, project, key.read_only)
+        return Caller("user", key.name, project_of(key.name), key.read_only)
+
+    def forget(self, key_name: str) -> None:
+        """The next call with this key is looked up afresh."""
+        self._cache.pop(key_name, None)
 
     async def _look_up(self, name: str) -> tuple[projects_pb2.Key, str]:
         cached = self._cache.get(name)
         if cached and time.monotonic() - cached[0] < CACHE_S:
             return cached[1], cached[2]
         try:
+            await self._projects.get(project_of(name))  # a deleted project's keys end with it
             key, digest = await self._keys.get(name), await self._digests.get(name)
         except (NotFound, Invalid):
             raise refused() from None
@@ -110,11 +127,20 @@ class Authenticator:
 
 def _service(metadata: Mapping[str, str]) -> Caller:
     project = metadata.get(ON_BEHALF_OF, "")
-    if not project.startswith("projects/") or project.count("/") != 1:
+    if not re.fullmatch(r"projects/[^/]+", project):
         raise PermissionDenied(
             "NO_PROJECT", f"a service says for whom it acts: `{ON_BEHALF_OF}: projects/<project>`"
         )
     return Caller("service", "service", project)
+
+
+def project_of(key_name: str) -> str:
+    return key_name.partition("/keys/")[0]
+
+
+def is_same(shown: str, secret: str) -> bool:
+    """In a time that does not tell how much of it is right. An empty secret is nobody's."""
+    return bool(secret) and hmac.compare_digest(shown.encode(), secret.encode())
 
 
 def refused() -> Unauthenticated:

@@ -1,6 +1,7 @@
 """grpc.health.v1 for every service at one address: "" is the gateway, a service's name is its backend."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,11 @@ CHECK_TIMEOUT_S = 2.0
 class MergedHealth(health_pb2_grpc.HealthServicer):
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Nothing is SERVING from here on, and watchers, who never leave by themselves, are let go."""
+        self._closing.set()
 
     async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:
         status = await self._status(request.service)
@@ -32,14 +38,20 @@ class MergedHealth(health_pb2_grpc.HealthServicer):
     ) -> AsyncIterator[pb.HealthCheckResponse]:
         last = None
         while True:
+            closing = self._closing.is_set()
             status = await self._status(request.service)
             if status != last:
                 yield pb.HealthCheckResponse(status=status)
                 last = status
-            await asyncio.sleep(WATCH_S)
+            if closing:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), WATCH_S)
 
     async def _status(self, service: str) -> int:
-        if service in ("", *routes.OWN_SERVICES):
+        if self._closing.is_set():
+            return pb.HealthCheckResponse.NOT_SERVING
+        if service in ("", routes.OPERATIONS, *routes.OWN_SERVICES):
             return pb.HealthCheckResponse.SERVING
         if service not in routes.BACKEND_OF_SERVICE:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN

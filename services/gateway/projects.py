@@ -7,10 +7,10 @@ from google.protobuf import empty_pb2
 from ingrain.v1 import projects_pb2 as pb
 from ingrain.v1 import projects_pb2_grpc
 from servicekit import identity
-from servicekit.errors import AlreadyExists, PermissionDenied
+from servicekit.errors import AlreadyExists, PermissionDenied, WrongState
 from servicekit.operations import request_digest
 from servicekit.resources import Resources, new_id
-from services.gateway.auth import Digests, is_operator, new_secret
+from services.gateway.auth import Authenticator, Digests, is_operator, new_secret
 
 DEFAULT_PROJECT = "projects/default"
 
@@ -48,15 +48,24 @@ class ProjectsServicer(projects_pb2_grpc.ProjectsServicer):
 
     async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> empty_pb2.Empty:
         require_operator()
+        if request.name == DEFAULT_PROJECT:
+            raise WrongState("DEFAULT_PROJECT", f"{DEFAULT_PROJECT} is always there; delete what lies in it")
         await self.projects.delete(request.name)
         return empty_pb2.Empty()
 
 
 class KeysServicer(projects_pb2_grpc.KeysServicer):
-    def __init__(self, projects: Resources[pb.Project], keys: Resources[pb.Key], digests: Digests) -> None:
+    def __init__(
+        self,
+        projects: Resources[pb.Project],
+        keys: Resources[pb.Key],
+        digests: Digests,
+        authenticator: Authenticator,
+    ) -> None:
         self.projects = projects
         self.keys = keys
         self.digests = digests
+        self.authenticator = authenticator
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Any) -> pb.CreateKeyResponse:
         identity.authorize(request.parent)
@@ -79,7 +88,14 @@ class KeysServicer(projects_pb2_grpc.KeysServicer):
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Any) -> pb.Key:
         identity.authorize(request.name)
         require_writer()
-        return await self.keys.update(request.name, lambda key: key.revoke_time.GetCurrentTime())
+        revoked = await self.keys.update(request.name, revoke)
+        self.authenticator.forget(request.name)
+        return revoked
+
+
+def revoke(key: pb.Key) -> None:
+    if not key.HasField("revoke_time"):
+        key.revoke_time.GetCurrentTime()
 
 
 def require_operator() -> None:

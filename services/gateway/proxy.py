@@ -23,8 +23,12 @@ from services.gateway.limits import Limits
 
 log = structlog.get_logger()
 DEADLINE_MARGIN_S = 0.05
+# grpc.aio ends the requests of a cancelled call as if the caller had sent all, and cancels the handler just after; the
+# backend must not take half an upload for a whole one.
+END_SETTLES_S = 0.02
 # Hop-by-hop or ours to set; everything else passes.
-_NOT_PASSED = ("authorization", "user-agent", "te", "content-type", "grpc-")
+_NOT_PASSED = ("authorization", "user-agent", "te", "content-type", identity.REQUEST_ID)
+_NOT_PASSED_PREFIXES = ("ingrain-", "grpc-")
 _PASSED_TRAILERS = ("grpc-status-details-bin",)
 CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 30_000),
@@ -45,7 +49,7 @@ class Proxy(grpc.GenericRpcHandler):
         self._upload_channels: dict[str, grpc.Channel] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        method = details.method
+        path = details.method
 
         async def forward(
             requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
@@ -55,21 +59,27 @@ class Proxy(grpc.GenericRpcHandler):
             }
             request_id = metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex
             try:
+                method = routes.find(path)
                 caller = await self._authenticator.caller(metadata)
-                if caller.read_only and not routes.is_read_only(method):
-                    raise PermissionDenied("READ_ONLY_KEY", f"{caller.id} may only read; {method} writes")
-                async with self._limits.admit(caller):
+                if caller.read_only and not method.reads:
+                    raise PermissionDenied("READ_ONLY_KEY", f"{caller.id} may only read; {path} writes")
+                async with self._limits.admit(caller, waits=method.waits):
                     async for response in self._forward(method, requests, context, caller, request_id):
                         yield response
-            except DomainError as error:
-                log.info("refused", method=method, reason=error.reason, request_id=request_id)
-                await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            except grpc.aio.AbortError:  # the backend's own answer
+                raise
+            except Exception as error:
+                if isinstance(error, DomainError):
+                    log.info("refused", method=path, reason=error.reason, request_id=request_id)
+                else:
+                    log.error("unexpected_error", method=path, request_id=request_id, exc_info=error)
+                await context.abort_with_status(rpc_status.to_status(to_status(error, request_id)))
 
         return grpc.stream_stream_rpc_method_handler(forward)
 
     async def _forward(
         self,
-        method: str,
+        method: routes.Method,
         requests: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
         caller: identity.Caller,
@@ -80,19 +90,19 @@ class Proxy(grpc.GenericRpcHandler):
         left_s = context.time_remaining()
         timeout_s = None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S)
         metadata = self._metadata(context, caller, request_id)
-        if routes.is_upload(method):
+        if method.uploads:
             try:
                 yield await uploading.stream_unary(
                     self.upload_channel(backend),
-                    method,
-                    _joined(first, requests),
+                    method.path,
+                    _joined(first, requests, settle_s=END_SETTLES_S),
                     timeout=timeout_s,
                     metadata=metadata,
                 )
             except grpc.RpcError as error:
                 await self._fail(context, backend, error)
             return
-        call = self.channel(backend).stream_stream(method)(
+        call = self.channel(backend).stream_stream(method.path)(
             _joined(first, requests), timeout=timeout_s, metadata=metadata
         )
         try:
@@ -119,7 +129,7 @@ class Proxy(grpc.GenericRpcHandler):
         passed = [
             (key, value)
             for key, value in context.invocation_metadata() or ()
-            if not key.startswith(("ingrain-", identity.REQUEST_ID, *_NOT_PASSED))
+            if key not in _NOT_PASSED and not key.startswith(_NOT_PASSED_PREFIXES)
         ]
         return [
             *passed,
@@ -148,8 +158,11 @@ class Proxy(grpc.GenericRpcHandler):
             channel.close()
 
 
-async def _joined(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _joined(
+    first: bytes | None, rest: AsyncIterator[bytes], settle_s: float = 0.0
+) -> AsyncIterator[bytes]:
     if first is not None:
         yield first
         async for message in rest:
             yield message
+    await asyncio.sleep(settle_s)

@@ -1,8 +1,10 @@
 """Which backend serves what: the only thing that a new service adds to the gateway."""
 
+from dataclasses import dataclass
+
 import grpc
 from google.longrunning import operations_pb2
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 
 from ingrain.v1 import (  # noqa: F401 - imported for their descriptors
@@ -46,50 +48,71 @@ class UnknownMethod(DomainError):
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
-def backend_of(method: str, first_message: bytes | None) -> str:
-    """The backend of `/package.Service/Method`. Operations go by the collection in the name that they ask for."""
-    service, name = method.lstrip("/").split("/", 1)
-    if service == OPERATIONS and name in _OPERATION_REQUESTS:
-        return _backend_of_operation(name, first_message or b"")
-    if service not in BACKEND_OF_SERVICE or name not in methods_of(service):
-        raise UnknownMethod("UNKNOWN_METHOD", f"{method} is no method of this platform", method=method)
-    return BACKEND_OF_SERVICE[service]
+@dataclass(frozen=True)
+class Method:
+    """What the gateway knows of a method, from its descriptor."""
+
+    path: str
+    backend: str  # empty for Operations, where the name that is asked for decides
+    reads: bool  # `idempotency_level = NO_SIDE_EFFECTS`: read-only keys may call it
+    uploads: bool  # the caller streams, one answer comes back
+    waits: bool  # it does no work, it tells what others do
 
 
-def _backend_of_operation(method: str, message: bytes) -> str:
+def find(path: str) -> Method:
+    """The method at `/package.Service/Method`."""
+    if path not in METHODS:
+        raise UnknownMethod("UNKNOWN_METHOD", f"{path} is no method of this platform", method=path[:200])
+    return METHODS[path]
+
+
+def backend_of(method: Method, first_message: bytes | None) -> str:
+    """Operations go by the collection in the name that they ask for; every other method has one backend."""
+    return method.backend or _backend_of_operation(method.path, first_message or b"")
+
+
+def _backend_of_operation(path: str, message: bytes) -> str:
     try:
-        name: str = _OPERATION_REQUESTS[method].FromString(message).name
+        name: str = _OPERATION_REQUESTS[path.rpartition("/")[2]].FromString(message).name
     except DecodeError:
-        raise Invalid("BAD_MESSAGE", f"{method}: the request does not parse") from None
+        raise Invalid("BAD_MESSAGE", f"{path}: the request does not parse") from None
     parts = name.split("/")
     if len(parts) < 3 or parts[0] != "projects" or parts[2] not in BACKEND_OF_COLLECTION:
         known = ", ".join(BACKEND_OF_COLLECTION)
         raise Invalid(
             "BAD_NAME",
-            f"{name!r} names no operation; expected projects/<project>/<collection>/<id>/operations/<operation> "
-            f"with a collection of {known}",
+            f"{name[:200]!r} names no operation; expected "
+            f"projects/<project>/<collection>/<id>/operations/<operation> with a collection of {known}",
             field="name",
         )
     return BACKEND_OF_COLLECTION[parts[2]]
 
 
-def methods_of(service: str) -> dict[str, bool]:
-    """Method -> whether it only reads (`idempotency_level = NO_SIDE_EFFECTS`)."""
+def _described(service: str, backend: str) -> list[Method]:
     found = descriptor_pool.Default().FindServiceByName(service)
-    return {method.name: method.GetOptions().idempotency_level == 1 for method in found.methods}
+    return [
+        Method(
+            path=f"/{service}/{method.name}",
+            backend=backend,
+            reads=method.GetOptions().idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
+            uploads=method.client_streaming and not method.server_streaming,
+            waits=method.name.startswith("Watch"),
+        )
+        for method in found.methods
+    ]
 
 
-def is_upload(method: str) -> bool:
-    """Whether the caller streams and one answer comes back."""
-    service, name = method.lstrip("/").split("/", 1)
-    if service not in BACKEND_OF_SERVICE:
-        return False
-    found = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
-    return bool(found and found.client_streaming and not found.server_streaming)
-
-
-def is_read_only(method: str) -> bool:
-    service, name = method.lstrip("/").split("/", 1)
-    if service == OPERATIONS:
-        return name in ("GetOperation", "ListOperations", "WaitOperation")
-    return methods_of(service).get(name, False)
+METHODS = {
+    method.path: method
+    for service, backend in BACKEND_OF_SERVICE.items()
+    for method in _described(service, backend)
+} | {
+    f"/{OPERATIONS}/{name}": Method(
+        path=f"/{OPERATIONS}/{name}",
+        backend="",
+        reads=name in ("GetOperation", "ListOperations", "WaitOperation"),
+        uploads=False,
+        waits=name == "WaitOperation",
+    )
+    for name in _OPERATION_REQUESTS
+}

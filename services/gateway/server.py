@@ -1,9 +1,9 @@
 """Puts the gateway together: own services, proxy for the rest, merged reflection, health of every backend."""
 
 import asyncio
-import ipaddress
 import json
 import signal
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -14,7 +14,7 @@ from servicekit.database import Database
 from servicekit.errors import Invalid
 from servicekit.interceptors import CallInterceptor
 from servicekit.resources import Resources
-from servicekit.server import OPTIONS
+from servicekit.server import OPTIONS, is_loopback
 from servicekit.telemetry import configure
 from services.gateway import routes
 from services.gateway.auth import Authenticator, Digests
@@ -23,6 +23,8 @@ from services.gateway.limits import Limits
 from services.gateway.projects import KeysServicer, ProjectsServicer, ensure_default
 from services.gateway.proxy import Proxy
 from services.gateway.settings import GatewaySettings
+
+MOST_CALLS = 4096
 
 
 class OwnServices(CallInterceptor):
@@ -34,8 +36,25 @@ class OwnServices(CallInterceptor):
         return await continuation(details)
 
 
-async def build(settings: GatewaySettings) -> tuple[grpc.aio.Server, int, Proxy, Database]:
-    """A bound server, its port, and what to close after it."""
+@dataclass(frozen=True)
+class Gateway:
+    """A bound server, and what ends with it."""
+
+    server: grpc.aio.Server
+    port: int
+    checks: MergedHealth
+    proxy: Proxy
+    database: Database
+
+    async def stop(self, grace_s: float) -> None:
+        """New calls are refused; those in flight have `grace_s`."""
+        self.checks.close()
+        await self.server.stop(grace_s)
+        await self.proxy.close()
+        await self.database.close()
+
+
+async def build(settings: GatewaySettings) -> Gateway:
     refuse_open_door(settings)
     database = Database(settings.database_url, schema="gateway")
     projects = Resources(database, projects_pb2.Project, "projects")
@@ -44,50 +63,60 @@ async def build(settings: GatewaySettings) -> tuple[grpc.aio.Server, int, Proxy,
     await database.create_all()
     await ensure_default(projects)
     authenticator = Authenticator(
-        keys, digests, settings.service_token.get_secret_value(), open_door=not settings.require_keys
+        projects,
+        keys,
+        digests,
+        service_token=settings.service_token.get_secret_value(),
+        operator_token=settings.operator_token.get_secret_value(),
+        open_door=not settings.require_keys,
     )
-    limits = Limits(settings.project_concurrency, settings.nested_concurrency, settings.queue_s)
+    limits = Limits(settings.places())
     proxy = Proxy(settings.backends(), authenticator, limits, settings.gateway_token.get_secret_value())
+    checks = MergedHealth(proxy)
     server = grpc.aio.server(
-        interceptors=[OwnServices(authenticator.caller)], options=OPTIONS, maximum_concurrent_rpcs=4096
+        interceptors=[OwnServices(authenticator.caller)], options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS
     )
     projects_pb2_grpc.add_ProjectsServicer_to_server(ProjectsServicer(projects), server)
-    projects_pb2_grpc.add_KeysServicer_to_server(KeysServicer(projects, keys, digests), server)
-    health_pb2_grpc.add_HealthServicer_to_server(MergedHealth(proxy), server)
+    projects_pb2_grpc.add_KeysServicer_to_server(KeysServicer(projects, keys, digests, authenticator), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (*routes.BACKEND_OF_SERVICE, *routes.OWN_SERVICES, routes.OPERATIONS)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     server.add_generic_rpc_handlers((proxy,))
+    return Gateway(server, bind(server, settings), checks, proxy, database)
+
+
+def bind(server: grpc.aio.Server, settings: GatewaySettings) -> int:
+    """The port. With TLS where a certificate and its key are set; one without the other is a mistake."""
     address = f"{settings.host}:{settings.port}"
-    if settings.tls_certificate and settings.tls_key:
-        pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    else:
-        port = server.add_insecure_port(address)
-    return server, port, proxy, database
+    if not settings.tls_certificate and not settings.tls_key:
+        return server.add_insecure_port(address)
+    if not settings.tls_certificate or not settings.tls_key:
+        raise Invalid(
+            "HALF_TLS",
+            "INGRAIN_TLS_CERTIFICATE and INGRAIN_TLS_KEY belong together; set both or neither",
+            field="tls_key",
+        )
+    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 
 async def serve(settings: GatewaySettings) -> None:
     """Until SIGTERM or SIGINT; calls in flight end first."""
     configure("gateway", settings.log_level)
-    server, port, proxy, database = await build(settings)
+    gateway = await build(settings)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    await server.start()
-    print(
-        json.dumps({"event": "serving", "service": "gateway", "host": settings.host, "port": port}),
-        flush=True,
-    )
+    await gateway.server.start()
+    serving = {"event": "serving", "service": "gateway", "host": settings.host, "port": gateway.port}
+    print(json.dumps(serving), flush=True)
     await stopping.wait()
-    await server.stop(settings.drain_s)
-    await proxy.close()
-    await database.close()
+    await gateway.stop(settings.drain_s)
 
 
 def refuse_open_door(settings: GatewaySettings) -> None:
     """A gateway that asks for no keys is for this machine alone, unless somebody says otherwise in words."""
-    loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
-    if not settings.require_keys and not loopback and settings.allow_open != "yes":
+    if not settings.require_keys and not is_loopback(settings.host) and settings.allow_open != "yes":
         raise Invalid(
             "OPEN_GATEWAY",
             f"the gateway would let everybody on {settings.host} in: set INGRAIN_REQUIRE_KEYS=true, or "

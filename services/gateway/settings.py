@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from servicekit.settings import ServiceSettings
+from services.gateway.limits import Places
 
 
 class GatewaySettings(ServiceSettings):
@@ -11,13 +14,18 @@ class GatewaySettings(ServiceSettings):
     backend_inference: str = "127.0.0.1:7073"
     backend_evaluator: str = "127.0.0.1:7074"
     backend_studies: str = "127.0.0.1:7075"
+    operator_token: SecretStr = SecretStr(
+        ""
+    )  # who shows it may do all; makes the first keys where keys are required
     require_keys: bool = False  # on loopback a caller without credentials is the operator
     allow_open: str = ""  # "yes" lets a gateway without keys listen beyond loopback
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     project_concurrency: int = 64  # calls at once of one project's users
     nested_concurrency: int = 256  # calls at once of services on behalf of one project
-    queue_s: float = 5.0  # how long a call may wait for its turn
+    waiting_concurrency: int = 1024  # WaitOperation and Watch... at once, of one project
+    queue_length: int = 256  # calls that may wait for their turn
+    queue_s: float = 5.0  # and how long
 
     def backends(self) -> dict[str, str]:
         return {
@@ -27,3 +35,12 @@ class GatewaySettings(ServiceSettings):
             "evaluator": self.backend_evaluator,
             "studies": self.backend_studies,
         }
+
+    def places(self) -> Places:
+        return Places(
+            users=self.project_concurrency,
+            nested=self.nested_concurrency,
+            waiting=self.waiting_concurrency,
+            queue=self.queue_length,
+            queue_s=self.queue_s,
+        )
