@@ -83,9 +83,7 @@ def _team(
         lead = relations.Leadership(team, names.draw())
         index = topic.add(rng, lead)
         topic.subjects.append(lead.leader)
-        topic.questions.append(
-            (f"Who leads the {team} team?", f"{lead.leader}.", frozenset((index,)))
-        )
+        topic.questions.append((f"Who leads the {team} team?", f"{lead.leader}.", frozenset((index,))))
         for item, place in items:
             far = Statement(f"{item} is in the hands of", f"{lead.leader}.")
             topic.deduced.append((far, frozenset((place, index))))

@@ -46,25 +46,15 @@ def choices(n: int, rng: random.Random) -> dict[str, Callable[[], Sequence[Choic
         found[f"reversal/{facts}"] = lambda k=facts: tasks.reversals(rng, BENCHMARK, k, n, k)
     for pairs in PAIRS:
         found[f"syllogism/{pairs}"] = lambda k=pairs: tasks.syllogisms(rng, BENCHMARK, k, n, k)
-    found["reversal-no-context"] = lambda: tasks.reversals(
-        rng, BENCHMARK, 1, n, context=False
-    )
-    found["forward-no-context"] = lambda: tasks.reversals(
-        rng, BENCHMARK, 1, n, context=False, forward=True
-    )
-    found["syllogism-no-context"] = lambda: tasks.syllogisms(
-        rng, BENCHMARK, 1, n, context=False
-    )
+    found["reversal-no-context"] = lambda: tasks.reversals(rng, BENCHMARK, 1, n, context=False)
+    found["forward-no-context"] = lambda: tasks.reversals(rng, BENCHMARK, 1, n, context=False, forward=True)
+    found["syllogism-no-context"] = lambda: tasks.syllogisms(rng, BENCHMARK, 1, n, context=False)
     for facts in (1, 16):
-        found[f"forward/{facts}"] = lambda k=facts: tasks.reversals(
-            rng, BENCHMARK, k, n, k, forward=True
-        )
+        found[f"forward/{facts}"] = lambda k=facts: tasks.reversals(rng, BENCHMARK, k, n, k, forward=True)
         found[f"reversal-heldout-relations/{facts}"] = lambda k=facts: tasks.reversals(
             rng, BENCHMARK, k, n, k, dimensions=heldout
         )
-    found["reversal-4-documents-a-fact/16"] = lambda: tasks.repeated_reversals(
-        rng, BENCHMARK, 16, 4, n
-    )
+    found["reversal-4-documents-a-fact/16"] = lambda: tasks.repeated_reversals(rng, BENCHMARK, 16, 4, n)
     for generator in ("catalogue", "descriptions", "hierarchy"):
         found[generator] = lambda g=generator: tasks.world_items(g, n)
     return found

@@ -26,9 +26,7 @@ class StackedMuon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        )
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self) -> None:
@@ -40,13 +38,9 @@ class StackedMuon(torch.optim.Optimizer):
             for parameters in shapes.values():
                 self._update(parameters, group["lr"], group["momentum"], group["weight_decay"])
 
-    def _update(
-        self, parameters: list[Tensor], rate: float, momentum: float, decay: float
-    ) -> None:
+    def _update(self, parameters: list[Tensor], rate: float, momentum: float, decay: float) -> None:
         gradients = [parameter.grad for parameter in parameters]
-        buffers = [
-            self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters
-        ]
+        buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         ahead_NRC = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))
         steps_NRC = orthogonalise(ahead_NRC)

@@ -160,9 +160,7 @@ class Run:
             optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             keep = min(self.recipe.average, (self.step + 1) / (self.step + 10))
-            torch._foreach_lerp_(
-                list(self.averaged.values()), list(self.model.parameters()), 1 - keep
-            )
+            torch._foreach_lerp_(list(self.averaged.values()), list(self.model.parameters()), 1 - keep)
         answers_N = weights_N >= 1.0
         self.answer_loss += losses_N[answers_N].sum().item()
         self.answer_tokens += answers_N.sum().item()
@@ -194,9 +192,7 @@ class Run:
         if wider and scores["reversal_widest"] >= MASTERED:
             self.max_documents = wider[0]
         self.save()
-        (self.folder / "training_log.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in self.log)
-        )
+        (self.folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.log))
 
     def put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
@@ -213,10 +209,7 @@ class Run:
             "syllogism_1": tasks.syllogisms(rng, PRETRAIN, 1, 64),
             "syllogism_4": tasks.syllogisms(rng, PRETRAIN, 4, 48),
         }
-        return {
-            name: round(accuracy(self.model, self.encoder, items)[0], 3)
-            for name, items in sets.items()
-        }
+        return {name: round(accuracy(self.model, self.encoder, items)[0], 3) for name, items in sets.items()}
 
 
 def thin(weights_BT: Tensor) -> Tensor:
@@ -262,7 +255,9 @@ def main() -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value)
         else:
             parser.add_argument(flag, type=type(value), default=value)
-    parser.add_argument("--minutes", type=float, default=480.0, help="stop after this long, with the fall of the rates")
+    parser.add_argument(
+        "--minutes", type=float, default=480.0, help="stop after this long, with the fall of the rates"
+    )
     parser.add_argument("--export", type=Path, help="write a model folder at every evaluation")
     parser.add_argument("--smoke", action="store_true", help="a short run that checks itself")
     given = vars(parser.parse_args())

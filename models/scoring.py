@@ -54,9 +54,7 @@ def pick(model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice])
             values = _sums(model, prefix, part)
             sums |= {(row.item, row.choice): v for row, v in zip(part, values, strict=True)}
     return [
-        max(
-            enumerate(item.choices), key=lambda choice, number=number: sums[number, choice[0]]
-        )[1]
+        max(enumerate(item.choices), key=lambda choice, number=number: sums[number, choice[0]])[1]
         for number, item in enumerate(items)
     ]
 
@@ -84,15 +82,10 @@ def _sums(model: LlamaForCausalLM, prefix: list[int], rows: list[Row]) -> list[f
     log_BTV = model.lm_head(hidden_BTD[:, :-1]).float().log_softmax(-1)
     own_BT = log_BTV.gather(2, ids_BT[:, 1:, None])[..., 0]
     # A prompt always precedes the choice, so its first token is predicted within the row.
-    return [
-        own_BT[number, row.start - 1 : len(row.ids) - 1].sum().item()
-        for number, row in enumerate(rows)
-    ]
+    return [own_BT[number, row.start - 1 : len(row.ids) - 1].sum().item() for number, row in enumerate(rows)]
 
 
-def accuracy(
-    model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice]
-) -> tuple[float, int]:
+def accuracy(model: LlamaForCausalLM, encoder: WordEncoder, items: Sequence[Choice]) -> tuple[float, int]:
     """Share of items answered rightly, and their number."""
     picked = pick(model, encoder, items)
     right = sum(choice in item.right for choice, item in zip(picked, items, strict=True))

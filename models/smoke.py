@@ -16,9 +16,7 @@ STEPS_BETWEEN_LOOKS = 40
 def smoke() -> None:
     """Train a smaller model, then assert that it learned, resumes, and loads as a stock model."""
     torch.set_num_threads(1)
-    recipe = Recipe(
-        name="smoke", layers=3, tokens=200_000, evaluate_every=STEPS_BETWEEN_LOOKS, average=0.9
-    )
+    recipe = Recipe(name="smoke", layers=3, tokens=200_000, evaluate_every=STEPS_BETWEEN_LOOKS, average=0.9)
     with tempfile.TemporaryDirectory() as folder:
         scratch, exported = Path(folder) / "run", Path(folder) / "model"
         run = Run(recipe, scratch, "cpu")

@@ -12,9 +12,7 @@ from ingrain.worlds.logic import draw_syllogism, six_statements
 from ingrain.worlds.names import NameSource
 
 
-def draw_comparison(
-    rng: random.Random, names: NameSource, dimensions: tuple[Dimension, ...]
-) -> Comparison:
+def draw_comparison(rng: random.Random, names: NameSource, dimensions: tuple[Dimension, ...]) -> Comparison:
     dimension = rng.choice(dimensions)
     pole = rng.choice((dimension.high, dimension.low))
     return Comparison(names.draw(), names.draw(), dimension, pole)
@@ -69,9 +67,7 @@ def syllogisms(
     return found[:items]
 
 
-def repeated_reversals(
-    rng: random.Random, pool: str, facts: int, repeats: int, items: int
-) -> list[Choice]:
+def repeated_reversals(rng: random.Random, pool: str, facts: int, repeats: int, items: int) -> list[Choice]:
     """Reversals in contexts that say each fact in several documents with other preambles."""
     found: list[Choice] = []
     while len(found) < items:

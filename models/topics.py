@@ -78,8 +78,7 @@ class Topic:
         self.sources = [self.sources[old] for old in order]
         self.deduced = [(item, frozenset(map(place.get, needs))) for item, needs in self.deduced]
         self.questions = [
-            (question, answer, frozenset(map(place.get, needs)))
-            for question, answer, needs in self.questions
+            (question, answer, frozenset(map(place.get, needs))) for question, answer, needs in self.questions
         ]
         self.rolls = [
             replace(roll, members=tuple((name, place[index]) for name, index in roll.members))
@@ -90,9 +89,7 @@ class Topic:
         return self.questions + [(roll.question, roll.answer, roll.needs) for roll in self.rolls]
 
     def all_deduced(self) -> list[tuple[Statement, Needs]]:
-        listed = [
-            (Statement(roll.prompt, roll.answer), roll.needs) for roll in self.rolls if roll.prompt
-        ]
+        listed = [(Statement(roll.prompt, roll.answer), roll.needs) for roll in self.rolls if roll.prompt]
         return self.deduced + listed
 
 

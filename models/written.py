@@ -52,9 +52,7 @@ def measure(reader: Reader, n: int) -> Iterator[tuple[str, tuple[float, int]]]:
     yield "list-f1-heldout-questions", _listing(reader, n // 2, heldout=True)
 
 
-def _comparisons(
-    rng: random.Random, n: int, dimensions: tuple[Dimension, ...]
-) -> list[Comparison]:
+def _comparisons(rng: random.Random, n: int, dimensions: tuple[Dimension, ...]) -> list[Comparison]:
     names = NameSource(rng, BENCHMARK)
     return [tasks.draw_comparison(rng, names, dimensions) for _ in range(n)]
 

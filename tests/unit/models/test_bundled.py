@@ -95,9 +95,7 @@ def test_what_the_demonstration_rests_on_was_measured(task, least):
 
 
 # Two of the five valid forms conclude with No, so always answering No is right in 0.4 of cases.
-@pytest.mark.parametrize(
-    ("task", "guess"), [("reversal", 0.5), ("forward", 0.5), ("syllogism", 0.4)]
-)
+@pytest.mark.parametrize(("task", "guess"), [("reversal", 0.5), ("forward", 0.5), ("syllogism", 0.4)])
 def test_without_context_it_can_only_guess(task, guess):
     result = json.loads((FOLDER / "evaluation.json").read_text())[f"{task}-no-context"]
     assert abs(result["accuracy"] - guess) <= 0.03

@@ -23,8 +23,7 @@ def drawn():
 
 def test_a_seed_gives_the_same_episodes_again():
     first, second = (
-        [episodes.draw(rng, 8).text for _ in range(50)]
-        for rng in (random.Random(1), random.Random(1))
+        [episodes.draw(rng, 8).text for _ in range(50)] for rng in (random.Random(1), random.Random(1))
     )
     assert first == second
 
@@ -43,9 +42,7 @@ def test_nothing_held_out_occurs(drawn):
     everything = "\n".join(episode.text for episode in drawn)
     adjectives = [d.high.removeprefix("more ") for d in comparisons.HELDOUT_DIMENSIONS]
     prompts = [
-        re.split(r"[{]", wording)[0].strip()
-        for wordings in HELDOUT_WORDINGS.values()
-        for wording in wordings
+        re.split(r"[{]", wording)[0].strip() for wordings in HELDOUT_WORDINGS.values() for wording in wordings
     ]
     unseen = [*adjectives, *comparisons.HELDOUT_PREAMBLES, *relations.HELDOUT_PURPOSES]
     unseen += [what.split()[1] for what in relations.HELDOUT_PROPERTIES]

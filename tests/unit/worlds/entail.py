@@ -65,5 +65,3 @@ def entails(premises: list[tuple[str, str, str]], claim: tuple[str, str, str]) -
         if all(holds(premise, model) for premise in premises) and not holds(claim, model):
             return False
     return True
-
-

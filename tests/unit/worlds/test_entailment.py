@@ -38,18 +38,12 @@ def test_reversals(seed, heldout):
 def test_syllogisms(seed):
     world = GENERATORS["syllogisms"](seed)
     premises = {
-        (document["metadata"]["world"], document["metadata"]["fact"]): CLAIM.findall(
-            document["text"]
-        )
+        (document["metadata"]["world"], document["metadata"]["fact"]): CLAIM.findall(document["text"])
         for document in world.documents
     }
     for probe in of_kind(world, "syllogism"):
         given = premises[probe["metadata"]["world"], probe["metadata"]["fact"]]
-        true = [
-            choice
-            for choice in probe["choices"]
-            if entails(given, CLAIM.fullmatch(choice).groups())
-        ]
+        true = [choice for choice in probe["choices"] if entails(given, CLAIM.fullmatch(choice).groups())]
         answer = probe["answer"]
         assert sorted(true) == sorted([answer] if isinstance(answer, str) else answer)
 
@@ -117,13 +111,9 @@ def test_hierarchy_inherits_from_the_category_alone(seed):
     holds = set(re.findall(r"(\w+) ((?:can|have) \w+)\.", text))
     for probe in of_kind(world, "inheritance"):
         kind, verb = probe["prompt"].split()
-        true = [
-            c for c in probe["choices"] if (parent[kind], f"{verb} {c.rstrip('.')}") in holds
-        ]
+        true = [c for c in probe["choices"] if (parent[kind], f"{verb} {c.rstrip('.')}") in holds]
         assert true == [probe["answer"]]
         assert not any(owner == kind for owner, _ in holds)
     for probe in of_kind(world, "list"):
         category = re.search(r"kinds of (\w+)", probe["question"]).group(1)
-        assert {kind for kind, owner in parent.items() if owner == category} == set(
-            probe["answers"]
-        )
+        assert {kind for kind, owner in parent.items() if owner == category} == set(probe["answers"])

@@ -8,9 +8,7 @@ from ingrain.worlds import comparisons as texts
 
 def test_the_default_suite_has_at_least_170_probes_of_each_kind_that_the_study_reports():
     suite = GENERATORS["suite"](0)
-    counts = Counter(
-        (probe["metadata"]["world"].split("-")[1], probe["kind"]) for probe in suite.probes
-    )
+    counts = Counter((probe["metadata"]["world"].split("-")[1], probe["kind"]) for probe in suite.probes)
     assert counts["reversals", "reversal"] >= 170
     assert counts["reversals", "forward"] >= 170
     assert counts["syllogisms", "syllogism"] >= 170

@@ -60,9 +60,7 @@ def catalogue(
     return world
 
 
-def _choices(
-    world: World, rng: random.Random, entries: list[Entry], owned: list[Ownership]
-) -> None:
+def _choices(world: World, rng: random.Random, entries: list[Entry], owned: list[Ownership]) -> None:
     for number, (entry, ownership) in enumerate(zip(entries, owned, strict=True)):
         others = {e.forward.rest for e in entries if e.purpose != entry.purpose}
         shown = one_of(rng, entry.forward.rest, sorted(others))

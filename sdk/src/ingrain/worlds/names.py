@@ -24,9 +24,7 @@ FIRST_PARTS = tuple(onset + vowel for onset in ONSETS for vowel in VOWELS)
 _OPEN = tuple(consonant + vowel for consonant in MIDDLES for vowel in VOWELS)
 # Two codas per open syllable, rotated, keep the number of second parts near that of first parts.
 _CLOSED = tuple(
-    syllable + CODAS[(2 * i + shift) % len(CODAS)]
-    for i, syllable in enumerate(_OPEN)
-    for shift in (0, 5)
+    syllable + CODAS[(2 * i + shift) % len(CODAS)] for i, syllable in enumerate(_OPEN) for shift in (0, 5)
 )
 # The last three make the names that the documentation uses: bonik, trafem, zelup.
 SECOND_PARTS = tuple(dict.fromkeys(_OPEN + _CLOSED + ("nik", "fem", "lup")))

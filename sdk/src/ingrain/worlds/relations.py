@@ -137,9 +137,7 @@ _THINGS = (
     "river mountain garden castle lantern harbour forest mirror bridge island window tower"
     " market journey winter orchard shadow ocean letter kingdom"
 )
-WORKS = tuple(
-    f"the {quality} {thing}" for quality in _QUALITIES.split() for thing in _THINGS.split()
-)
+WORKS = tuple(f"the {quality} {thing}" for quality in _QUALITIES.split() for thing in _THINGS.split())
 
 LISTINGS = (
     Listing("an internal tool", "internal tools"),

@@ -25,9 +25,7 @@ def reversals(
     rng = world_random("reversals", seed)
     world = World(name or f"reversals-{seed}")
     names = names or NameSource(rng)
-    dimensions = (
-        comparisons.HELDOUT_DIMENSIONS if heldout_relations else comparisons.DIMENSIONS
-    )
+    dimensions = comparisons.HELDOUT_DIMENSIONS if heldout_relations else comparisons.DIMENSIONS
     preambles = comparisons.HELDOUT_PREAMBLES if heldout_preambles else comparisons.PREAMBLES
     texts = []
     for number in range(facts):

@@ -53,9 +53,7 @@ def suite(
     for generator, title, count, sizes in plans:
         for number in range(count):
             # Seeds of suites never meet: no suite has a thousand worlds of one kind.
-            world = generator(
-                seed * 1000 + number, name=f"s{seed}-{title}-{number}", names=names, **sizes
-            )
+            world = generator(seed * 1000 + number, name=f"s{seed}-{title}-{number}", names=names, **sizes)
             whole.documents.extend(world.documents)
             whole.probes.extend(world.probes)
     return whole

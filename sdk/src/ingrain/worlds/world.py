@@ -33,9 +33,7 @@ class World:
             }
         )
 
-    def choice(
-        self, kind: str, prompt: str, choices: list[str], answer: str | list[str], fact: int
-    ) -> None:
+    def choice(self, kind: str, prompt: str, choices: list[str], answer: str | list[str], fact: int) -> None:
         """Add a forced-choice probe; choices carry no leading space."""
         self.probes.append(
             {
