@@ -5,7 +5,6 @@ ACTIVE or FAILED. Who works on it holds a lease and a fence; whoever lost them c
 """
 
 import asyncio
-import contextlib
 import secrets
 import time
 import uuid
@@ -159,8 +158,7 @@ class Operations:
             left_s = deadline - time.monotonic()
             if found.done or left_s <= 0 or self.draining.is_set():
                 return found
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.draining.wait(), min(POLL_S, left_s))
+            await happens(self.draining, min(POLL_S, left_s))
 
     async def cancel(self, name: str) -> None:
         """Asks for an end. What has not begun ends at once; what runs ends when its worker has stopped it."""
@@ -275,6 +273,15 @@ class OperationsServicer(pb_grpc.OperationsServicer):
         identity.authorize(request.name)
         await self.operations.delete(request.name)
         return empty_pb2.Empty()
+
+
+async def happens(event: asyncio.Event, timeout_s: float) -> None:
+    """Until it does, or for `timeout_s`. asyncio.wait_for may swallow a cancellation that comes with the event."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([waiting], timeout=timeout_s)
+    finally:
+        waiting.cancel()
 
 
 def add_operations(server: grpc.aio.Server, operations: Operations) -> str:

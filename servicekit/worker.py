@@ -22,7 +22,7 @@ from servicekit import identity
 from servicekit import operation_protos as ops
 from servicekit.errors import DomainError, Exhausted, Unavailable
 from servicekit.failpoints import failpoint
-from servicekit.operations import Operations
+from servicekit.operations import Operations, happens
 from servicekit.settings import ServiceSettings
 from servicekit.statuses import to_status
 from servicekit.tables import operation as table
@@ -64,8 +64,7 @@ class Worker:
                     self.operations.created.clear()
                     while len(self._running) < self.settings.worker_concurrency and await self._claim_one():
                         pass
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self.operations.created.wait(), POLL_S)
+                    await happens(self.operations.created, POLL_S)
                 except Exhausted as error:
                     log.warning("claim_failed", error=repr(error))
                     await asyncio.sleep(OUTAGE_PAUSE_S)

@@ -1,14 +1,20 @@
 """A service's process in miniature, for the tests that kill it: creates an operation, or works until none is left.
 
-python operation_process.py URL SCHEMA EFFECTS create|work
+Reads a job per line of JSON from its input, runs each in a process of its own and answers with its exit code. The
+processes are forks: imports take seconds, and there are many to be killed.
 """
 
 import asyncio
+import importlib
+import json
+import os
 import sys
 from pathlib import Path
 
 from ingrain.v1 import trainer_pb2 as pb
+from servicekit import failpoints, worker
 from servicekit.database import Database
+from servicekit.errors import Unavailable
 from servicekit.operations import Operations
 from servicekit.resources import Resources
 from servicekit.settings import ServiceSettings
@@ -19,7 +25,7 @@ REQUEST = pb.ImportModelRequest(
 )
 
 
-async def main(url: str, schema: str, effects: Path, what: str) -> None:
+async def main(url: str, schema: str, effects: str, what: str, flaky: bool) -> None:
     database = Database(url, schema)
     await database.create_all()
     models = Resources(database, pb.Model, "models")
@@ -34,16 +40,18 @@ async def main(url: str, schema: str, effects: Path, what: str) -> None:
         for step in range(3):
             if task.notes.get("done", -1) >= step:
                 continue
-            # The effect's name is its key: doing a step again leaves one effect.
-            (effects / f"step-{step}").write_text(request.source_uri)
-            await task.progress("working", step + 1, 3, "steps")
+            if step == 1 and flaky and task.attempt == 1:
+                raise Unavailable("AWAY", "a neighbour is away")
+            with Path(effects, f"step-{step}").open("a") as file:
+                file.write(f"{task.fence}\n")
+            await task.progress(f"step {step}", step + 1, 3, "steps")
             await task.note(done=step)
         model = await models.get(task.target)
         model.architecture = "Done"
         return model
 
-    settings = ServiceSettings(lease_s=1.5)
-    worker = asyncio.create_task(
+    settings = ServiceSettings(lease_s=1.0)
+    working = asyncio.create_task(
         Worker(operations, {"ImportModel": (pb.ImportModelRequest, handler)}, settings).run()
     )
     while True:
@@ -51,10 +59,25 @@ async def main(url: str, schema: str, effects: Path, what: str) -> None:
         if found and all(operation.done for operation in found):
             break
         await asyncio.sleep(0.05)
-    worker.cancel()
-    await asyncio.wait([worker])
+    working.cancel()
+    await asyncio.wait([working])
     await database.close()
 
 
+def run_jobs() -> None:
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(2, 1)  # answers are the parent's
+            os.environ["INGRAIN_FAILPOINT"] = job.pop("failpoint")
+            importlib.reload(failpoints)
+            worker.random.seed()
+            asyncio.run(main(**job))
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]))
+    run_jobs()

@@ -1,12 +1,7 @@
 """One suite, two databases: durable operations in SQLite and PostgreSQL."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -227,52 +222,3 @@ async def test_delete_forgets_what_has_ended(service: Service) -> None:
     await service.operations.delete(name)
     with pytest.raises(NotFound):
         await service.operations.get(name)
-
-
-FAILPOINTS = {
-    "operations.between_inserts": "create",
-    "operations.after_create": "create",
-    "worker.after_claim": "work",
-    "worker.after_note": "work",
-    "worker.after_note:2": "work",
-    "worker.before_finish": "work",
-    "worker.after_finish": "work",
-}
-
-
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
-def test_killed_at_any_boundary_it_goes_on(
-    failpoint: str, database_url: str, schema: str, tmp_path: Path
-) -> None:
-    """Nothing lost, nothing done twice: one operation, one resource, each effect once."""
-    effects = tmp_path / "effects"
-    effects.mkdir()
-    script = [
-        sys.executable,
-        str(Path(__file__).with_name("operation_process.py")),
-        database_url,
-        schema,
-        str(effects),
-    ]
-
-    def run(what: str, variables: dict[str, str]) -> int:
-        return subprocess.run([*script, what], env=os.environ | variables, timeout=60).returncode
-
-    phase = FAILPOINTS[failpoint]
-    if phase == "work":
-        assert run("create", {}) == 0
-    assert run(phase, {"INGRAIN_FAILPOINT": failpoint}) == -signal.SIGKILL
-    if phase == "create":
-        assert run("create", {}) == 0  # the client asks again with the same request id
-    assert run("work", {}) == 0
-    assert sorted(path.name for path in effects.iterdir()) == ["step-0", "step-1", "step-2"]
-    asyncio.run(check_one_active_model(database_url, schema))
-
-
-async def check_one_active_model(url: str, schema: str) -> None:
-    service = Service(url, schema)
-    models, _ = await service.models.list("projects/p")
-    operations, _ = await service.operations.list("projects/p/models")
-    assert [(model.state, model.architecture) for model in models] == [(common_pb2.ACTIVE, "Done")]
-    assert [operation.done for operation in operations] == [True]
-    await service.database.close()
