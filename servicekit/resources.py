@@ -160,6 +160,6 @@ def decode_token(token: str) -> int:
         sequence = int(base64.urlsafe_b64decode(token.encode()))
     except ValueError:
         sequence = 0
-    if not 0 < sequence < 1 << 63:
+    if not 0 < sequence < 1 << 63 or token != encode_token(sequence):
         raise Invalid("BAD_PAGE_TOKEN", "page_token is not one that a list returned", field="page_token")
     return sequence

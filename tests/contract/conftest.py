@@ -6,12 +6,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ingrain.v1 import trainer_pb2 as pb
+from servicekit.database import Database
+from servicekit.operations import Operations
+from servicekit.resources import Resources
 from servicekit.settings import ServiceSettings
+from servicekit.worker import Task, Worker
 from tools.platform import free_port, stop, wait_for_port
 
 
@@ -79,3 +84,43 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def schema() -> str:
     return f"test_{time.time_ns()}"
+
+
+Handler = Callable[[Task, pb.ImportModelRequest], Awaitable[pb.Model]]
+
+
+class Service:
+    """A database with models and their operations, and workers on it."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.database = Database(url, schema)
+        self.models = Resources(self.database, pb.Model, "models")
+        self.operations = Operations(self.database, {"models": self.models})
+
+    async def start(self, id: str = "m", source: str = "hf://a/b", request_id: str = "") -> str:
+        request = pb.ImportModelRequest(parent="projects/p", source_uri=source, request_id=request_id)
+        model = pb.Model(name=f"projects/p/models/{id}")
+        return (await self.operations.start("ImportModel", request, model, request_id=request_id)).name
+
+    def worker(self, handler: Handler, lease_s: float = 30.0, concurrency: int = 4) -> Worker:
+        settings = ServiceSettings(lease_s=lease_s, worker_concurrency=concurrency, drain_s=5)
+        return Worker(self.operations, {"ImportModel": (pb.ImportModelRequest, handler)}, settings)
+
+    async def finished(self, task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        return await self.models.get(task.target)
+
+
+@pytest.fixture
+async def service(database_url: str, schema: str) -> AsyncIterator[Service]:
+    service = Service(database_url, schema)
+    await service.database.create_all()
+    yield service
+    await service.database.close()
+
+
+@pytest.fixture
+async def other(database_url: str, schema: str, service: Service) -> AsyncIterator[Service]:
+    """Another process's view of the same database."""
+    other = Service(database_url, schema)
+    yield other
+    await other.database.close()
