@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from services.supervisor.lock import holder
 from services.supervisor.plan import SERVICES, Options
-from services.supervisor.supervise import AlreadyRunning, is_supervisor, supervise
+from services.supervisor.supervise import supervise
 
 DEFAULT_DATA_DIR = Path.home() / ".ingrain"
 STOP_TIMEOUT_S = 90.0
@@ -16,13 +17,13 @@ STOP_TIMEOUT_S = 90.0
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    data_dir = options.data_dir.expanduser().absolute()
+    data_dir = options.data_dir.expanduser().resolve()
     if options.command == "stop":
         return stop(data_dir)
-    chosen = tuple(options.only.split(",")) if options.only else SERVICES
-    if unknown := [name for name in chosen if name not in SERVICES]:
+    if unknown := [name for name in (*options.only, *options.without) if name not in SERVICES]:
         print(f"no such service: {', '.join(unknown)}; there are {', '.join(SERVICES)}", file=sys.stderr)
         return 2
+    chosen = tuple(name for name in options.only or SERVICES if name not in options.without)
     try:
         supervise(
             Options(
@@ -30,11 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
                 port=options.port,
                 services=chosen,
                 storage=options.storage or os.environ.get("INGRAIN_STORAGE", ""),
-                import_root=options.import_root,
+                import_root=options.import_root.expanduser().resolve() if options.import_root else None,
                 with_ray=bool({"trainer", "inference"} & set(chosen)),
             )
         )
-    except (AlreadyRunning, RuntimeError) as error:
+    except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -53,19 +54,23 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--import-root", type=Path, help="file:// sources must lie under it; default: the current folder"
     )
-    result.add_argument("--only", default="", help="some services, comma-separated")
+    result.add_argument("--only", type=names, default=(), help="these services, comma-separated")
+    result.add_argument("--without", type=names, default=(), help="all services but these, comma-separated")
     return result
 
 
+def names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def stop(data_dir: Path) -> int:
-    lock = data_dir / "run" / "supervisor.pid"
-    pid = int(lock.read_text() or 0) if lock.exists() else 0
-    if not pid or not is_supervisor(pid):
+    pid = holder(data_dir)
+    if not pid:
         print(f"no platform runs on {data_dir}", file=sys.stderr)
         return 1
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while is_supervisor(pid):
+    while holder(data_dir) == pid:
         if time.monotonic() > deadline:
             print(f"process {pid} has not ended within {STOP_TIMEOUT_S:.0f} s", file=sys.stderr)
             return 1

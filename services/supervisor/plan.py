@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.supervisor.kin import mark
+
 HOST = "127.0.0.1"
 SERVICES = ("gateway", "augmenter", "trainer", "inference", "evaluator", "studies")
 # What each service registers; health is asked for it.
@@ -48,6 +50,8 @@ class Child:
 @dataclass(frozen=True)
 class Plan:
     gateway: str
+    import_root: str
+    ray_temp: Path
     ray: Child | None
     services: tuple[Child, ...]
 
@@ -63,10 +67,13 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # services have drained before Ray is stopped
         "RAY_DEDUP_LOGS": "0",
     }
     gateway = f"{HOST}:{ports['gateway']}"
+    import_root = str(options.import_root or os.environ.get("INGRAIN_IMPORT_ROOT") or Path.cwd())
     common = {
+        **mark(options.data_dir),
         # On shared cores two threads in one process are several times slower than one.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
@@ -75,9 +82,7 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
         "INGRAIN_SERVICE_TOKEN": secrets.token_hex(32),
         "INGRAIN_GATEWAY_TOKEN": secrets.token_hex(32),
         "INGRAIN_STORAGE": options.storage or f"file://{options.data_dir / 'storage'}",
-        "INGRAIN_IMPORT_ROOT": str(
-            options.import_root or os.environ.get("INGRAIN_IMPORT_ROOT") or Path.cwd()
-        ),
+        "INGRAIN_IMPORT_ROOT": import_root,
         **{
             f"INGRAIN_BACKEND_{name.upper()}": f"{HOST}:{port}"
             for name, port in ports.items()
@@ -88,7 +93,8 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
     services = tuple(
         service(name, ports[name], common, options) for name in SERVICES if name in options.services
     )
-    return Plan(gateway, ray_head(ray_ports, ray_temp, common) if options.with_ray else None, services)
+    ray = ray_head(ray_ports, ray_temp, common) if options.with_ray else None
+    return Plan(gateway, import_root, ray_temp, ray, services)
 
 
 def service(name: str, port: int, common: dict[str, str], options: Options) -> Child:
@@ -107,7 +113,6 @@ RAY_PORTS = (
     "port",
     "node-manager-port",
     "object-manager-port",
-    "ray-client-server-port",
     "dashboard-port",
     "dashboard-agent-listen-port",
     "dashboard-agent-grpc-port",
@@ -126,6 +131,7 @@ def ray_head(ports: dict[str, int], temp: Path, variables: dict[str, str]) -> Ch
         f"--node-ip-address={HOST}",
         "--dashboard-host=127.0.0.1",
         "--include-dashboard=true",
+        "--ray-client-server-port=0",  # nobody uses Ray's own client here
         f"--num-cpus={RAY_CPUS}",
         f"--object-store-memory={RAY_OBJECT_STORE_BYTES}",
         f"--temp-dir={temp}",

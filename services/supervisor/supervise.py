@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from services.supervisor.kin import end_kin
+from services.supervisor.lock import locked
 from services.supervisor.plan import HOST, Options, Plan, make_plan
 from services.supervisor.process import Process
 
@@ -19,67 +21,79 @@ READY_TIMEOUT_S = 180.0
 POLL_S = 0.3
 SERVICE_STOP_S = 25.0
 RAY_STOP_S = 20.0
-
-
-class AlreadyRunning(RuntimeError):
-    """A platform runs on this data folder."""
+KIN_STOP_S = 5.0
+RAY_TEMP_PREFIX = "ingrain-ray-"
 
 
 def supervise(options: Options) -> None:
-    """Until SIGTERM or SIGINT. RuntimeError when a service cannot be kept alive or ready in time."""
-    run_dir, log_dir = options.data_dir / "run", options.data_dir / "logs"
-    for folder in (run_dir, log_dir, options.data_dir / "db", options.data_dir / "scratch"):
-        folder.mkdir(parents=True, exist_ok=True)
-    take_lock(run_dir)
-    # Ray's sockets lie here; their paths must stay under 107 characters, so not in data_dir.
-    ray_temp = Path(tempfile.mkdtemp(prefix="ingrain-ray-"))
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    plan = make_plan(options, ray_temp)
-    ray = Process(plan.ray, log_dir) if plan.ray else None
-    services = [Process(child, log_dir) for child in plan.services]
-    state = run_dir / "platform.json"
-    try:
-        if ray:
-            ray.start()
-            wait_for_port(ray, stopping)
-        for process in services:
-            process.start()
-        wait_until_healthy(services, stopping)
+    """Until SIGTERM, SIGINT or the terminal's end. AlreadyRunning where another does; RuntimeError when a service cannot
+    be kept alive or is not ready in time."""
+    data_dir = options.data_dir
+    for name in ("run", "logs", "db", "scratch"):
+        (data_dir / name).mkdir(parents=True, exist_ok=True)
+    with locked(data_dir):
+        stopping = stop_event()
+        clear_up(data_dir)
+        # Ray's sockets lie here; their paths must stay under 107 characters, so not in data_dir.
+        ray_temp = Path(tempfile.mkdtemp(prefix=RAY_TEMP_PREFIX))
+        plan = make_plan(options, ray_temp)
+        ray = Process(plan.ray, data_dir / "logs") if plan.ray else None
+        services = [Process(child, data_dir / "logs") for child in plan.services]
+        try:
+            run(options, plan, ray, services, stopping)
+        finally:
+            state_file(data_dir).unlink(missing_ok=True)
+            stop_all(services, ray)
+            end_kin(data_dir, KIN_STOP_S)
+            shutil.rmtree(ray_temp, ignore_errors=True)
+
+
+def run(
+    options: Options, plan: Plan, ray: Process | None, services: list[Process], stopping: threading.Event
+) -> None:
+    if ray:
+        ray.start()
+        wait_for_port(ray, stopping)
+    for process in services:
         if not stopping.is_set():
-            write_state(state, plan, ray, services)
-            print(
-                f"Ingrain answers on {plan.gateway} (data in {options.data_dir}); Ctrl-C stops it.",
-                flush=True,
-            )
-        while not stopping.wait(POLL_S):
-            for process in [*([ray] if ray else []), *services]:
-                if process.restart_if_dead():
-                    print(
-                        f"{process.child.name} had ended and was started again", file=sys.stderr, flush=True
-                    )
-                    write_state(state, plan, ray, services)
-    finally:
-        state.unlink(missing_ok=True)
-        stop_all(services, ray)
-        shutil.rmtree(ray_temp, ignore_errors=True)
-        (run_dir / "supervisor.pid").unlink(missing_ok=True)
+            process.start()
+    wait_until_healthy(services, stopping)
+    if stopping.is_set():
+        return
+    write_state(state_file(options.data_dir), plan, ray, services)
+    print(f"Ingrain answers on {plan.gateway} (data in {options.data_dir}); Ctrl-C stops it.", flush=True)
+    print(f"file:// sources are read below {plan.import_root}; --import-root changes it.", flush=True)
+    while not stopping.wait(POLL_S):
+        for process in [*([ray] if ray else []), *services]:
+            if process.restart_if_dead():
+                print(f"{process.child.name} had ended and was started again", file=sys.stderr, flush=True)
+                write_state(state_file(options.data_dir), plan, ray, services)
 
 
-def take_lock(run_dir: Path) -> None:
-    """One platform per data folder. A lock whose process is gone is taken over."""
-    lock = run_dir / "supervisor.pid"
-    if lock.exists() and (pid := int(lock.read_text() or 0)) and is_supervisor(pid):
-        raise AlreadyRunning(f"a platform runs on {run_dir.parent} already (process {pid}); stop it first")
-    lock.write_text(str(os.getpid()))
+def stop_event() -> threading.Event:
+    """Set by SIGTERM, SIGINT and, unless it is ignored as under nohup, SIGHUP."""
+    stopping = threading.Event()
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
 
 
-def is_supervisor(pid: int) -> bool:
-    try:
-        return b"services" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+def clear_up(data_dir: Path) -> None:
+    """What a supervisor that was killed left behind: its state, Ray's folder, its processes."""
+    end_kin(data_dir, SERVICE_STOP_S)
+    state = state_file(data_dir)
+    if state.exists():
+        ray_temp = Path(json.loads(state.read_text())["ray_temp"])
+        if ray_temp.name.startswith(RAY_TEMP_PREFIX):
+            shutil.rmtree(ray_temp, ignore_errors=True)
+        state.unlink()
+
+
+def state_file(data_dir: Path) -> Path:
+    return data_dir / "run" / "platform.json"
 
 
 def wait_for_port(process: Process, stopping: threading.Event) -> None:
@@ -112,6 +126,7 @@ def write_state(path: Path, plan: Plan, ray: Process | None, services: list[Proc
         "gateway": plan.gateway,
         "supervisor": os.getpid(),
         "ray": ray.pid if ray else 0,
+        "ray_temp": str(plan.ray_temp),
         "services": {
             process.child.name: {"pid": process.pid, "port": process.child.port} for process in services
         },
