@@ -113,6 +113,7 @@ RAY_PORTS = (
     "port",
     "node-manager-port",
     "object-manager-port",
+    "ray-client-server-port",
     "dashboard-port",
     "dashboard-agent-listen-port",
     "dashboard-agent-grpc-port",
@@ -131,7 +132,6 @@ def ray_head(ports: dict[str, int], temp: Path, variables: dict[str, str]) -> Ch
         f"--node-ip-address={HOST}",
         "--dashboard-host=127.0.0.1",
         "--include-dashboard=true",
-        "--ray-client-server-port=0",  # nobody uses Ray's own client here
         f"--num-cpus={RAY_CPUS}",
         f"--object-store-memory={RAY_OBJECT_STORE_BYTES}",
         f"--temp-dir={temp}",
