@@ -86,7 +86,19 @@ async def test_a_lease_that_runs_out_is_taken_over_and_the_ghost_writes_nothing(
     while not ghosts:
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.5)
-    alive = asyncio.create_task(other.worker(other.finished).run())
+    claimed, released = asyncio.Event(), asyncio.Event()
+
+    async def works(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        claimed.set()
+        await released.wait()
+        return await other.models.get(task.target)
+
+    alive = asyncio.create_task(other.worker(works).run())
+    await asyncio.wait_for(claimed.wait(), 10)
+    for write in (ghosts[0].note(late=True), ghosts[0].progress("late"), dead._finish(ghosts[0], "FAILED")):
+        with pytest.raises(LostLease):
+            await write
+    released.set()
     ended = await other.operations.wait(name, 10)
     assert ended.done
     assert not ended.HasField("error")

@@ -117,7 +117,9 @@ async def test_an_update_that_fails_changes_nothing(service: Service) -> None:
 
 
 async def test_processes_that_start_at_once_make_the_tables_once(database_url: str, schema: str) -> None:
-    databases = [Database(database_url, f"{schema}_new") for _ in range(6)]
-    await asyncio.gather(*(database.create_all() for database in databases))
-    for database in databases:
-        await database.close()
+    for round in range(4):
+        databases = [Database(database_url, f"{schema}_{round}") for _ in range(8)]
+        await asyncio.gather(*(database.run(lambda connection: None) for database in databases))
+        await asyncio.gather(*(database.create_all() for database in databases))
+        for database in databases:
+            await database.close()

@@ -202,8 +202,8 @@ async def test_it_ends_gracefully_and_another_goes_on(tmp_path: Path) -> None:
                     pb.GetDatasetRequest(name="projects/p/datasets/0"), timeout=5
                 )
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert await asyncio.to_thread(served.process.wait, 15) == 0
-        assert time.monotonic() - begun < 10
+            assert await asyncio.to_thread(served.process.wait, 15) == 0
+            assert time.monotonic() - begun < 10
         assert "draining" in {line["event"] for line in served.lines()}
     (tmp_path / "go").touch()
     with Served(tmp_path) as again:
