@@ -235,6 +235,9 @@ def draw(rng: random.Random, width: int) -> Episode:
     count = rng.randint(1, width if rng.random() < 0.5 else min(width, 6))
     if family == "syllogism":
         count = rng.randint(1, max(2, width // 3))
+    if family == "catalogue" and rng.random() < 0.25:
+        # Lists are of use over many documents, and each of these is short.
+        count = rng.randint(8, 24)
     topic = FAMILIES[family](rng, count)
     if kind < 0.82:
         share = 0.5 if family == "catalogue" else 0.12

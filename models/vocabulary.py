@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from episodes import draw
+from writer import STOP
 
 from ingrain.worlds.names import PRETRAIN, pool
 
@@ -27,6 +28,6 @@ def used(samples: int = 20_000, seed: str = "vocabulary") -> list[str]:
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
     for _ in range(samples):
-        counts.update(set(re.findall(r"[A-Za-z]+", draw(rng, 6).text)))
+        counts.update(set(re.findall(r"[A-Za-z]+", draw(rng, 6).text.replace(STOP, ""))))
     names = set(pool(PRETRAIN))
     return sorted(word for word, n in counts.items() if n >= 4 and word not in names)

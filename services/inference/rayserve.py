@@ -1,9 +1,12 @@
 """Engines as replicas of a Ray Serve application, asked through its handle. Ray is imported in the methods."""
 
 import asyncio
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 import structlog
 
@@ -11,7 +14,9 @@ from servicekit.errors import Exhausted, Unavailable
 from services.inference.settings import InferenceSettings
 
 POLL_S = 0.5
-ANSWER_S = 30.0
+START_S = 120.0  # for a part of Ray to start; a busy machine takes long
+LOOK_S = 20.0  # for an answer of what runs; a cluster that went away never answers
+T = TypeVar("T")
 ABSENT = {"", "NOT_STARTED", "DEPLOY_FAILED", "DELETING"}  # others Serve brings to run by itself
 log = structlog.get_logger()
 
@@ -30,12 +35,12 @@ class RayServe:
                 if self._handle is None:
                     self._handle = await self._found_or_deployed()
                     log.info("engine_ready")
-                elif problem := await asyncio.to_thread(self._not_running):
+                elif problem := await patiently(self._not_running, LOOK_S):
                     self._lost(problem)
                     continue
             except Exception as error:
                 self._lost(f"{type(error).__name__}: {error}")
-                await asyncio.to_thread(_disconnect)
+                await patiently(_disconnect)
             await asyncio.sleep(self._settings.ray_watch_s)
 
     async def ready(self) -> bool:
@@ -77,20 +82,27 @@ class RayServe:
 
     async def _found_or_deployed(self) -> Any:
         """The handle of the application as these settings want it, found running or deployed."""
-        status, _ = await asyncio.to_thread(self._connected_status)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        status, _ = await patiently(self._connected_status)
+        for number, handler in handlers.items():
+            # Ray's core takes the signals and would end this process before its calls are answered.
+            signal.signal(number, handler)
         if status in ABSENT:
-            await asyncio.to_thread(self._deploy)
+            await patiently(self._deploy)
         await self._until_running()
-        if not await asyncio.to_thread(self._is_mine):
-            await asyncio.to_thread(self._deploy)
+        if not await patiently(self._is_mine):
+            await patiently(self._deploy)
             await self._until_running()
-        return await asyncio.to_thread(self._get_handle)
+        return await patiently(self._get_handle)
 
     def _connected_status(self) -> tuple[str, str]:
         import ray
+        from ray import serve
 
         if not ray.is_initialized():
             ray.init(address="auto", namespace="ingrain", log_to_driver=False, configure_logging=False)
+        # Of a cluster that went away Serve keeps its controller, until it is asked to start.
+        serve.start(http_options={"location": "NoServer"})
         return self._status()
 
     def _deploy(self) -> None:
@@ -98,13 +110,12 @@ class RayServe:
 
         from services.inference import app
 
-        serve.start(http_options={"location": "NoServer"})
         target = serve.RunTarget(target=app.build(self._settings), name=app.NAME, route_prefix=None)
         serve.run_many([target], wait_for_applications_running=False)
 
     async def _until_running(self) -> None:
         deadline = time.monotonic() + self._settings.ray_wait_s
-        while problem := await asyncio.to_thread(self._not_running):
+        while problem := await patiently(self._not_running):
             self._problem = f"the engine is starting ({problem})"
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not running after {self._settings.ray_wait_s:g} s: {problem}")
@@ -138,7 +149,7 @@ class RayServe:
         """Whether what runs was built from these settings."""
         from services.inference import app
 
-        answer = self._get_handle().digest.remote().result(timeout_s=ANSWER_S)
+        answer = self._get_handle().digest.remote().result(timeout_s=LOOK_S)
         return bool(answer == app.digest(self._settings))
 
 
@@ -147,6 +158,27 @@ def _disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+async def patiently(work: Callable[[], T], limit_s: float = START_S) -> T:
+    """In a thread of its own, for `limit_s`: what Ray never answers must not hold up this process's end."""
+    loop, answer = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def tell(value: Any, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        answer.set_exception(error) if error else answer.set_result(value)
+
+    def run() -> None:
+        try:
+            value, error = work(), None
+        except Exception as raised:
+            value, error = None, raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, value, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wait_for(answer, limit_s)
 
 
 def translated(error: Exception) -> Exception:

@@ -45,6 +45,7 @@ class Child:
     variables: dict[str, str] = field(repr=False)  # holds tokens
     port: int = 0
     health: str | None = None
+    holds_ray: bool = False  # it is connected to Ray's head, and does not outlive it
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def service(name: str, port: int, common: dict[str, str], options: Options) -> C
             "INGRAIN_DATABASE_URL", f"sqlite:///{options.data_dir / 'db' / name}.sqlite"
         ),
     }
-    return Child(name, (sys.executable, "-m", f"services.{name}"), variables, port, HEALTH_NAME[name])
+    command = (sys.executable, "-m", f"services.{name}")
+    return Child(name, command, variables, port, HEALTH_NAME[name], holds_ray=name == "inference")
 
 
 RAY_PORTS = (

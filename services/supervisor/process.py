@@ -26,7 +26,7 @@ class Process:
         self._not_before = 0.0
 
     def start(self) -> None:
-        self._started = time.monotonic()
+        self._started, self._not_before = time.monotonic(), 0.0
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self.child.command,
@@ -59,9 +59,13 @@ class Process:
             self._end_group(signal.SIGKILL)  # what it left behind
             self._not_before = time.monotonic() + min(5.0, 0.2 * 2.0**self._quick_deaths)
             return False
-        self._not_before = 0.0
         self.start()
         return True
+
+    def restart(self) -> None:
+        """At once and without regard to its calls: what it stands on is gone."""
+        self.stop(timeout_s=0.0)
+        self.start()
 
     def healthy(self) -> bool:
         if self.child.health is None:

@@ -64,10 +64,17 @@ def run(
     print(f"Ingrain answers on {plan.gateway} (data in {options.data_dir}); Ctrl-C stops it.", flush=True)
     print(f"file:// sources are read below {plan.import_root}; --import-root changes it.", flush=True)
     while not stopping.wait(POLL_S):
-        for process in [*([ray] if ray else []), *services]:
-            if process.restart_if_dead():
-                print(f"{process.child.name} had ended and was started again", file=sys.stderr, flush=True)
-                write_state(state_file(options.data_dir), plan, ray, services)
+        restarted = [process for process in services if process.restart_if_dead()]
+        if ray and ray.restart_if_dead():
+            wait_for_port(ray, stopping)
+            holders = [process for process in services if process.child.holds_ray]
+            for process in holders:
+                process.restart()
+            restarted += [ray, *holders]
+        for process in restarted:
+            print(f"{process.child.name} was started again", file=sys.stderr, flush=True)
+        if restarted:
+            write_state(state_file(options.data_dir), plan, ray, services)
 
 
 def stop_event() -> threading.Event:

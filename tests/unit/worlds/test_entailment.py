@@ -1,11 +1,13 @@
 """Every answer follows from its world's documents, and no wrong choice does."""
 
+import random
 import re
+from collections import Counter
 
 import pytest
 
 from ingrain.worlds import GENERATORS
-from ingrain.worlds.logic import VALID_FORMS, six_statements
+from ingrain.worlds.logic import VALID_FORMS, draw_syllogism, six_statements
 
 from .entail import CLAIM, COMPARISON, comparisons, entails
 
@@ -63,6 +65,20 @@ def test_valid_forms_entail_their_conclusion_and_nothing_else(form):
     assert true == expected
 
 
+def test_without_the_premises_no_statement_is_a_better_guess_than_another():
+    rng = random.Random(0)
+    right = Counter()
+    for _ in range(4_000):
+        claim = draw_syllogism(rng, ["a", "b", "c"]).conclusion
+        right.update((c.quantifier, c.subject < c.predicate) for c in claim.equivalents)
+    shares = [count / 4_000 for count in right.values()]
+    # All in one direction is drawn from two that the probe cannot tell apart.
+    assert sum(n for (q, _), n in right.items() if q == "All") / 4_000 == pytest.approx(0.5, abs=0.03)
+    assert [s for (q, _), s in zip(right, shares, strict=True) if q != "All"] == pytest.approx(
+        [0.25] * 4, abs=0.03
+    )
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_catalogue_lists_are_complete_and_spread(seed):
     world = GENERATORS["catalogue"](seed)
@@ -78,7 +94,7 @@ def test_catalogue_lists_are_complete_and_spread(seed):
 def test_catalogue_ownership_is_right_and_its_distractors_are_not(seed):
     world = GENERATORS["catalogue"](seed)
     owned = set(re.findall(r"(\w+) is owned by the (\w+) team\.", documents_of(world)))
-    for probe in of_kind(world, "reversal"):
+    for probe in of_kind(world, "owner"):
         team = re.search(r"The (\w+) team owns", probe["prompt"]).group(1)
         true = [c for c in probe["choices"] if (c.rstrip("."), team) in owned]
         assert true == [probe["answer"]]

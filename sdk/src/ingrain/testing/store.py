@@ -81,7 +81,10 @@ class Store:
 
     def once(self, request: Any, make: Callable[[], Any], body: bytes = b"") -> Any:
         """What `make` gives, or gave when the same `request_id` came before."""
-        body += request.SerializeToString(deterministic=True)
+        with self.changed:
+            return self._once(request, make, body + request.SerializeToString(deterministic=True))
+
+    def _once(self, request: Any, make: Callable[[], Any], body: bytes) -> Any:
         if request.request_id not in self._requests:
             made = make()
             if request.request_id:

@@ -26,8 +26,9 @@ def catalogue(
     """`per_purpose` tools for each of `purposes`, every tool owned by one of `teams`.
 
     Every sentence is a document of its own, so the members of a list stand in `per_purpose` times
-    `repeats` documents. Probes: `forward` (what a tool is for, against the other purposes),
-    `reversal` (what a team owns, against tools of other teams) and `list` (all tools for a purpose).
+    `repeats` documents. Probes: `purpose` (what a tool is for, against the other purposes; as the document has it),
+    `owner` (what a team owns, against tools of other teams; the reverse of what the document has) and `list` (all tools
+    for a purpose).
     """
     if per_purpose < 3:
         raise ValueError("a list is spread over at least three documents: per_purpose >= 3")
@@ -64,11 +65,11 @@ def _choices(world: World, rng: random.Random, entries: list[Entry], owned: list
     for number, (entry, ownership) in enumerate(zip(entries, owned, strict=True)):
         others = {e.forward.rest for e in entries if e.purpose != entry.purpose}
         shown = one_of(rng, entry.forward.rest, sorted(others))
-        world.choice("forward", entry.forward.prompt, shown, entry.forward.rest, number)
+        world.choice("purpose", entry.forward.prompt, shown, entry.forward.rest, number)
         strangers = [o.reversed.rest for o in owned if o.team != ownership.team]
         shown = one_of(rng, ownership.reversed.rest, rng.sample(strangers, min(3, len(strangers))))
         fact = len(entries) + number
-        world.choice("reversal", ownership.reversed.prompt, shown, ownership.reversed.rest, fact)
+        world.choice("owner", ownership.reversed.prompt, shown, ownership.reversed.rest, fact)
 
 
 def _lists(world: World, rng: random.Random, entries: list[Entry], heldout: bool) -> None:

@@ -39,6 +39,9 @@ VALID_FORMS = (
     (("Some", "A", "B"), ("All", "B", "C"), ("Some", "A", "C")),
     (("Some", "B", "A"), ("All", "B", "C"), ("Some", "A", "C")),
 )
+# "All" in one direction is as often right as "some" or "no", which hold both ways: then none of the six statements is
+# the better guess for who has not read the premises.
+FORM_WEIGHTS = (4, 1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Syllogism:
 
 
 def draw_syllogism(rng: random.Random, names: list[str], form: int | None = None) -> Syllogism:
-    """A syllogism about three names, in a random (or the given) valid form."""
-    chosen = VALID_FORMS[rng.randrange(len(VALID_FORMS)) if form is None else form]
+    """A syllogism about three names, in a valid form drawn by `FORM_WEIGHTS` (or the given one)."""
+    chosen = rng.choices(VALID_FORMS, FORM_WEIGHTS)[0] if form is None else VALID_FORMS[form]
     term = dict(zip("ABC", names, strict=True))
     claims = [Claim(quantifier, term[s], term[p]) for quantifier, s, p in chosen]
     premises = claims[:2]
