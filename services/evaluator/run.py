@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from ingrain import AsyncClient
-from ingrain.v1 import common_pb2, datasets_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, inference_pb2, trainer_pb2
 from ingrain.v1 import evaluator_pb2 as pb
-from servicekit.errors import Invalid, NotFound
+from servicekit.errors import Invalid, NotFound, WrongState
 from servicekit.failpoints import failpoint
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources
@@ -35,9 +35,9 @@ class Evaluations:
         client = gateway_client(self.settings, task.project)
         given = request.evaluation
         await task.progress("reading")
-        model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=given.subject.model))
-        dataset, probes = await read_probes(client, given)
-        context_sha256 = await self._context_digest(client, given)
+        model, dataset, context_sha256 = await inputs(client, given)
+        probes = await read_probes(client, given)
+        engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
         fingerprint = _fingerprint(given, model.sha256, dataset.sha256, context_sha256)
         cost = common_pb2.Cost()
         rows: list[dict[str, Any]] = []
@@ -64,7 +64,9 @@ class Evaluations:
             _add(cost, entry["usage"])
         await task.progress("asking", len(rows), len(probes), "probes")
         cost.wall_seconds = time.monotonic() - started
-        return await self._publish(task, rows, probes, model, dataset, cost)
+        evaluation = await self._publish(task, rows, probes, model, dataset, cost)
+        evaluation.environment.CopyFrom(engine.environment)
+        return evaluation
 
     async def _publish(
         self,
@@ -88,7 +90,6 @@ class Evaluations:
         evaluation.probes_sha256 = dataset.sha256
         evaluation.model_sha256 = model.sha256
         evaluation.results_uri = stored.uri
-        evaluation.environment.backend = "inference through the gateway"
         return evaluation
 
     async def _kept(self, key: str) -> Any:
@@ -96,19 +97,6 @@ class Evaluations:
             return json.loads(await self.storage.get(key))
         except NotFound:
             return None
-
-    async def _context_digest(self, client: AsyncClient, given: pb.Evaluation) -> str:
-        if not given.subject.HasField("context"):
-            return ""
-        dataset = await client.datasets.get(given.subject.context.dataset)
-        if dataset.kind != datasets_pb2.Dataset.DOCUMENTS:
-            kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
-            raise Invalid(
-                "NOT_DOCUMENTS",
-                f"{dataset.name} holds {kind}; a context is made of documents",
-                field="evaluation.subject.context.dataset",
-            )
-        return dataset.sha256
 
     async def results(self, name: str) -> list[dict[str, Any]]:
         evaluation = await self.resources.get(name)
@@ -118,11 +106,34 @@ class Evaluations:
         return [json.loads(line) for line in content.splitlines()]
 
 
-async def read_probes(client: AsyncClient, given: pb.Evaluation) -> tuple[datasets_pb2.Dataset, list[Probe]]:
-    dataset = await client.datasets.get(given.probes)
-    if dataset.kind != datasets_pb2.Dataset.PROBES:
-        kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
-        raise Invalid("NOT_PROBES", f"{given.probes} holds {kind}, not PROBES", field="evaluation.probes")
+async def inputs(
+    client: AsyncClient, given: pb.Evaluation
+) -> tuple[trainer_pb2.Model, datasets_pb2.Dataset, str]:
+    """The model, the probes' dataset and the digest of the context's documents (empty: no context)."""
+    model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=given.subject.model))
+    if model.state != common_pb2.ACTIVE:
+        state = common_pb2.State.Name(model.state)
+        raise WrongState("MODEL_NOT_ACTIVE", f"{model.name} is {state}; only an ACTIVE model can be asked")
+    probes = await usable(client, given.probes, datasets_pb2.Dataset.PROBES, "evaluation.probes")
+    if not given.subject.HasField("context"):
+        return model, probes, ""
+    documents = datasets_pb2.Dataset.DOCUMENTS, "evaluation.subject.context.dataset"
+    return model, probes, (await usable(client, given.subject.context.dataset, *documents)).sha256
+
+
+async def usable(client: AsyncClient, name: str, kind: int, field: str) -> datasets_pb2.Dataset:
+    """The dataset, if it can be read and holds rows of this kind."""
+    dataset = await client.datasets.get(name)
+    if dataset.state != common_pb2.ACTIVE:
+        state = common_pb2.State.Name(dataset.state)
+        raise WrongState("DATASET_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE dataset can be read")
+    if dataset.kind != kind:
+        wanted, found = datasets_pb2.Dataset.Kind.Name(kind), datasets_pb2.Dataset.Kind.Name(dataset.kind)
+        raise Invalid(f"NOT_{wanted}", f"{name} holds {found}; here {wanted} are needed", field=field)
+    return dataset
+
+
+async def read_probes(client: AsyncClient, given: pb.Evaluation) -> list[Probe]:
     rows = client.datasets.rows(given.probes)
     probes = [probe_of(row, given.question_template) async for row in rows]
     group_key = given.subject.context.group_key
@@ -134,7 +145,7 @@ async def read_probes(client: AsyncClient, given: pb.Evaluation) -> tuple[datase
                 field=f"rows[{index}].metadata.{group_key}",
                 row=index + 1,
             )
-    return dataset, probes
+    return probes
 
 
 def _fingerprint(given: pb.Evaluation, *digests: str) -> str:

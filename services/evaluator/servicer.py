@@ -6,15 +6,16 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 
-from ingrain.v1 import common_pb2, evaluator_pb2_grpc, trainer_pb2
 from ingrain.v1 import evaluator_pb2 as pb
+from ingrain.v1 import evaluator_pb2_grpc
 from servicekit import identity
 from servicekit.errors import Invalid
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import new_id
 from services.evaluator.compare import differences
-from services.evaluator.run import Evaluations, read_probes
+from services.evaluator.estimate import estimate
+from services.evaluator.run import Evaluations, inputs, read_probes
 
 MESSAGE_BYTES = 900_000
 
@@ -43,11 +44,11 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
         )
         client = gateway_client(self.evaluations.settings, project)
         # What is wrong with the request is said now, not by an operation that fails later.
-        await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=given.subject.model))
+        model, _, _ = await inputs(client, given)
         if request.validate_only:
-            _, probes = await read_probes(client, given)
-            estimate = common_pb2.Estimate(row_count=len(probes))
-            return self.operations.done_with_estimate(evaluation.name, "CreateEvaluation", estimate)
+            probes = await read_probes(client, given)
+            expected = await estimate(client, model, probes, given.subject.HasField("context"))
+            return self.operations.done_with_estimate(evaluation.name, "CreateEvaluation", expected)
         return await self.operations.start(
             "CreateEvaluation", request, evaluation, request_id=request.request_id
         )

@@ -3,14 +3,18 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
 from services.inference.settings import InferenceSettings
+from services.inference.wire import Facts
 
 NAME = "ingrain-inference"
+METHODS = 2  # raised when replicas get methods that a door relies on: those of an older release are replaced
 
 
 @serve.deployment(name="engine", graceful_shutdown_timeout_s=20)
@@ -43,6 +47,10 @@ class EngineReplica:
             async for piece in pieces:
                 yield piece
 
+    async def facts(self) -> Facts:
+        facts = await self._engine.facts()
+        return replace(facts, versions={**facts.versions, "ray": ray.__version__})
+
     async def digest(self) -> str:
         return self._digest
 
@@ -50,7 +58,7 @@ class EngineReplica:
 def digest(settings: InferenceSettings) -> str:
     """Of what replicas are built from: a door that comes back finds out whether those that run are its own."""
     mine = settings.model_dump_json(exclude={"host", "port", "gateway", "database_url", "log_level"})
-    return hashlib.sha256(mine.encode()).hexdigest()
+    return hashlib.sha256(f"{METHODS} {mine}".encode()).hexdigest()
 
 
 def build(settings: InferenceSettings) -> Application:

@@ -6,10 +6,12 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from services.inference.settings import InferenceSettings
+from services.inference.wire import Running
 
 
 class Backend(Protocol):
     """`call` asks one method of an engine with a value of `wire`; `stream` yields pieces. Both stop when cancelled.
+    `running` asks an engine for its facts and counts its like.
 
     `run` brings the engine up and keeps it so until cancelled; before it is up calls are Unavailable.
     """
@@ -21,6 +23,8 @@ class Backend(Protocol):
     async def call(self, method: str, argument: Any) -> Any: ...
 
     def stream(self, argument: Any) -> AsyncGenerator[Any, None]: ...
+
+    async def running(self) -> Running: ...
 
 
 class InProcess:
@@ -53,6 +57,10 @@ class InProcess:
         async with aclosing(self._engine.stream(argument)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def running(self) -> Running:
+        await self._up.wait()
+        return Running("in process + transformers", 1, await self._engine.facts())
 
 
 def make_backend(settings: InferenceSettings) -> Backend:

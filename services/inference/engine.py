@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+import transformers
 
 from servicekit.errors import DomainError, Exhausted, Invalid
 from servicekit.storage import open_storage
 from services.inference import generation, scoring
 from services.inference.files import fetch
-from services.inference.models import LoadedModel, ModelStore
+from services.inference.models import LoadedModel, ModelStore, placement
 from services.inference.prefix import PrefixStore
 from services.inference.render import Renderer
 from services.inference.settings import InferenceSettings
 from services.inference.wire import (
     CountCall,
+    Facts,
     ForgetCall,
     GenerateCall,
     Generated,
@@ -62,6 +64,7 @@ class Engine:
 
     def __init__(self, settings: InferenceSettings) -> None:
         torch.set_num_threads(1)
+        self._settings = settings
         self._storage = open_storage(settings)
         self._folder = settings.scratch / "models"
         self._folders: dict[str, Path] = {}
@@ -70,6 +73,11 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._most_queued = settings.max_queued
         self._queued = 0
+
+    async def facts(self) -> Facts:
+        device, dtype = placement(self._settings)
+        name = torch.cuda.get_device_name() if device == "cuda" else device
+        return Facts(name, dtype, {"torch": torch.__version__, "transformers": transformers.__version__})
 
     async def score(self, call: ScoreCall) -> Scored | Refused:
         return await self._run(call.model, lambda job: self._score(job, call))

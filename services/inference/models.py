@@ -58,12 +58,7 @@ def load(ref: ModelRef, folder_of: FolderOf, settings: InferenceSettings) -> Loa
     """Weights from safetensors only, no code from the checkpoint. An adapter is merged into a copy of its base."""
     folder = folder_of(ref)
     weights_folder = folder_of(ref.base) if ref.base else folder
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if device == "cuda" else "float32"
+    device, dtype = placement(settings)
     model = AutoModelForCausalLM.from_pretrained(
         weights_folder, use_safetensors=True, trust_remote_code=False, dtype=getattr(torch, dtype)
     )
@@ -76,3 +71,14 @@ def load(ref: ModelRef, folder_of: FolderOf, settings: InferenceSettings) -> Loa
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
     size_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
     return LoadedModel(ref, model, tokenizer, shares_rows(model), size_bytes)
+
+
+def placement(settings: InferenceSettings) -> tuple[str, str]:
+    """Device and number format of every model, with `auto` decided for this machine."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    return device, dtype

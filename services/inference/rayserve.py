@@ -12,6 +12,7 @@ import structlog
 
 from servicekit.errors import Exhausted, Unavailable
 from services.inference.settings import InferenceSettings
+from services.inference.wire import Running
 
 POLL_S = 0.5
 START_S = 120.0  # for a part of Ray to start; a busy machine takes long
@@ -47,7 +48,7 @@ class RayServe:
         return self._handle is not None
 
     async def call(self, method: str, argument: Any) -> Any:
-        response = getattr(self._running(), method).remote(argument)
+        response = getattr(self._engines(), method).remote(argument)
         try:
             return await response
         except asyncio.CancelledError:
@@ -57,7 +58,7 @@ class RayServe:
             raise translated(error) from error
 
     async def stream(self, argument: Any) -> AsyncGenerator[Any, None]:
-        pieces = self._running().options(stream=True).stream.remote(argument)
+        pieces = self._engines().options(stream=True).stream.remote(argument)
         ended = False
         try:
             async for piece in pieces:
@@ -70,7 +71,16 @@ class RayServe:
             if not ended:  # whoever asked went away
                 pieces.cancel()
 
-    def _running(self) -> Any:
+    async def running(self) -> Running:
+        engines = self._engines()
+        try:
+            facts = await engines.facts.remote()
+            count = await patiently(self._replica_count, LOOK_S)
+            return Running("ray serve + transformers", count, facts)
+        except Exception as error:
+            raise translated(error) from error
+
+    def _engines(self) -> Any:
         if self._handle is None:
             raise Unavailable("ENGINE_STARTING", f"{self._problem}; try again", 2.0)
         return self._handle
@@ -138,6 +148,20 @@ class RayServe:
         said = [found.message, *(deployment.message for deployment in found.deployments.values())]
         return str(found.status.value), " ".join(part for part in said if part)
 
+    def _replica_count(self) -> int:
+        from ray import serve
+        from ray.serve.schema import ReplicaState
+
+        from services.inference import app
+
+        found = serve.status().applications.get(app.NAME)
+        if found is None:
+            raise Unavailable("ENGINE_RESTARTING", "the engine is being replaced; try again", 2.0)
+        return sum(
+            deployment.replica_states.get(ReplicaState.RUNNING, 0)
+            for deployment in found.deployments.values()
+        )
+
     def _get_handle(self) -> Any:
         from ray import serve
 
@@ -188,6 +212,7 @@ def translated(error: Exception) -> Exception:
 
     if isinstance(error, BackPressureError):
         return Exhausted("ENGINE_BUSY", "too many requests are waiting; try again", 1.0)
-    if isinstance(error, RayActorError | RaySystemError | DeploymentUnavailableError | RayServeException):
+    lost = RayActorError | RaySystemError | DeploymentUnavailableError | RayServeException | TimeoutError
+    if isinstance(error, lost):
         return Unavailable("ENGINE_RESTARTING", "the engine is being replaced; try again", 2.0)
     return error

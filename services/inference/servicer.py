@@ -122,6 +122,17 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         await self._contexts.delete(request.name)
         return empty_pb2.Empty()
 
+    async def GetEngine(self, request: pb.GetEngineRequest, context: Any) -> pb.Engine:
+        running = await self._backend.running()
+        environment = common_pb2.Environment(
+            backend=running.backend,
+            device=running.facts.device,
+            process_count=running.replica_count,
+            dtype=running.facts.dtype,
+            versions=running.facts.versions,
+        )
+        return pb.Engine(environment=environment)
+
     async def _generate_call(self, request: pb.GenerateRequest) -> GenerateCall:
         for index, prompt in enumerate(request.prompts):
             if len(prompt.encode()) > GREATEST_PROMPT_BYTES:

@@ -110,6 +110,24 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What an engine says of itself. `device` is `cpu` or the GPU's name, `dtype` the format that it computes in."""
+
+    device: str
+    dtype: str
+    versions: dict[str, str]  # of libraries by name
+
+
+@dataclass(frozen=True)
+class Running:
+    """Engines as a backend runs them, alike in their facts."""
+
+    backend: str
+    replica_count: int
+    facts: Facts
+
+
+@dataclass(frozen=True)
 class Refused:
     """A domain error on its way from the engine to the door."""
 

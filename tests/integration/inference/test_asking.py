@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -76,6 +77,19 @@ async def test_an_adapter_is_served_by_its_name(client: AsyncClient) -> None:
 async def test_tokens_are_counted(client: AsyncClient) -> None:
     request = inference_pb2.CountTokensRequest(model=BASE, texts=["", "the", "the bralo"])
     assert list((await client.stubs.inference.CountTokens(request)).token_counts) == [0, 1, 2]
+
+
+async def test_the_engine_says_where_it_runs(client: AsyncClient) -> None:
+    engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
+    where = engine.environment
+    assert (where.backend, where.device, where.process_count, where.dtype) == (
+        "in process + transformers",
+        "cpu",
+        1,
+        "float32",
+    )
+    assert dict(where.versions) == {"torch": version("torch"), "transformers": version("transformers")}
+    assert not where.HasField("zero_stage")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ async def test_the_engine_serves_through_ray_and_comes_back_from_every_death(
         for choice, (total, count) in zip(answer.items[0].choices, alone.items[0], strict=True):  # type: ignore[union-attr]
             assert (choice.token_count, choice.sum_logprob) == (count, pytest.approx(total, abs=1e-4))
 
+        where = (await inference.GetEngine(inference_pb2.GetEngineRequest())).environment
+        assert (where.backend, where.device, where.dtype) == ("ray serve + transformers", "cpu", "float32")
+        assert where.process_count == len(replicas(head.variables)) == 1
+        assert set(where.versions) == {"torch", "transformers", "ray"}
+
         # Contexts, streams and refusals on the way through Ray.
         operation = await client.contexts.create("base", "documents", "held")
         context = await operation.result(120)

@@ -22,6 +22,7 @@ GET = routes.find("/google.longrunning.Operations/GetOperation")
         ("/ingrain.v1.Trainer/UploadModel", "trainer", False, True, False),
         ("/ingrain.v1.Trainer/WatchTraining", "trainer", True, False, True),
         ("/ingrain.v1.Inference/Score", "inference", True, False, False),
+        ("/ingrain.v1.Inference/GetEngine", "inference", True, False, False),
         ("/ingrain.v1.Evaluator/CreateEvaluation", "evaluator", False, False, False),
         ("/ingrain.v1.Studies/WatchStudy", "studies", True, False, True),
         ("/google.longrunning.Operations/WaitOperation", "", True, False, True),

@@ -220,3 +220,13 @@ class DeleteContextRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetEngineRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Engine(_message.Message):
+    __slots__ = ("environment",)
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    environment: _common_pb2.Environment
+    def __init__(self, environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ...) -> None: ...

@@ -78,6 +78,11 @@ class InferenceStub(object):
                 request_serializer=ingrain_dot_v1_dot_inference__pb2.DeleteContextRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.GetEngine = channel.unary_unary(
+                '/ingrain.v1.Inference/GetEngine',
+                request_serializer=ingrain_dot_v1_dot_inference__pb2.GetEngineRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_inference__pb2.Engine.FromString,
+                _registered_method=True)
 
 
 class InferenceServicer(object):
@@ -141,6 +146,13 @@ class InferenceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEngine(self, request, context):
+        """What computes the answers, as it says itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -183,6 +195,11 @@ def add_InferenceServicer_to_server(servicer, server):
                     servicer.DeleteContext,
                     request_deserializer=ingrain_dot_v1_dot_inference__pb2.DeleteContextRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'GetEngine': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEngine,
+                    request_deserializer=ingrain_dot_v1_dot_inference__pb2.GetEngineRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_inference__pb2.Engine.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -403,6 +420,33 @@ class Inference(object):
             '/ingrain.v1.Inference/DeleteContext',
             ingrain_dot_v1_dot_inference__pb2.DeleteContextRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEngine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Inference/GetEngine',
+            ingrain_dot_v1_dot_inference__pb2.GetEngineRequest.SerializeToString,
+            ingrain_dot_v1_dot_inference__pb2.Engine.FromString,
             options,
             channel_credentials,
             insecure,

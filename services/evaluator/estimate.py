@@ -1,0 +1,55 @@
+"""What asking will take, reckoned from some of the probes before any is asked."""
+
+from collections.abc import Sequence
+
+from ingrain import AsyncClient
+from ingrain.v1 import common_pb2, inference_pb2, trainer_pb2
+from servicekit.costs import forward_flops
+from services.evaluator.asking import ANSWER_TOKENS
+from services.evaluator.probes import Probe
+
+SAMPLE = 256  # probes that are counted, from all over the set
+SAMPLE_BYTES = 2 << 20  # of their texts: what a message takes
+
+
+async def estimate(
+    client: AsyncClient, model: trainer_pb2.Model, probes: Sequence[Probe], with_context: bool
+) -> common_pb2.Estimate:
+    """Tokens of prompts and choices, each read once; of answers at most so many."""
+    sample = sample_of(probes)
+    request = inference_pb2.CountTokensRequest(model=model.name, texts=[text_of(probe) for probe in sample])
+    counts = (await client.stubs.inference.CountTokens(request)).token_counts
+    mean_tokens = sum(counts) / len(sample)
+    question_count = sum(not probe.is_choice for probe in probes)
+    read, written = round(mean_tokens * len(probes)), ANSWER_TOKENS * question_count
+    shape = model
+    if model.adapter:
+        shape = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=model.base_model))
+    mean_total = round((read + written) / len(probes))
+    each = forward_flops(shape.parameter_count, shape.layer_count, shape.hidden_size, mean_total)
+    notes = [
+        f"{len(probes)} probes of {mean_tokens:.0f} tokens on average with their choices (from {len(sample)} of them)"
+    ]
+    if question_count:
+        notes.append(f"at most {ANSWER_TOKENS} tokens are written for each of {question_count} questions")
+    if with_context:
+        notes.append("contexts are read once per group and not counted here")
+    cost = common_pb2.Cost(prompt_token_count=read, generated_token_count=written, flops=each * len(probes))
+    return common_pb2.Estimate(cost=cost, row_count=len(probes), notes=notes)
+
+
+def sample_of(probes: Sequence[Probe]) -> list[Probe]:
+    """At least one, evenly over all of them, as many as fit a message."""
+    chosen: list[Probe] = []
+    size = 0
+    for probe in probes[:: -(-len(probes) // SAMPLE)]:
+        size += len(text_of(probe).encode())
+        if chosen and size > SAMPLE_BYTES:
+            break
+        chosen.append(probe)
+    return chosen
+
+
+def text_of(probe: Probe) -> str:
+    """All that is read for a probe: the prompt once, and every choice."""
+    return " ".join([probe.prompt, *probe.choices])
