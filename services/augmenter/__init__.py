@@ -9,6 +9,7 @@ entities    what a document is about: pure
 strategies  one way to ask per file, and the dict that lists them
 prompts     the prompt texts
 filters     outputs -> kept and dropped, by reason: pure
+planning    what is asked, in which order, in how many calls: pure
 journal     finished batches, so that nothing is generated twice
 pipeline    read -> prompt -> generate -> parse -> filter -> write
 augment     the Augmenter service

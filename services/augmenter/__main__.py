@@ -1,6 +1,8 @@
 """`python -m services.augmenter`: the augmenter's process."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import grpc
 
@@ -17,7 +19,16 @@ from services.augmenter.pipeline import Pipeline
 from services.augmenter.settings import AugmenterSettings
 
 
-async def main(settings: AugmenterSettings) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """The service without its server."""
+
+    database: Database
+    worker: Worker
+    register: Callable[[grpc.aio.Server], list[str]]
+
+
+async def assemble(settings: AugmenterSettings) -> Parts:
     database = Database(settings.database_url, schema="augmenter")
     await database.create_all()
     rows = Resources(database, datasets_pb2.Dataset, "datasets")
@@ -34,9 +45,14 @@ async def main(settings: AugmenterSettings) -> None:
         augmenter_pb2_grpc.add_AugmenterServicer_to_server(AugmenterServicer(pipeline, operations), server)
         return ["ingrain.v1.Datasets", "ingrain.v1.Augmenter", add_operations(server, operations)]
 
-    await serve(settings, "augmenter", register, background=[Worker(operations, handlers, settings).run()])
-    await database.close()
+    return Parts(database, Worker(operations, handlers, settings), register)
+
+
+async def run(settings: AugmenterSettings) -> None:
+    parts = await assemble(settings)
+    await serve(settings, "augmenter", parts.register, background=[parts.worker.run()])
+    await parts.database.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(AugmenterSettings()))
+    asyncio.run(run(AugmenterSettings()))

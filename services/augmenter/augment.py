@@ -6,11 +6,14 @@ from typing import Any
 from ingrain.v1 import augmenter_pb2 as pb
 from ingrain.v1 import augmenter_pb2_grpc, common_pb2, datasets_pb2, inference_pb2
 from servicekit import identity
+from servicekit.contexts import ensure_context
+from servicekit.errors import Invalid
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import new_id
 from services.augmenter.filters import Sieve, statements
-from services.augmenter.pipeline import Pipeline, ensure_context, model_of, plan
+from services.augmenter.pipeline import Pipeline, model_of
+from services.augmenter.planning import plan, sample_prompts
 from services.augmenter.spec import Spec, resolve
 from services.augmenter.strategies import STRATEGIES, Ask, Document
 from services.augmenter.strategies.base import template
@@ -76,7 +79,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
             if spec.group_key:
                 selection.key, selection.value = spec.group_key, ask.context_group
             wanted = inference_pb2.Context(model=given.model, dataset=dataset, selection=selection)
-            request.context = await ensure_context(client, wanted, "preview")
+            request.context = await ensure_context(client, wanted, "preview", "")
         answer = await client.stubs.inference.Generate(request)
         return statements(answer.generations[0].text)
 
@@ -85,7 +88,11 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         model = await model_of(client, given.model)
         _, documents = await self.pipeline.read(given.dataset, spec)
         planned = plan(spec, documents)
-        sample = [item.ask.prompt for item in planned[:: max(1, len(planned) // 200)]]
+        if not planned:
+            raise Invalid(
+                "NOTHING_TO_ASK", "these strategies find nothing to ask about in the documents", field="spec"
+            )
+        sample = sample_prompts(planned)
         counted = await client.stubs.inference.CountTokens(
             inference_pb2.CountTokensRequest(model=given.model, texts=sample)
         )

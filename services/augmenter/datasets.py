@@ -136,11 +136,12 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
             if number >= end:
                 break
             if number >= request.start_row:
-                if batch.rows and size + len(line) > MESSAGE_BYTES:
+                line_bytes = len(line.encode())
+                if batch.rows and size + line_bytes > MESSAGE_BYTES:
                     yield batch
                     batch, size = pb.ReadRowsResponse(start_row=number), 0
                 batch.rows.append(line)
-                size += len(line)
+                size += line_bytes
             number += 1
         if batch.rows:
             yield batch

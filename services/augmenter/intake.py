@@ -49,7 +49,7 @@ async def take_in(
                 raise Exhausted(
                     "TOO_MANY_ROWS", f"more than {most_rows} rows; split the data set", limit=most_rows
                 )
-            spool.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            spool.write(checker.encoded(row) + b"\n")
         if checker.count == 0:
             raise Invalid("EMPTY_DATASET", "the data set has no rows", field="rows")
         spool.flush()

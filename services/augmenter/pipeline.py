@@ -4,19 +4,16 @@ Everything that costs is kept as it is finished: contexts are resources with det
 lie in the journal. An attempt after a crash runs this from the top and pays only for what is missing.
 """
 
-import hashlib
 import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from ingrain import AsyncClient
-from ingrain.errors import AlreadyExists
+from ingrain import AsyncClient, errors
 from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, inference_pb2, trainer_pb2
+from servicekit.contexts import ensure_context
 from servicekit.errors import Invalid
 from servicekit.failpoints import failpoint
 from servicekit.peers import gateway_client
@@ -26,31 +23,11 @@ from services.augmenter.documents import documents_of
 from services.augmenter.filters import Sieve, statements
 from services.augmenter.intake import fill, take_in
 from services.augmenter.journal import Journal
+from services.augmenter.planning import Planned, batches, most_outputs, of_document, plan
 from services.augmenter.settings import AugmenterSettings
 from services.augmenter.spec import Spec, resolve
-from services.augmenter.strategies import STRATEGIES, Ask, Document
-from services.augmenter.strategies.base import template, template_sha256
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One sample of one ask; `number` counts all of them, so that its seed is its own."""
-
-    number: int
-    strategy: str
-    ask: Ask
-    sample: int
-
-
-def plan(spec: Spec, documents: Sequence[Document]) -> list[Planned]:
-    """Every prompt to be sent, samples of an ask side by side, asks of a context side by side."""
-    found = []
-    for name in spec.strategies:
-        for ask in STRATEGIES[name].asks(template(spec.prompt_set, name), documents):
-            # What is asked of a subject is not asked again for each document that names it.
-            for sample in range(spec.samples_per_document if spec.temperature > 0 else 1):
-                found.append(Planned(len(found), name, ask, sample))
-    return found
+from services.augmenter.strategies import STRATEGIES, Document
+from services.augmenter.strategies.base import template_sha256
 
 
 class Pipeline:
@@ -144,7 +121,7 @@ class Pipeline:
             if spec.group_key:
                 selection.key, selection.value = spec.group_key, group
             context = inference_pb2.Context(model=given.model, dataset=read_from, selection=selection)
-            contexts[group] = await ensure_context(client, context, fingerprint)
+            contexts[group] = await ensure_context(client, context, "augment", fingerprint)
         return contexts
 
     async def _shuffled_dataset(self, task: Task, documents: Sequence[Document], fingerprint: str) -> str:
@@ -160,7 +137,7 @@ class Pipeline:
         dataset = fill(datasets_pb2.Dataset(name=name, display_name="entities exchanged, a control"), taken)
         dataset.state = common_pb2.ACTIVE
         dataset.create_time.GetCurrentTime()
-        await self.datasets.resources.insert(dataset, f"shuffled-{fingerprint}", fingerprint)
+        await self.datasets.resources.insert(dataset, str(uuid.uuid5(uuid.NAMESPACE_URL, name)), fingerprint)
         return name
 
     async def _generate(
@@ -174,10 +151,12 @@ class Pipeline:
         fingerprint: str,
     ) -> tuple[list[str], common_pb2.Cost]:
         """The output of every planned prompt, in order."""
-        journal = Journal(self.datasets.storage, task.target, fingerprint)
         outputs: list[str] = []
         cost = common_pb2.Cost()
-        for number, batch in enumerate(batches(planned, self.settings.prompt_batch)):
+        size = min(self.settings.prompt_batch, most_outputs(spec.max_tokens))
+        # Of another size, batches would hold other prompts.
+        journal = Journal(self.datasets.storage, task.target, f"{size}-{fingerprint}")
+        for number, batch in enumerate(batches(planned, size)):
             await task.progress("generating", len(outputs), len(planned), "prompts")
             entry = await journal.read(number)
             if entry is None:
@@ -192,17 +171,18 @@ class Pipeline:
         self, client: AsyncClient, model: str, spec: Spec, batch: Sequence[Planned], contexts: dict[str, str]
     ) -> dict[str, Any]:
         group = batch[0].ask.context_group
-        answer = await client.stubs.inference.Generate(
-            inference_pb2.GenerateRequest(
-                model=model,
-                context=contexts[group] if group is not None else "",
-                prompts=[item.ask.prompt for item in batch],
-                max_tokens=spec.max_tokens,
-                temperature=spec.temperature,
-                seed=spec.seed * 1_000_003 + batch[0].number,
-            ),
-            timeout=1800,
+        request = inference_pb2.GenerateRequest(
+            model=model,
+            context=contexts[group] if group is not None else "",
+            prompts=[item.ask.prompt for item in batch],
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            seed=(spec.seed * 1_000_003 + batch[0].number) % (1 << 63),
         )
+        try:
+            answer = await client.stubs.inference.Generate(request, timeout=1800)
+        except errors.Invalid as error:
+            raise of_document(error, batch) from error
         usage = answer.usage
         return {
             "outputs": [generation.text for generation in answer.generations],
@@ -214,19 +194,6 @@ class Pipeline:
                 usage.compute_seconds,
             ],
         }
-
-
-def batches(planned: Sequence[Planned], size: int) -> Iterator[list[Planned]]:
-    """Runs of at most `size` prompts that share a context."""
-    rest = iter(planned)
-    batch = list(islice(rest, 1))
-    for item in rest:
-        if len(batch) == size or item.ask.context_group != batch[0].ask.context_group:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
 
 
 def derived_rows(
@@ -270,24 +237,6 @@ def derived_rows(
 
 async def model_of(client: AsyncClient, name: str) -> trainer_pb2.Model:
     return await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
-
-
-async def ensure_context(client: AsyncClient, context: inference_pb2.Context, fingerprint: str) -> str:
-    """The context of that content, made once: its id is a digest, its request id follows from it."""
-    content = context.SerializeToString(deterministic=True) + fingerprint.encode()
-    identity = hashlib.sha256(content).hexdigest()
-    name = f"{client.parent}/contexts/augment-{identity[:16]}"
-    request = inference_pb2.CreateContextRequest(
-        parent=client.parent,
-        context_id=name.rsplit("/", 1)[1],
-        context=context,
-        request_id=str(uuid.UUID(identity[:32])),
-    )
-    try:
-        await client.operations.wait(await client.stubs.inference.CreateContext(request))
-    except AlreadyExists:
-        await client.stubs.inference.GetContext(inference_pb2.GetContextRequest(name=name))
-    return name
 
 
 def add_usage(cost: common_pb2.Cost, usage: Sequence[float]) -> None:

@@ -49,6 +49,17 @@ class RowChecker:
         self.count += 1
         return row
 
+    def encoded(self, row: Row) -> bytes:
+        """The row that was checked last, as it is stored: one line of JSON."""
+        try:
+            return json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except UnicodeEncodeError as error:
+            found = f"has {error.object[error.start]!a}, half a character"
+        except ValueError:
+            found = "has a number that is too great"
+        self.count -= 1
+        raise self._error("NOT_JSON", found)
+
     def _decide(self, row: Row) -> int:
         if "text" in row:
             return Kind.DOCUMENTS

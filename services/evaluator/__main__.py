@@ -1,6 +1,8 @@
 """`python -m services.evaluator`: the evaluator's process."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import grpc
 
@@ -16,7 +18,16 @@ from services.evaluator.servicer import EvaluatorServicer
 from services.evaluator.settings import EvaluatorSettings
 
 
-async def main(settings: EvaluatorSettings) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """The service without its server."""
+
+    database: Database
+    worker: Worker
+    register: Callable[[grpc.aio.Server], list[str]]
+
+
+async def assemble(settings: EvaluatorSettings) -> Parts:
     database = Database(settings.database_url, schema="evaluator")
     await database.create_all()
     rows = Resources(database, evaluator_pb2.Evaluation, "evaluations")
@@ -28,9 +39,14 @@ async def main(settings: EvaluatorSettings) -> None:
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(EvaluatorServicer(evaluations, operations), server)
         return ["ingrain.v1.Evaluator", add_operations(server, operations)]
 
-    await serve(settings, "evaluator", register, background=[Worker(operations, handlers, settings).run()])
-    await database.close()
+    return Parts(database, Worker(operations, handlers, settings), register)
+
+
+async def run(settings: EvaluatorSettings) -> None:
+    parts = await assemble(settings)
+    await serve(settings, "evaluator", parts.register, background=[parts.worker.run()])
+    await parts.database.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(EvaluatorSettings()))
+    asyncio.run(run(EvaluatorSettings()))

@@ -1,38 +1,60 @@
 """A batch of probes of one shape and one context -> answers."""
 
-import hashlib
-import uuid
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ingrain import AsyncClient
-from ingrain.errors import AlreadyExists
+from ingrain import AsyncClient, errors
 from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2
+from servicekit.contexts import ensure_context
+from servicekit.errors import Invalid
 from services.evaluator import metrics
 from services.evaluator.probes import Probe
 
 ANSWER_TOKENS = 64
 CALL_S = 1800.0
+MESSAGE_BYTES = 3 << 20  # of prompts and choices in a message
 
 
 def batches(probes: Sequence[Probe], group_key: str, size: int) -> Iterator[list[Probe]]:
-    """Probes that can be asked in one call: the same shape, the same context, at most `size`."""
+    """Probes that can be asked in one call: the same shape, the same context, at most `size` that fit a message."""
     ordered: dict[tuple[bool, str], list[Probe]] = {}
     for probe in probes:
         group = probe.value_of(group_key) if group_key else ""
         ordered.setdefault((probe.is_choice, group), []).append(probe)
     for alike in ordered.values():
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
+        batch: list[Probe] = []
+        batch_bytes = 0
+        for probe in alike:
+            if batch and (len(batch) == size or batch_bytes + probe.size_bytes > MESSAGE_BYTES):
+                yield batch
+                batch, batch_bytes = [], 0
+            batch.append(probe)
+            batch_bytes += probe.size_bytes
+        yield batch
 
 
 async def ask(
     client: AsyncClient, model: str, context: str, batch: Sequence[Probe], cluster_key: str
 ) -> dict[str, Any]:
     """{"rows": answers as they are stored, "usage": [...]}."""
-    if batch[0].is_choice:
-        return await _score(client, model, context, batch, cluster_key)
-    return await _generate(client, model, context, batch, cluster_key)
+    try:
+        if batch[0].is_choice:
+            return await _score(client, model, context, batch, cluster_key)
+        return await _generate(client, model, context, batch, cluster_key)
+    except errors.Invalid as error:
+        raise of_probe(error, batch) from error
+
+
+def of_probe(error: errors.Invalid, batch: Sequence[Probe]) -> Exception:
+    """What inference says of the third prompt of a call is said of the probe behind it."""
+    fields = [violation.field for violation in error.field_violations]
+    found = re.match(r"(?:items|prompts)\[(\d+)\]", fields[0]) if fields else None
+    if found is None:
+        return error
+    probe = batch[int(found[1])]
+    message = f"probe {probe.id!r}: {error.message}"
+    return Invalid(error.reason, message, field=f"probes[{probe.id!r}]", **error.metadata)
 
 
 async def _score(
@@ -102,26 +124,11 @@ def _usage(usage: inference_pb2.Usage) -> list[float]:
     ]
 
 
-async def ensure_context(
-    client: AsyncClient, subject: evaluator_pb2.Subject, group: str, model_sha256: str, dataset_sha256: str
-) -> inference_pb2.Context:
-    """The context of that content, made once: other evaluations of the same model and documents share it."""
+async def context_of(client: AsyncClient, subject: evaluator_pb2.Subject, group: str, digests: str) -> str:
+    """The context's name; other evaluations of the same model and documents (by their `digests`) share it."""
     wanted = subject.context
     selection = common_pb2.RowSelection(distinct_key=wanted.distinct_key)
     if wanted.group_key:
         selection.key, selection.value = wanted.group_key, group
     context = inference_pb2.Context(model=subject.model, dataset=wanted.dataset, selection=selection)
-    content = context.SerializeToString(deterministic=True) + f"{model_sha256} {dataset_sha256}".encode()
-    identity = hashlib.sha256(content).hexdigest()
-    name = f"{client.parent}/contexts/documents-{identity[:16]}"
-    request = inference_pb2.CreateContextRequest(
-        parent=client.parent,
-        context_id=name.rsplit("/", 1)[1],
-        context=context,
-        request_id=str(uuid.UUID(identity[:32])),
-    )
-    try:
-        made = await client.operations.wait(await client.stubs.inference.CreateContext(request))
-    except AlreadyExists:
-        made = await client.stubs.inference.GetContext(inference_pb2.GetContextRequest(name=name))
-    return made
+    return await ensure_context(client, context, "documents", digests)

@@ -17,7 +17,7 @@ async def estimate(
 ) -> common_pb2.Estimate:
     """Tokens of prompts and choices, each read once; of answers at most so many."""
     sample = sample_of(probes)
-    request = inference_pb2.CountTokensRequest(model=model.name, texts=[text_of(probe) for probe in sample])
+    request = inference_pb2.CountTokensRequest(model=model.name, texts=[probe.text for probe in sample])
     counts = (await client.stubs.inference.CountTokens(request)).token_counts
     mean_tokens = sum(counts) / len(sample)
     question_count = sum(not probe.is_choice for probe in probes)
@@ -43,13 +43,8 @@ def sample_of(probes: Sequence[Probe]) -> list[Probe]:
     chosen: list[Probe] = []
     size = 0
     for probe in probes[:: -(-len(probes) // SAMPLE)]:
-        size += len(text_of(probe).encode())
+        size += probe.size_bytes
         if chosen and size > SAMPLE_BYTES:
             break
         chosen.append(probe)
     return chosen
-
-
-def text_of(probe: Probe) -> str:
-    """All that is read for a probe: the prompt once, and every choice."""
-    return " ".join([probe.prompt, *probe.choices])

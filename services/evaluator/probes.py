@@ -1,14 +1,20 @@
 """Rows of a PROBES dataset as values."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
+
+from servicekit.errors import Invalid
 
 QUESTION = "Question: {question}\nAnswer:"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A forced choice has `prompt`, `choices` and the indices of right ones; a question has `answers`."""
+    """A forced choice has `prompt`, `choices` and the indices of right ones; a question has `answers`.
+
+    The answers of a question are members of one list where `is_list`, else one answer that is matched as a whole.
+    """
 
     id: str
     kind: str
@@ -17,18 +23,40 @@ class Probe:
     right: frozenset[int]
     answers: tuple[str, ...]
     metadata: dict[str, Any]
+    is_list: bool = False
 
     @property
     def is_choice(self) -> bool:
         return bool(self.choices)
 
     @property
-    def is_list(self) -> bool:
-        """Several answers are members of one list; a single one is matched as a whole."""
-        return self.kind == "list" or len(self.answers) > 1
+    def text(self) -> str:
+        """All that is read for it: the prompt once, and every choice."""
+        return " ".join([self.prompt, *self.choices])
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode())
 
     def value_of(self, key: str) -> str:
         return str(self.metadata.get(key, ""))
+
+
+def probes_of(rows: Iterable[dict[str, Any]], question_template: str = "") -> list[Probe]:
+    """In order. What is measured is the same for all probes of a kind: one with several answers makes it a list."""
+    probes = [probe_of(row, question_template) for row in rows]
+    is_choice: dict[str, bool] = {}
+    for index, probe in enumerate(probes):
+        if is_choice.setdefault(probe.kind, probe.is_choice) != probe.is_choice:
+            raise Invalid(
+                "MIXED_KIND",
+                f"probe {probe.id!r} (row {index + 1}): some probes of kind {probe.kind!r} have choices, others are "
+                "questions; give them kinds of their own",
+                field=f"rows[{index}].kind",
+                row=index + 1,
+            )
+    lists = {probe.kind for probe in probes if len(probe.answers) > 1} | {"list"}
+    return [replace(probe, is_list=probe.kind in lists and not probe.is_choice) for probe in probes]
 
 
 def probe_of(row: dict[str, Any], question_template: str = "") -> Probe:

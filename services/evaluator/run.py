@@ -18,8 +18,8 @@ from servicekit.peers import gateway_client
 from servicekit.resources import Resources
 from servicekit.storage import Storage
 from servicekit.worker import Task
-from services.evaluator.asking import ask, batches, ensure_context
-from services.evaluator.probes import Probe, probe_of
+from services.evaluator.asking import ask, batches, context_of
+from services.evaluator.probes import Probe, probes_of
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.summary import summarize
 
@@ -43,19 +43,19 @@ class Evaluations:
         rows: list[dict[str, Any]] = []
         group_key = given.subject.context.group_key
         contexts: dict[str, str] = {}
+        # With batches of another size, entries would hold other probes.
+        journal = f"{task.target}/journal-{self.settings.probe_batch}-{fingerprint[:24]}"
+        digests = f"{model.sha256} {context_sha256}"
         for number, batch in enumerate(batches(probes, group_key, self.settings.probe_batch)):
             await task.progress("asking", len(rows), len(probes), "probes")
-            key = f"{task.target}/journal-{fingerprint[:24]}/{number:06d}.json"
+            key = f"{journal}/{number:06d}.json"
             entry = await self._kept(key)
             if entry is None:
                 context = ""
                 if given.subject.HasField("context"):
                     group = batch[0].value_of(group_key) if group_key else ""
                     if group not in contexts:
-                        made = await ensure_context(
-                            client, given.subject, group, model.sha256, context_sha256
-                        )
-                        contexts[group] = made.name
+                        contexts[group] = await context_of(client, given.subject, group, digests)
                     context = contexts[group]
                 entry = await ask(client, given.subject.model, context, batch, given.cluster_key)
                 await self.storage.put(key, json.dumps(entry).encode())
@@ -101,7 +101,7 @@ class Evaluations:
     async def results(self, name: str) -> list[dict[str, Any]]:
         evaluation = await self.resources.get(name)
         if evaluation.state != common_pb2.ACTIVE:
-            raise Invalid("EVALUATION_NOT_ACTIVE", f"{name} has no results (yet)", field="name")
+            raise WrongState("EVALUATION_NOT_ACTIVE", f"{name} has no results (yet)")
         content = await self.storage.get(self.storage.key(evaluation.results_uri))
         return [json.loads(line) for line in content.splitlines()]
 
@@ -134,8 +134,8 @@ async def usable(client: AsyncClient, name: str, kind: int, field: str) -> datas
 
 
 async def read_probes(client: AsyncClient, given: pb.Evaluation) -> list[Probe]:
-    rows = client.datasets.rows(given.probes)
-    probes = [probe_of(row, given.question_template) async for row in rows]
+    rows = [row async for row in client.datasets.rows(given.probes)]
+    probes = probes_of(rows, given.question_template)
     group_key = given.subject.context.group_key
     for index, probe in enumerate(probes):
         if group_key and not probe.value_of(group_key):

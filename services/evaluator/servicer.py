@@ -79,11 +79,12 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
         batch, size = pb.ReadResultsResponse(start_row=request.start_row), 0
         for number, row in enumerate(rows[request.start_row :], start=request.start_row):
             line = json.dumps(row, ensure_ascii=False)
-            if batch.rows and size + len(line) > MESSAGE_BYTES:
+            line_bytes = len(line.encode())
+            if batch.rows and size + line_bytes > MESSAGE_BYTES:
                 yield batch
                 batch, size = pb.ReadResultsResponse(start_row=number), 0
             batch.rows.append(line)
-            size += len(line)
+            size += line_bytes
         if batch.rows:
             yield batch
 

@@ -12,7 +12,7 @@ from servicekit.errors import Invalid
 from services.augmenter.documents import documents_of
 from services.augmenter.entities import shuffled, subjects, words
 from services.augmenter.filters import Sieve, normalized, statements
-from services.augmenter.pipeline import batches, plan
+from services.augmenter.planning import batches, plan
 from services.augmenter.spec import resolve
 from services.augmenter.strategies import STRATEGIES
 from services.augmenter.strategies.base import PROMPTS, template

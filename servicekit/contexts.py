@@ -1,0 +1,57 @@
+"""Documents in a model's context, read once for whoever asks for the same."""
+
+import hashlib
+import uuid
+
+import grpc
+
+from ingrain import AsyncClient
+from ingrain.errors import AlreadyExists, NotFound, OperationFailed
+from ingrain.v1 import inference_pb2 as pb
+from servicekit.errors import Unavailable
+
+# What ended a context's making and may go well another time.
+PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,
+}
+MOST_TRIES = 8
+
+
+async def ensure_context(client: AsyncClient, wanted: pb.Context, title: str, content: str) -> str:
+    """The name of an ACTIVE context, `{title}-{digest}`: of `wanted` and of the digests of what it names, `content`.
+
+    Names are never given twice, so that one that was deleted or could not be made is followed by `-1`, `-2` and so on.
+    """
+    identity = hashlib.sha256(wanted.SerializeToString(deterministic=True) + content.encode()).hexdigest()
+    for number in range(MOST_TRIES):
+        context_id = f"{title}-{identity[:16]}" + (f"-{number}" if number else "")
+        if await _made(client, wanted, context_id):
+            return f"{client.parent}/contexts/{context_id}"
+    raise Unavailable("NO_CONTEXT", f"the context of {wanted.dataset} could not be made", 30.0)
+
+
+async def _made(client: AsyncClient, wanted: pb.Context, context_id: str) -> bool:
+    """Makes it or finds it; whether it is there."""
+    name = f"{client.parent}/contexts/{context_id}"
+    request = pb.CreateContextRequest(
+        parent=client.parent,
+        context_id=context_id,
+        context=wanted,
+        request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+    )
+    try:
+        await client.operations.wait(await client.stubs.inference.CreateContext(request))
+    except AlreadyExists:  # made before, and its operation forgotten
+        pass
+    except OperationFailed as error:
+        if error.code not in PASSING:
+            raise
+        return False
+    try:
+        await client.stubs.inference.GetContext(pb.GetContextRequest(name=name))
+    except NotFound:
+        return False
+    return True
