@@ -56,6 +56,7 @@ class Gateway:
 
 async def build(settings: GatewaySettings) -> Gateway:
     refuse_open_door(settings)
+    tls = credentials(settings)
     database = Database(settings.database_url, schema="gateway")
     projects = Resources(database, projects_pb2.Project, "projects")
     keys = Resources(database, projects_pb2.Key, "keys")
@@ -82,22 +83,24 @@ async def build(settings: GatewaySettings) -> Gateway:
     names = (*routes.BACKEND_OF_SERVICE, *routes.OWN_SERVICES, routes.OPERATIONS)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     server.add_generic_rpc_handlers((proxy,))
-    return Gateway(server, bind(server, settings), checks, proxy, database)
-
-
-def bind(server: grpc.aio.Server, settings: GatewaySettings) -> int:
-    """The port. With TLS where a certificate and its key are set; one without the other is a mistake."""
     address = f"{settings.host}:{settings.port}"
+    port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
+    return Gateway(server, port, checks, proxy, database)
+
+
+def credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
+    """For TLS where a certificate and its key are set; one without the other is a mistake."""
     if not settings.tls_certificate and not settings.tls_key:
-        return server.add_insecure_port(address)
+        return None
     if not settings.tls_certificate or not settings.tls_key:
         raise Invalid(
             "HALF_TLS",
             "INGRAIN_TLS_CERTIFICATE and INGRAIN_TLS_KEY belong together; set both or neither",
             field="tls_key",
         )
-    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-    return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    return grpc.ssl_server_credentials(
+        [(settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())]
+    )
 
 
 async def serve(settings: GatewaySettings) -> None:

@@ -27,10 +27,12 @@ class Process:
 
     def start(self) -> None:
         self._started, self._not_before = time.monotonic(), 0.0
+        # Between processes of one machine nothing is encrypted; a TLS of the caller's is for another platform.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("INGRAIN_TLS_")}
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self.child.command,
-                env=os.environ | self.child.variables,
+                env=inherited | self.child.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -10,7 +10,6 @@ It wraps the channel instead of using grpc.aio's interceptors, which replace the
 import json
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import grpc
 import grpc.aio
 
 from ingrain import errors, uploading
+from ingrain.tls import TLS, credentials, wished
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -52,32 +52,17 @@ OPTIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class TLS:
-    """Files in PEM. `ca` defaults to the system's roots; `certificate` and `key` are for mutual TLS."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-def credentials(tls: TLS | bool | str) -> grpc.ChannelCredentials:
-    """True for the system's roots, a path for an authority's file."""
-    files = tls if isinstance(tls, TLS) else TLS(ca=None if tls is True else Path(str(tls)))
-    pem = [path and path.read_bytes() for path in (files.ca, files.key, files.certificate)]
-    return grpc.ssl_channel_credentials(*pem)
-
-
 class Channel:
     """What generated stubs need of a channel. Opened at the first call, so that it belongs to that loop."""
 
     def __init__(
-        self, target: str, metadata: Metadata, timeout_s: float | None, tls: TLS | bool | str | None
+        self, target: str, metadata: Metadata, timeout_s: float | None, tls: TLS | bool | str | Path | None
     ) -> None:
+        files = wished(tls)
         self.target = target
         self._metadata = tuple(metadata)
         self._timeout_s = timeout_s
-        self._credentials = credentials(tls) if tls else None
+        self._credentials = credentials(files) if files else None
         self._channel: grpc.aio.Channel | None = None
         self._blocking: grpc.Channel | None = None
 

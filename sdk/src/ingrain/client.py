@@ -2,11 +2,12 @@
 
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from google.longrunning import operations_pb2_grpc
 
-from ingrain.channel import TLS, Channel, Metadata
+from ingrain.channel import Channel, Metadata
 from ingrain.datasets import AsyncDatasets
 from ingrain.evaluations import AsyncEvaluations
 from ingrain.inference import AsyncContexts, InferenceMethods
@@ -15,6 +16,7 @@ from ingrain.models import AsyncModels
 from ingrain.names import project_name
 from ingrain.operation import AsyncOperations
 from ingrain.studies import AsyncStudies
+from ingrain.tls import TLS
 from ingrain.v1 import (
     augmenter_pb2_grpc,
     datasets_pb2_grpc,
@@ -48,6 +50,8 @@ class AsyncClient(InferenceMethods):
 
     Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY. `metadata` goes
     with every call; `timeout_s` is the deadline of calls that have none of their own (streams have none).
+    `tls` is the file of the gateway's authority (None: INGRAIN_TLS_CA, without TLS where that is empty), True for
+    the system's roots, False for none.
     Opens its connection at the first call and belongs to the event loop of that call.
     """
 
@@ -59,7 +63,7 @@ class AsyncClient(InferenceMethods):
         api_key: str | None = None,
         metadata: Metadata = (),
         timeout_s: float | None = 60,
-        tls: TLS | bool | str | None = None,
+        tls: TLS | bool | str | Path | None = None,
     ) -> None:
         self.target = target or os.environ.get("INGRAIN_TARGET") or DEFAULT_TARGET
         self.parent = project_name(project or os.environ.get("INGRAIN_PROJECT") or "default")

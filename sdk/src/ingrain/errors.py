@@ -29,6 +29,8 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from ingrain import tls
+
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 # How gRPC itself words UNAVAILABLE, as against a server's own word.
@@ -198,6 +200,10 @@ def from_rpc_error(error: Any, *, target: str = "", request_id: str = "") -> Ing
     if isinstance(raw, bytes) and _parses(status, raw) and status.code == error.code().value[0]:
         return from_status(status, request_id=request_id)
     message = error.details() or error.code().name.replace("_", " ").lower()
+    # gRPC calls a certificate for another name UNAUTHENTICATED, which is about keys here.
+    refused = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
+    if target and refused and (handshake := tls.explain(message, target)):
+        return Unavailable(handshake, request_id=request_id)
     if error.code() is grpc.StatusCode.UNAVAILABLE and target and _LOCAL.search(message):
         message = f"cannot reach Ingrain at {target} ({_short(message)}); `ingrain up` starts it"
     return _BY_CODE.get(error.code(), Internal)(message, code=error.code(), request_id=request_id)

@@ -11,13 +11,15 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
 from typing import Any
 
-from ingrain.channel import TLS, Metadata
+from ingrain.channel import Metadata
 from ingrain.client import AsyncClient, Stubs
 from ingrain.errors import Detached
 from ingrain.operation import AsyncOperation, AsyncOperations
 from ingrain.resource import Resource
+from ingrain.tls import TLS
 
 _CANCEL_S = 5.0  # how long a cancelled call may take to end
 
@@ -136,7 +138,7 @@ class Client(_Sync):
         api_key: str | None = None,
         metadata: Metadata = (),
         timeout_s: float | None = 60,
-        tls: TLS | bool | str | None = None,
+        tls: TLS | bool | str | Path | None = None,
     ) -> None:
         core = AsyncClient(
             target, project=project, api_key=api_key, metadata=metadata, timeout_s=timeout_s, tls=tls

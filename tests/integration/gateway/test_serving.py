@@ -1,20 +1,13 @@
-"""One address: health of every service, merged reflection, TLS, and a gateway that lets nobody in by mistake."""
+"""One address: health of every service, merged reflection, and a gateway that lets nobody in by mistake."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from ingrain import AsyncClient, errors
 from servicekit.errors import Invalid
 from services.gateway import routes
 from services.gateway.server import refuse_open_door
@@ -64,49 +57,6 @@ async def test_callers_without_key_learn_that_newer_reflection_is_not_here(close
     """Tools ask for v1 first, and for v1alpha when that is UNIMPLEMENTED."""
     method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
     assert await closed.status(method) == grpc.StatusCode.UNIMPLEMENTED
-
-
-async def test_tls(start: Any, tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
-    async with start(tls_certificate=certificate, tls_key=key) as platform:
-        async with AsyncClient(platform.address, tls=str(certificate), timeout_s=10) as client:
-            assert (await client.models.get("m")).display_name == "operator"
-        async with AsyncClient(platform.address, timeout_s=3) as client:
-            with pytest.raises(errors.Unavailable):
-                await client.models.get("m")
-
-
-async def test_half_a_tls_is_a_mistake(start: Any, tmp_path: Path) -> None:
-    certificate, _ = self_signed(tmp_path)
-    with pytest.raises(Invalid, match="INGRAIN_TLS_KEY"):
-        async with start(tls_certificate=certificate):
-            pass
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(private, hashes.SHA256())
-    )
-    certificate, key = folder / "tls.crt", folder / "tls.key"
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return certificate, key
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.1", "gateway.example"])

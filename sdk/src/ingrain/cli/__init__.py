@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 the operation failed,
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from ingrain.cli import ask, datasets, keys, models, operations, platform, studi
 from ingrain.cli.output import Connection, exit_code, explain
 from ingrain.client import DEFAULT_TARGET
 from ingrain.errors import IngrainError
+from ingrain.tls import CA_VARIABLE
 
 app = typer.Typer(
     help="Find the best way to get a language model to know your documents.",
@@ -39,8 +41,16 @@ def connect(
     project: Annotated[
         str, typer.Option("--project", "-p", envvar="INGRAIN_PROJECT", help="Project.", metavar="ID")
     ] = "default",
-    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False,
-    ca: Annotated[str, typer.Option(help="File of the certificate authority; implies --tls.")] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS, with the system's authorities.")] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=CA_VARIABLE,
+            exists=True,
+            dir_okay=False,
+            help="Use TLS, with this file (PEM) of authorities.",
+        ),
+    ] = None,
 ) -> None:
     target = target or platform.gateway_of(platform.DEFAULT_DATA_DIR) or DEFAULT_TARGET
     context.obj = Connection(target, project, ca or tls)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import grpc
@@ -39,7 +40,7 @@ Wait = Annotated[
 class Connection:
     target: str
     project: str
-    tls: bool | str
+    tls: bool | Path
 
     def client(self) -> Client:
         return Client(self.target, project=self.project, tls=self.tls)
