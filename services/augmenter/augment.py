@@ -37,7 +37,9 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         if request.validate_only:
             estimate = await self._estimate(project, request.spec, spec)
             return self.operations.done_with_estimate(dataset.name, "AugmentDataset", estimate)
-        await self.pipeline.datasets.usable(request.spec.dataset)
+        # What is wrong with the request is said now, not by an operation that fails later.
+        await self.pipeline.documents(request.spec.dataset)
+        await model_of(gateway_client(self.pipeline.settings, project), request.spec.model)
         return await self.operations.start("AugmentDataset", request, dataset, request_id=request.request_id)
 
     async def PreviewAugmentation(

@@ -14,7 +14,7 @@ from typing import Any
 from ingrain import AsyncClient, errors
 from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, inference_pb2, trainer_pb2
 from servicekit.contexts import ensure_context
-from servicekit.errors import Invalid
+from servicekit.errors import Invalid, WrongState
 from servicekit.failpoints import failpoint
 from servicekit.peers import gateway_client
 from servicekit.worker import Task
@@ -87,13 +87,18 @@ class Pipeline:
         )
         return dataset
 
-    async def read(self, name: str, spec: Spec) -> tuple[datasets_pb2.Dataset, list[Document]]:
+    async def documents(self, name: str) -> datasets_pb2.Dataset:
+        """The dataset, if it can be augmented."""
         dataset = await self.datasets.usable(name)
         if dataset.kind != datasets_pb2.Dataset.DOCUMENTS:
             kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
             raise Invalid(
                 "NOT_DOCUMENTS", f"{name} holds {kind}; documents are augmented", field="spec.dataset"
             )
+        return dataset
+
+    async def read(self, name: str, spec: Spec) -> tuple[datasets_pb2.Dataset, list[Document]]:
+        dataset = await self.documents(name)
         rows = [json.loads(line) async for line in self.datasets.lines(dataset)]
         return dataset, documents_of(rows, spec)
 
@@ -236,7 +241,12 @@ def derived_rows(
 
 
 async def model_of(client: AsyncClient, name: str) -> trainer_pb2.Model:
-    return await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
+    """The model, if it can be asked."""
+    model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
+    if model.state != common_pb2.ACTIVE:
+        state = common_pb2.State.Name(model.state)
+        raise WrongState("MODEL_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE model can be asked")
+    return model
 
 
 def add_usage(cost: common_pb2.Cost, usage: Sequence[float]) -> None:
