@@ -20,7 +20,7 @@ from rich.table import Table
 from ingrain import AsyncClient, worlds
 from ingrain.v1 import common_pb2, inference_pb2, studies_pb2
 from tools import platform as local
-from tools.worlds_study import Sizes, bundled_model, request_id, study_request, upload_worlds
+from tools.worlds_study import bundled_model, request_id, study_request, suite, upload_worlds
 
 OUT = Path("out/demo")
 REPORTS = {"report.json": "JSON", "report.md": "MARKDOWN", "report.html": "HTML"}
@@ -50,15 +50,7 @@ def main() -> None:
 async def road(address: str, seed: int, worker_count: int) -> None:
     async with AsyncClient(address) as client:
         model = await bundled_model(client)
-        sizes = Sizes()
-        world = worlds.suite(
-            seed=seed,
-            reversal_worlds=sizes.reversal_worlds,
-            facts=sizes.facts,
-            syllogism_worlds=sizes.syllogism_worlds,
-            syllogism_count=sizes.syllogism_count,
-            catalogues=sizes.catalogues,
-        )
+        world = suite(seed)
         documents, probes = await upload_worlds(client, world)
         console.print(
             f"{documents.row_count} documents and {probes.row_count} probes about invented things uploaded."

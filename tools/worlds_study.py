@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ class Doses:
     learning_rate: float = 1e-3
     rows_per_step: int = 4  # packed rows of `max_length` tokens over all workers
     max_length: int = 256
-    samples_per_document: int = 3
-    temperature: float = 0.7
+    # Once and greedily: duplicates of a right statement are dropped while every slip of a sampled one is new, so that
+    # sampling a small model again adds little but slips.
+    samples_per_document: int = 1
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Sizes:
     syllogism_worlds: int = 44
     syllogism_count: int = 4
     catalogues: int = 1
+
+
+def suite(seed: int, sizes: Sizes | None = None, **changes: Any) -> worlds.World:
+    """The worlds of one seed at the study's sizes; `changes` are further parameters of `worlds.suite`."""
+    return worlds.suite(seed=seed, **asdict(sizes or Sizes()), **changes)
 
 
 def request_id(*parts: object) -> str:

@@ -1,0 +1,157 @@
+"""Pooled answers -> intervals, findings, docs/reproduction.md and the README's drawing. Pure, except for `write`."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 10_000
+PAIRS = (
+    ("icl", "base"),
+    ("augmented_finetune", "icl"),
+    ("augmented_finetune", "finetune"),
+    ("shuffled_finetune", "finetune"),
+)
+Answers = dict[tuple[int, str, str], float]  # (seed, world, probe id) -> value
+Shares = dict[str, dict[str, dict[str, float]]]  # method or difference -> kind -> summary
+
+
+def pooled(methods: Mapping[str, Mapping[str, Answers]]) -> dict[str, Shares]:
+    """`methods`: method -> kind -> answers."""
+    differences = {}
+    for better, worse in PAIRS:
+        if better in methods and worse in methods:
+            differences[f"{better} - {worse}"] = {
+                kind: summary({key: value - methods[worse][kind][key] for key, value in answers.items()})
+                for kind, answers in methods[better].items()
+            }
+    shares = {
+        method: {kind: summary(answers) for kind, answers in kinds.items()}
+        for method, kinds in methods.items()
+    }
+    return {"methods": shares, "differences": differences}
+
+
+def summary(answers: Answers) -> dict[str, float]:
+    """Mean and percentile interval, resampling whole worlds (seed and world together)."""
+    clusters: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for (seed, world, _), value in answers.items():
+        clusters[(seed, world)].append(value)
+    sums_C = np.array([sum(values) for values in clusters.values()])
+    counts_C = np.array([len(values) for values in clusters.values()])
+    drawn_RC = np.random.default_rng(0).integers(0, len(sums_C), (RESAMPLES, len(sums_C)))
+    means_R = sums_C[drawn_RC].sum(1) / counts_C[drawn_RC].sum(1)
+    low, high = np.percentile(means_R, [2.5, 97.5])
+    return {
+        "value": float(sums_C.sum() / counts_C.sum()),
+        "ci95_low": float(low),
+        "ci95_high": float(high),
+        "n": int(counts_C.sum()),
+        "clusters": len(sums_C),
+    }
+
+
+def findings(table: Mapping[str, Shares]) -> list[tuple[str, str, bool]]:
+    """What the default variant must show: claim, measured, whether it holds."""
+    shares, differences = table["methods"], table["differences"]
+    forward = shares["finetune"]["forward"]
+    reversal = shares["finetune"]["reversal"]
+    icl = shares["icl"]["reversal"]
+    behind = differences["augmented_finetune - icl"]["reversal"]
+    ahead = differences["augmented_finetune - finetune"]["syllogism"]
+    shuffled = differences["shuffled_finetune - finetune"]["reversal"]
+    return [
+        ("finetune recalls the trained direction, at least 0.95", shown(forward), forward["value"] >= 0.95),
+        (
+            "finetune on reversals: upper end at most 0.60",
+            shown(reversal),
+            reversal["ci95_high"] <= 0.60,
+        ),
+        ("icl on reversals: above 0.75", shown(icl), icl["value"] > 0.75),
+        (
+            "augmented_finetune - icl on reversals: lower end above -0.05",
+            shown(behind),
+            behind["ci95_low"] > -0.05,
+        ),
+        ("augmented_finetune - finetune on syllogisms: above 0", shown(ahead), ahead["ci95_low"] > 0),
+        (
+            "shuffled augmentation - finetune on reversals: does not help",
+            shown(shuffled),
+            shuffled["ci95_low"] <= 0,
+        ),
+    ]
+
+
+def shown(summary: Mapping[str, float]) -> str:
+    interval = f"{summary['ci95_low']:.3f} to {summary['ci95_high']:.3f}"
+    return f"{summary['value']:.3f} ({interval}), n {summary['n']:.0f}"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    lines = [
+        "# Reproduction on invented worlds",
+        "",
+        f"Written by `make reproduce`: seeds {', '.join(map(str, result['seeds']))}, {result['minutes']} minutes, commit",
+        f"{result['commit'][:12]}. The bundled model was pretrained for worlds like these (other names, other seeds); the",
+        "result on real text needs a real checkpoint. Share right, with 95 % intervals (bootstrap over worlds,",
+        f"{RESAMPLES:,} resamples) and the number of probes. A world has {result['facts']} facts, as many as the model",
+        "reads well; each world is its own context.",
+        "",
+        "| finding | measured | holds |",
+        "| --- | --- | --- |",
+        *(
+            f"| {claim} | {measured} | {'yes' if holds else 'NO'} |"
+            for claim, measured, holds in result["findings"]
+        ),
+    ]
+    for variant, table in result["variants"].items():
+        for title, rows in (("", table["methods"]), (": differences, paired by probe", table["differences"])):
+            if rows:
+                lines += ["", f"## {variant}{title}", "", *grid(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def grid(rows: Shares) -> list[str]:
+    kinds = list(dict.fromkeys(kind for by_kind in rows.values() for kind in by_kind))
+    lines = ["| | " + " | ".join(kinds) + " |", "| --- " * (len(kinds) + 1) + "|"]
+    for name, by_kind in rows.items():
+        lines.append(
+            f"| {name} | " + " | ".join(shown(by_kind[k]) if k in by_kind else "" for k in kinds) + " |"
+        )
+    return lines
+
+
+def drawing(shares: Shares, chance: Mapping[str, float]) -> str:
+    """The accuracy plot of the study's report, over the pooled seeds."""
+    from services.studies.plots import accuracy_plot
+
+    shown_kinds = ("forward", "reversal", "syllogism")
+    return accuracy_plot(
+        {
+            "methods": {
+                method: {
+                    "kinds": {
+                        kind: {
+                            "accuracy": by_kind[kind]["value"],
+                            "ci95": [by_kind[kind]["ci95_low"], by_kind[kind]["ci95_high"]],
+                            "n": by_kind[kind]["n"],
+                            "metric": "acc",
+                            "chance": chance[kind],
+                        }
+                        for kind in shown_kinds
+                    }
+                }
+                for method, by_kind in shares.items()
+            }
+        }
+    )
+
+
+def write(result: dict[str, Any], chance: Mapping[str, float], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "reproduction.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / "reproduction.md").write_text(markdown(result))
+    (folder / "demo.svg").write_text(drawing(result["variants"]["default"]["methods"], chance))
