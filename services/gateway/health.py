@@ -1,7 +1,6 @@
 """grpc.health.v1 for every service at one address: "" is the gateway, a service's name is its backend."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
+from servicekit.operations import happens
 from services.gateway import routes
 from services.gateway.proxy import Proxy
 
@@ -45,8 +45,7 @@ class MergedHealth(health_pb2_grpc.HealthServicer):
                 last = status
             if closing:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), WATCH_S)
+            await happens(self._closing, WATCH_S)
 
     async def _status(self, service: str) -> int:
         if self._closing.is_set():

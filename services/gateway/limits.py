@@ -47,7 +47,8 @@ class Limits:
             raise _too_many(project)
         line.queued += 1
         try:
-            await asyncio.wait_for(line.free.acquire(), self._places.queue_s)
+            async with asyncio.timeout(self._places.queue_s):
+                await line.free.acquire()
         except TimeoutError:
             raise _too_many(project) from None
         finally:

@@ -202,7 +202,8 @@ async def patiently(work: Callable[[], T], limit_s: float = START_S) -> T:
             loop.call_soon_threadsafe(tell, value, error)
 
     threading.Thread(target=run, daemon=True).start()
-    return await asyncio.wait_for(answer, limit_s)
+    async with asyncio.timeout(limit_s):
+        return await answer
 
 
 def translated(error: Exception) -> Exception:

@@ -220,6 +220,6 @@ async def cancel_children(client: AsyncClient, journal: Journal) -> None:
             if found:
                 await client.operations.cancel(found)
 
-    told = asyncio.gather(*(cancel(*entry) for entry in journal.at_work().items()))
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(told, CANCEL_S)
+        async with asyncio.timeout(CANCEL_S):
+            await asyncio.gather(*(cancel(*entry) for entry in journal.at_work().items()))

@@ -90,3 +90,27 @@ async def enter(shared: Limits) -> None:
 async def hold(shared: Limits) -> None:
     async with shared.admit(USER):
         await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_gives_up_as_a_place_comes_free_leaves_it(turns: int) -> None:
+    """At every turn of the loop between the place's becoming free and the call's taking it."""
+    shared = limits(queue_s=5.0)
+    first = shared.admit(USER)
+    await first.__aenter__()
+
+    async def call() -> None:
+        async with shared.admit(USER):
+            await asyncio.sleep(30)
+
+    queued = asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+    await first.__aexit__(None, None, None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    queued.cancel()
+    done, _ = await asyncio.wait([queued], timeout=1)
+    assert queued in done, "the cancellation was lost"
+    assert queued.cancelled()
+    async with asyncio.timeout(1), shared.admit(USER):
+        pass
