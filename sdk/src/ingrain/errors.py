@@ -206,6 +206,9 @@ def from_rpc_error(error: Any, *, target: str = "", request_id: str = "") -> Ing
         return Unavailable(handshake, request_id=request_id)
     if error.code() is grpc.StatusCode.UNAVAILABLE and target and _LOCAL.search(message):
         message = f"cannot reach Ingrain at {target} ({_short(message)}); `ingrain up` starts it"
+    if error.code() is grpc.StatusCode.CANCELLED and target and "ocally cancelled" not in message:
+        # Not by the caller: a server that stops ends like this what is still in its hands.
+        return Unavailable(f"{target} ended the call before its answer; try again", request_id=request_id)
     return _BY_CODE.get(error.code(), Internal)(message, code=error.code(), request_id=request_id)
 
 

@@ -106,6 +106,17 @@ def test_unreachable_says_what_to_do() -> None:
     assert "last error" not in str(error)
 
 
+def test_a_call_that_a_stopping_server_ended_may_be_tried_again() -> None:
+    ended = errors.from_rpc_error(rpc_error(grpc.StatusCode.CANCELLED, "CANCELLED", []), target="here:1")
+    assert type(ended) is errors.Unavailable
+    assert ended.code is grpc.StatusCode.UNAVAILABLE
+    own = rpc_error(grpc.StatusCode.CANCELLED, "Locally cancelled by application!", [])
+    assert type(errors.from_rpc_error(own, target="here:1")) is errors.Cancelled
+    status = status_pb2.Status(code=1, message="an operator stopped it")
+    told = rpc_error(grpc.StatusCode.CANCELLED, "x", [(errors.DETAILS_KEY, status.SerializeToString())])
+    assert type(errors.from_rpc_error(told, target="here:1")) is errors.Cancelled
+
+
 def test_unavailable_with_details_is_the_platforms_own_word() -> None:
     status = status_pb2.Status(code=14, message="the trainer restarts")
     sent = rpc_error(grpc.StatusCode.UNAVAILABLE, "x", [(errors.DETAILS_KEY, status.SerializeToString())])
