@@ -8,7 +8,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
 from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc
-from servicekit.errors import NotFound, WrongState
+from servicekit.errors import Exhausted, NotFound, WrongState
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
@@ -16,7 +16,7 @@ from servicekit.resources import Resources, new_id
 from servicekit.storage import Storage
 from services.studies.plan import normalised, plan
 from services.studies.preflight import inspect, rehearse
-from services.studies.records import Records
+from services.studies.records import Records, StoredReport
 from services.studies.settings import StudiesSettings
 
 Format = studies_pb2.GetReportRequest
@@ -26,6 +26,8 @@ FORMS = {
     Format.MARKDOWN: ("md", "text/markdown; charset=utf-8"),
     Format.HTML: ("html", "text/html; charset=utf-8"),
 }
+
+LEAST_TOO_LARGE = 3 << 20  # bytes of a report's form; clients take messages of 4 MiB
 
 
 class StudiesServicer(studies_pb2_grpc.StudiesServicer):
@@ -110,5 +112,30 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         stored = await self._records.report(study.name, form)
         if stored is None:
             raise NotFound("REPORT_NOT_FOUND", f"{study.name} has no report.")
+        if (size := await self._size(stored)) >= LEAST_TOO_LARGE:
+            raise await self._too_large(study.name, form, size)
         content = await self._storage.get(stored.storage_key)
         return studies_pb2.GetReportResponse(content=content, media_type=media_type, sha256=stored.sha256)
+
+    async def _size(self, stored: StoredReport) -> int:
+        found = await self._storage.stat(stored.storage_key)
+        return found.size_bytes if found else 0  # what is gone is told by reading it
+
+    async def _too_large(self, study: str, form: str, size: int) -> Exhausted:
+        """Refuses a form, and names those that can be had."""
+        smaller = []
+        for format, (other, _) in FORMS.items():
+            stored = await self._records.report(study, other) if format != Format.FORMAT_UNSPECIFIED else None
+            if stored and await self._size(stored) < LEAST_TOO_LARGE:
+                smaller.append(Format.Format.Name(format))
+        instead = (
+            f"ask for {' or '.join(smaller)}"
+            if smaller
+            else "compare fewer methods, kinds or worlds in one study"
+        )
+        return Exhausted(
+            "REPORT_TOO_LARGE",
+            f"report.{form} of {study} has {size} bytes; a message holds less than {LEAST_TOO_LARGE} of them: {instead}.",
+            size_bytes=size,
+            limit_bytes=LEAST_TOO_LARGE,
+        )

@@ -8,7 +8,8 @@ import pytest
 from ingrain import AsyncClient, errors
 from ingrain.v1 import common_pb2, studies_pb2
 from servicekit.database import Database
-from services.studies.records import Records
+from servicekit.storage import open_storage
+from services.studies.records import Records, StoredReport
 from services.studies.settings import StudiesSettings
 
 PROJECT = "projects/demo"
@@ -217,3 +218,27 @@ async def test_the_same_request_id_gives_the_same_study(
     assert len([s async for s in client.studies.list()]) == 1
     await client.studies.delete("one")
     assert [s async for s in client.studies.list()] == []
+
+
+async def test_a_form_too_large_for_a_message_is_refused_and_the_others_are_not(
+    client: AsyncClient, spec: studies_pb2.StudySpec, settings: StudiesSettings
+) -> None:
+    study = await run_study(client, spec, "one")
+    database, storage = Database(settings.database_url, schema="studies"), open_storage(settings)
+    records = Records(database)
+
+    async def make_json_as_large_as(size: int) -> None:
+        key = f"{study.name}/made/report-{size}.json"
+        stored = await storage.put(key, b'"' + b"x" * (size - 2) + b'"')
+        await records.set_report(study.name, "json", StoredReport(key, stored.sha256))
+
+    await make_json_as_large_as((3 << 20) - 1)
+    assert len(await client.studies.report("one")) == (3 << 20) - 3
+    await make_json_as_large_as(3 << 20)
+    with pytest.raises(errors.Exhausted, match="MARKDOWN or HTML") as caught:
+        await client.studies.report("one")
+    assert caught.value.reason == "REPORT_TOO_LARGE"
+    assert caught.value.metadata["size_bytes"] == str(3 << 20)
+    assert caught.value.retry_after_s is None
+    assert "# " in await client.studies.report("one", "markdown")
+    await database.close()
