@@ -65,10 +65,13 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 def bootstrap_mean(values: Sequence[float], clusters: Sequence[str], seed: int) -> tuple[float, float, int]:
     """95 % percentile interval of the mean, resampling whole clusters; and the number of clusters.
 
-    Paired differences come in as `values`: a probe's two answers then stay together.
+    Paired differences come in as `values`: a probe's two answers then stay together. One cluster alone says nothing
+    about how clusters differ; its probes are then taken as independent.
     """
-    names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
-    index_N = np.array([names[cluster] for cluster in clusters])
+    count = len(set(clusters))
+    units = clusters if count > 1 else [str(index) for index in range(len(values))]
+    names = {name: index for index, name in enumerate(dict.fromkeys(units))}
+    index_N = np.array([names[unit] for unit in units])
     sums_C = np.bincount(index_N, weights=np.asarray(values, dtype=float), minlength=len(names))
     counts_C = np.bincount(index_N, minlength=len(names))
     generator = np.random.default_rng(seed)
@@ -77,4 +80,4 @@ def bootstrap_mean(values: Sequence[float], clusters: Sequence[str], seed: int) 
         drawn_RC = generator.integers(0, len(names), (min(1000, RESAMPLES - start), len(names)))
         means_R[start : start + len(drawn_RC)] = sums_C[drawn_RC].sum(1) / counts_C[drawn_RC].sum(1)
     low, high = np.percentile(means_R, [2.5, 97.5])
-    return float(low), float(high), len(names)
+    return float(low), float(high), count

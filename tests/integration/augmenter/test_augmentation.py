@@ -135,10 +135,11 @@ async def test_without_groups_all_documents_are_one_set(world: Any) -> None:
 
 
 async def test_a_rehearsal_reckons_and_makes_nothing(world: Any) -> None:
-    operation = await world.user.datasets.augment("documents", "small", validate_only=True, **SPEC)
+    spec = {**SPEC, "strategies": ["reverse", "about"], "samples_per_document": 1}
+    operation = await world.user.datasets.augment("documents", "small", validate_only=True, **spec)
     assert operation.done
     estimate = operation.metadata.estimate
-    made, _ = await augmented(world.user, "derived", **SPEC)
+    made, _ = await augmented(world.user, "derived", **spec)
     cost = made.provenance.cost
     assert estimate.row_count == 8  # sixteen documents tell eight facts
     assert estimate.cost.prompt_token_count == pytest.approx(cost.prompt_token_count, rel=0.2)

@@ -92,6 +92,15 @@ def test_the_bootstrap_agrees_with_the_formula() -> None:
     assert bootstrap_mean(values, clusters, seed=1) == (low, high, count)
 
 
+def test_probes_of_one_cluster_have_an_interval_all_the_same() -> None:
+    values = [0.0, 1.0] * 20
+    assert bootstrap_mean(values, ["w"] * 40, seed=1) == (
+        *bootstrap_mean(values, [str(i) for i in range(40)], seed=1)[:2],
+        1,
+    )
+    assert bootstrap_mean(values, ["w"] * 40, seed=1)[0] < 0.45
+
+
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from("abc")), min_size=1, max_size=40))
 def test_intervals_hold_their_mean(rows: list[tuple[float, str]]) -> None:
     values, clusters = zip(*rows, strict=True)
