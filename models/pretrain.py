@@ -1,7 +1,7 @@
 """Pretrain the bundled model from scratch on nonsense worlds. Needs torch and transformers only.
 
     python models/pretrain.py                 # the recipe of the model card; resumes by itself
-    python models/pretrain.py --smoke         # about two minutes, checks that it learns and loads
+    python models/pretrain.py --smoke         # three minutes, checks that it learns and loads
 
 Checkpoints go to `models/runs/<name>/`; `--export <folder>` writes the averaged weights as a
 model folder at every evaluation.
