@@ -27,6 +27,7 @@ from servicekit.settings import ServiceSettings
 from servicekit.statuses import to_status
 from servicekit.tables import operation as table
 from servicekit.task import LostLease, Task
+from servicekit.waiting import tell_waiting_in
 
 __all__ = ["Handler", "LostLease", "Task", "Worker"]
 
@@ -64,6 +65,7 @@ class Worker:
                     self.operations.created.clear()
                     while len(self._running) < self.settings.worker_concurrency and await self._claim_one():
                         pass
+                    await self._tell_waiting()
                     await happens(self.operations.created, POLL_S)
                 except Exhausted as error:
                     log.warning("claim_failed", error=repr(error))
@@ -83,6 +85,11 @@ class Worker:
         self._running[attempt] = task
         attempt.add_done_callback(self._ended)
         return True
+
+    async def _tell_waiting(self) -> None:
+        full = [verb for verb, limit in self.limits.items() if self._count(verb) >= limit]
+        if full:
+            await self.database.run(lambda connection: tell_waiting_in(connection, full, self.database.now()))
 
     def _count(self, verb: str) -> int:
         return sum(task.verb == verb for task in self._running.values())

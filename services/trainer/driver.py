@@ -16,7 +16,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from servicekit.storage import Storage, open_storage
-from services.trainer.exchange import Job, error_key, get_job, get_json, put_json
+from services.trainer.exchange import Job, error_key, get_job, get_json, put_json, started_key, waiting_key
 from services.trainer.settings import TrainerSettings
 
 
@@ -31,7 +31,7 @@ def main(prefix: str) -> None:
     # Workers look for the cluster by this variable; without it a second Ray on the machine would confuse them.
     ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}})
     try:
-        per_worker = wait_for_resources(job, settings.resource_wait_s)
+        per_worker = wait_for_resources(job, settings.resource_wait_s, storage)
         train(job, per_worker, settings)
     except Exception as error:
         asyncio.run(tell(storage, prefix, error))
@@ -62,14 +62,18 @@ def run_loop(description: dict[str, Any]) -> None:
     loop(description)
 
 
-def wait_for_resources(job: Job, wait_s: float) -> dict[str, float]:
-    """What each worker takes: a GPU where the cluster has some, else CPUs. NoResources where they do not come free."""
+def wait_for_resources(job: Job, wait_s: float, storage: Storage) -> dict[str, float]:
+    """What each worker takes: a GPU where the cluster has some, else CPUs. NoResources where they do not come free.
+
+    Whether and for what it waits is left in storage."""
     workers = job.training_config().num_workers
     whole = ray.cluster_resources()
     per_worker = {"CPU": float(job.threads)}
     if whole.get("GPU", 0) >= workers:
         per_worker["GPU"] = 1.0
+    total = ", ".join(f"{whole.get(name, 0):g} {name}" for name in per_worker)
     deadline = time.monotonic() + wait_s
+    waits = False
     while True:
         free = ray.available_resources()
         missing = {
@@ -78,10 +82,15 @@ def wait_for_resources(job: Job, wait_s: float) -> dict[str, float]:
             if free.get(name, 0.0) < workers * amount
         }
         if not missing:
+            if waits:
+                asyncio.run(put_json(storage, started_key(job.prefix), per_worker))
             return per_worker
+        lacks = ", ".join(f"{need:g} {name} ({there:g} free)" for name, (need, there) in missing.items())
+        if not waits:
+            waits = True
+            message = f"waits up to {wait_s:g} s for {lacks} of the Ray cluster's {total}"
+            asyncio.run(put_json(storage, waiting_key(job.prefix), {"message": message}))
         if time.monotonic() > deadline:
-            lacks = ", ".join(f"{need:g} {name} ({there:g} free)" for name, (need, there) in missing.items())
-            total = ", ".join(f"{whole.get(name, 0):g} {name}" for name in per_worker)
             raise NoResources(
                 f"{workers} worker(s) need {lacks}; the Ray cluster has {total} in all and none came free in "
                 f"{wait_s:g} s. Ask for fewer workers, or add nodes."

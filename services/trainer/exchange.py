@@ -2,6 +2,8 @@
 
     job.json                   trainer -> job     what to do
     packed.safetensors         trainer -> job     the training rows
+    waiting.json               job -> trainer     what it waits for, where it must
+    started.json               job -> trainer     it waits no longer
     progress/000001.jsonl ...  job -> trainer     steps and checkpoints, a part every second or so
     checkpoints/step-.../...   job -> trainer     DeepSpeed's state
     model/...                  job -> everybody   the trained model with its manifest
@@ -63,6 +65,14 @@ def job_key(prefix: str) -> str:
 
 def packed_key(prefix: str) -> str:
     return f"{prefix}/packed.safetensors"
+
+
+def waiting_key(prefix: str) -> str:
+    return f"{prefix}/waiting.json"
+
+
+def started_key(prefix: str) -> str:
+    return f"{prefix}/started.json"
 
 
 def progress_key(prefix: str, part: int) -> str:

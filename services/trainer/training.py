@@ -181,13 +181,16 @@ class Trainings:
     async def watched(self, task: Task, prefix: str, step_count: int) -> dict[str, Any]:
         """Follows the job to its result. Its own failure is told by `error.json`; an end without either is a crash."""
         reader = ProgressReader(self.storage, prefix)
-        job, asked = task.notes["job"], 0.0
+        job, asked, begun = task.notes["job"], 0.0, False
         while True:
             lines = await reader.read()
             await self.note_checkpoints(task, lines)
             if steps := [line for line in lines if "step" in line]:
                 last = steps[-1]
+                begun = True
                 await task.progress("training", last["step"], step_count, "steps", f"loss {last['loss']:.4f}")
+            elif not begun:
+                await self.tell_waiting(task, prefix)
             ended = False
             if time.monotonic() - asked > STATUS_SECONDS:
                 asked = time.monotonic()
@@ -205,6 +208,14 @@ class Trainings:
                     "The training's processes ended before it was done; the next attempt goes on from the last checkpoint.",
                 )
             await asyncio.sleep(POLL_SECONDS)
+
+    async def tell_waiting(self, task: Task, prefix: str) -> None:
+        """Says what the job's driver waits for, until it waits no longer."""
+        if waiting := await exchange.get_json(self.storage, exchange.waiting_key(prefix)):
+            if await exchange.get_json(self.storage, exchange.started_key(prefix)) is None:
+                await task.progress("waiting", message=waiting["message"])
+            else:
+                await task.progress("starting", message="starting the workers")
 
     async def note_checkpoints(self, task: Task, lines: list[dict[str, Any]]) -> None:
         """Commits the newest checkpoint to SQL, then forgets the one that it replaces."""
