@@ -12,7 +12,7 @@ from servicekit.errors import Invalid
 from services.augmenter.documents import documents_of
 from services.augmenter.entities import shuffled, subjects, words
 from services.augmenter.filters import Sieve, normalized, statements
-from services.augmenter.planning import batches, plan
+from services.augmenter.planning import batches, most_outputs, plan, sample_prompts
 from services.augmenter.spec import resolve
 from services.augmenter.strategies import STRATEGIES
 from services.augmenter.strategies.base import PROMPTS, template
@@ -146,6 +146,18 @@ def test_batches_share_a_context_and_lose_nothing() -> None:
     assert all(len(batch) <= 16 for batch in cut)
     assert all(len({item.ask.context_group for item in batch}) == 1 for batch in cut)
     assert list(batches([], 16)) == []
+
+
+def test_batches_fit_a_message() -> None:
+    rows = [{"id": str(i), "text": "字" * 200_000} for i in range(10)]  # three bytes each
+    spec = resolve(augmenter_pb2.AugmentationSpec(strategies=["reverse"], samples_per_document=1))
+    planned = plan(spec, documents_of(rows, spec))
+    cut = list(batches(planned, 128))
+    assert [item for batch in cut for item in batch] == planned
+    assert [len(batch) for batch in cut] == [5, 5]
+    assert len(sample_prompts(planned)) == 5
+    assert sample_prompts(planned[:1]) == [planned[0].ask.prompt]
+    assert most_outputs(128) > 128 > most_outputs(8192) >= 1
 
 
 def test_prompt_files_are_text() -> None:

@@ -10,7 +10,8 @@ from servicekit.errors import Invalid
 from services.evaluator import metrics
 from services.evaluator.asking import batches
 from services.evaluator.compare import differences
-from services.evaluator.probes import probe_of
+from services.evaluator.estimate import sample_of
+from services.evaluator.probes import probe_of, probes_of
 from services.evaluator.statistics import bootstrap_mean, clustered_variance, mean_with_interval, wilson
 from services.evaluator.summary import summarize
 
@@ -165,6 +166,30 @@ def test_probes_of_one_call_share_shape_and_context() -> None:
     assert all(
         len({(p.is_choice, p.value_of("world")) for p in batch}) == 1 and len(batch) <= 4 for batch in cut
     )
+
+
+def test_probes_of_one_call_fit_a_message() -> None:
+    row = {"kind": "k", "prompt": "字" * 200_000, "choices": ["a", "b"], "answer": "a"}  # three bytes each
+    probes = probes_of([{**row, "id": str(i)} for i in range(10)])
+    assert [len(batch) for batch in batches(probes, "", 128)] == [5, 5]
+    assert [probe.id for probe in sample_of(probes)] == ["0", "1", "2"]
+    assert len(sample_of(probes[:1])) == 1
+    small = probes_of([{**row, "prompt": "p", "id": str(i)} for i in range(1000)])
+    assert 200 <= len(sample_of(small)) <= 256
+
+
+def test_a_kind_is_measured_in_one_way() -> None:
+    rows = [
+        {"id": "1", "kind": "who", "question": "Who?", "answers": ["a"]},
+        {"id": "2", "kind": "whose", "question": "Whose?", "answers": ["a"]},
+        {"id": "3", "kind": "whose", "question": "Whose?", "answers": ["a", "b"]},
+        {"id": "4", "kind": "list", "question": "Which?", "answers": ["a"]},
+        {"id": "5", "kind": "k", "prompt": "p", "choices": ["a", "b"], "answer": "b"},
+    ]
+    assert [probe.is_list for probe in probes_of(rows)] == [False, True, True, True, False]
+    with pytest.raises(Invalid) as caught:
+        probes_of([*rows, {"id": "6", "kind": "k", "question": "Who?", "answers": ["a"]}])
+    assert (caught.value.reason, caught.value.field) == ("MIXED_KIND", "rows[5].kind")
 
 
 def test_questions_are_asked_in_the_house_format_or_another() -> None:
