@@ -48,7 +48,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         project = identity.authorize(request.parent)
         spec = resolve(request.spec)
         client = gateway_client(self.pipeline.settings, project)
-        source, documents = await self.pipeline.read(request.spec.dataset, spec)
+        _, documents = await self.pipeline.read(request.spec.dataset, spec)
         chosen = documents[: request.document_count or PREVIEW_DOCUMENTS]
         response = pb.PreviewAugmentationResponse()
         sieve = Sieve.over(document.text for document in documents)
@@ -58,7 +58,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
                 continue
             response.prompts[strategy] = shown_prompt(asks[0], documents)
             for ask in asks:
-                for statement in await self._outputs(client, request.spec, spec, source.name, ask):
+                for statement in await self._outputs(client, request.spec, spec, documents, ask):
                     if reason := sieve.reason_to_drop(statement):
                         response.dropped.add(reason=reason, text=statement, strategy=strategy)
                     else:
@@ -67,7 +67,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         return response
 
     async def _outputs(
-        self, client: Any, given: pb.AugmentationSpec, spec: Spec, dataset: str, ask: Ask
+        self, client: Any, given: pb.AugmentationSpec, spec: Spec, documents: list[Document], ask: Ask
     ) -> list[str]:
         request = inference_pb2.GenerateRequest(
             model=given.model,
@@ -76,11 +76,13 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
             temperature=spec.temperature,
             seed=spec.seed,
         )
-        if ask.context_group is not None:
+        if spec.shuffled:  # documents that no dataset holds are read with the prompt
+            request.prompts[0] = shown_prompt(ask, documents)
+        elif ask.context_group is not None:
             selection = common_pb2.RowSelection(distinct_key=spec.distinct_key)
             if spec.group_key:
                 selection.key, selection.value = spec.group_key, ask.context_group
-            wanted = inference_pb2.Context(model=given.model, dataset=dataset, selection=selection)
+            wanted = inference_pb2.Context(model=given.model, dataset=given.dataset, selection=selection)
             request.context = await ensure_context(client, wanted, "preview", "")
         answer = await client.stubs.inference.Generate(request)
         return statements(answer.generations[0].text)

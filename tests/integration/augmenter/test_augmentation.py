@@ -147,12 +147,20 @@ async def test_a_rehearsal_reckons_and_makes_nothing(world: Any) -> None:
     assert [d.name.rsplit("/", 1)[1] async for d in world.user.datasets.list()] == ["derived", "documents"]
 
 
-async def test_a_preview_shows_prompts_rows_and_what_falls_away(world: Any) -> None:
+async def test_a_preview_shows_prompts_rows_and_what_falls_away(
+    world: Any, documents: list[dict[str, Any]]
+) -> None:
     shown = await world.user.datasets.preview_augmentation("documents", "small", document_count=2, **SPEC)
     assert set(shown.prompts) == {"rephrase", "reverse", "infer", "link", "about"}
     assert shown.prompts["reverse"].endswith("\n\nThe other way round:")
     assert shown.rows
     assert all(dropped.reason and dropped.strategy for dropped in shown.dropped)
+    contexts = world.behind.trouble.calls["CreateContext"]
+    control = await world.user.datasets.preview_augmentation("documents", "small", shuffled=True, **SPEC)
+    assert world.behind.trouble.calls["CreateContext"] == contexts  # of what nobody else will read
+    read = control.prompts["about"].split("\n\n")[0].splitlines()
+    assert len(read) == 4
+    assert not set(read) & {document["text"] for document in documents}
     assert [d.name.rsplit("/", 1)[1] async for d in world.user.datasets.list()] == ["documents"]
 
 
