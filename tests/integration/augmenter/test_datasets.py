@@ -150,7 +150,7 @@ async def test_uploads_that_are_no_uploads_are_refused(client: AsyncClient) -> N
     for chunks, header_fields, kind, reason in (
         ([line], {"sha256": "0" * 64}, errors.Invalid, "SHA256_MISMATCH"),
         ([b"x" * ((1 << 20) + 1)], {}, errors.Invalid, "INVALID_REQUEST"),
-        ([b"x" * (5 << 20)], {}, errors.Exhausted, ""),  # more than gRPC takes at all
+        ([b"x" * (5 << 20)], {}, errors.Exhausted, None),  # more than gRPC takes at all
         (
             [line],
             {"dataset": datasets_pb2.Dataset(kind=datasets_pb2.Dataset.PROBES)},
@@ -161,7 +161,7 @@ async def test_uploads_that_are_no_uploads_are_refused(client: AsyncClient) -> N
     ):
         with pytest.raises(kind) as caught:
             await send(client, *chunks, **header_fields)
-        assert caught.value.reason == reason
+        assert reason in (None, caught.value.reason)
     assert [dataset async for dataset in client.datasets.list()] == []
 
 
