@@ -15,7 +15,13 @@ def import_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def platform_address(tmp_path_factory: pytest.TempPathFactory, import_root: Path) -> Iterator[str]:
-    variables = {"INGRAIN_IMPORT_ROOT": str(import_root)}
-    with local.platform(tmp_path_factory.mktemp("platform"), variables) as address:
+def platform_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("platform")
+
+
+@pytest.fixture(scope="session")
+def platform_address(platform_folder: Path, import_root: Path) -> Iterator[str]:
+    # Fits that cannot have their workers give up sooner than they would for a person.
+    variables = {"INGRAIN_IMPORT_ROOT": str(import_root), "INGRAIN_RESOURCE_WAIT_S": "20"}
+    with local.platform(platform_folder, variables) as address:
         yield address

@@ -35,6 +35,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 # How gRPC itself words UNAVAILABLE, as against a server's own word.
 _LOCAL = re.compile(r"failed to connect|last error|dns|socket closed|connection|handshake", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 
 
 class FieldViolation(NamedTuple):
@@ -206,6 +207,14 @@ def from_rpc_error(error: Any, *, target: str = "", request_id: str = "") -> Ing
         return Unavailable(handshake, request_id=request_id)
     if error.code() is grpc.StatusCode.UNAVAILABLE and target and _LOCAL.search(message):
         message = f"cannot reach Ingrain at {target} ({_short(message)}); `ingrain up` starts it"
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and (sizes := _TOO_LARGE.search(message)):
+        size, limit = sizes.groups()
+        message = (
+            f"a message of {size} bytes does not fit the limit of {limit}; ask for less at once, in several calls, and "
+            "send documents as a data set, which is uploaded in pieces"
+        )
+        numbers = {"size_bytes": size, "limit_bytes": limit}
+        return Exhausted(message, reason="MESSAGE_TOO_LARGE", metadata=numbers, request_id=request_id)
     if error.code() is grpc.StatusCode.CANCELLED and target and "ocally cancelled" not in message:
         # Not by the caller: a server that stops ends like this what is still in its hands.
         return Unavailable(f"{target} ended the call before its answer; try again", request_id=request_id)

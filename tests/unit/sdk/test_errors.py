@@ -106,6 +106,16 @@ def test_unreachable_says_what_to_do() -> None:
     assert "last error" not in str(error)
 
 
+def test_a_message_over_the_limit_says_what_to_do() -> None:
+    raw = "SERVER: Received message larger than max (5000027 vs. 4194304)"
+    error = errors.from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, raw, []))
+    assert type(error) is errors.Exhausted
+    assert error.reason == "MESSAGE_TOO_LARGE"
+    assert error.metadata == {"size_bytes": "5000027", "limit_bytes": "4194304"}
+    assert "several calls" in str(error)
+    assert error.retry_after_s is None
+
+
 def test_a_call_that_a_stopping_server_ended_may_be_tried_again() -> None:
     ended = errors.from_rpc_error(rpc_error(grpc.StatusCode.CANCELLED, "CANCELLED", []), target="here:1")
     assert type(ended) is errors.Unavailable
