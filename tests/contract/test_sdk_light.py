@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def test_wheel_holds_the_client_only(wheel: Path) -> None:
         assert f"ingrain/{module}" in names
     required = {line.split(">")[0].split("<")[0].strip() for line in metadata.get_all("Requires-Dist")}
     assert required == {"grpcio", "protobuf", "googleapis-common-protos", "typer", "rich"}
+    assert metadata["Requires-Python"] == ">=3.10"
     assert wheel.stat().st_size < 1_000_000
 
 
@@ -87,7 +89,10 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13"])
+OTHERS = ["3.10", "3.12", "3.13"]  # the rest of the tests run on 3.11
+
+
+@pytest.mark.parametrize("version", OTHERS)
 def test_compiles_on_other_pythons(version: str) -> None:
     python = interpreter(version)
     if python is None:
@@ -96,3 +101,42 @@ def test_compiles_on_other_pythons(version: str) -> None:
     files = [str(p) for p in (SDK / "src").rglob("*.py")]
     done = subprocess.run([python, "-c", code, *files], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", OTHERS)
+def test_installed_wheel_imports_on_other_pythons(version: str, wheel: Path, tmp_path: Path) -> None:
+    """With what pip finds for that Python. A machine without such a Python, or without a registry, cannot tell."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"python{version} is not on this machine")
+    subprocess.run([python, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    own = tmp_path / "venv" / "bin" / "python"
+    install = [str(own), "-m", "pip", "install", "--disable-pip-version-check", "-q", str(wheel)]
+    installed = subprocess.run(install, capture_output=True, text=True, timeout=300)
+    if "No matching distribution found for grpcio" in installed.stderr:
+        pytest.skip("no package registry answers")
+    assert installed.returncode == 0, installed.stderr
+    modules = sorted(
+        str(path.relative_to(SDK / "src").with_suffix("")).replace("/", ".").removesuffix(".__init__")
+        for path in (SDK / "src").rglob("*.py")
+        if path.name != "__main__.py"
+    )
+    code = """
+import importlib, sys
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+from ingrain import worlds
+from ingrain.testing import FakePlatform
+from ingrain import Client
+assert worlds.suite(seed=1, reversal_worlds=1, facts=2).documents
+with FakePlatform() as platform, Client(platform.target) as client:
+    assert client.datasets.upload([{"id": "a", "text": "b"}], "docs").row_count == 1
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    run = {"capture_output": True, "text": True, "timeout": 120, "cwd": tmp_path, "env": environment}
+    done = subprocess.run([str(own), "-c", code, *modules], **run)
+    assert done.returncode == 0, done.stderr
+    shown = subprocess.run([str(own.with_name("ingrain")), "--help"], **run)
+    assert shown.returncode == 0, shown.stderr
+    assert "study" in shown.stdout
