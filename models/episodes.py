@@ -17,11 +17,11 @@ from ingrain.worlds.names import PRETRAIN, NameSource
 
 # How often each family is drawn for reading in context.
 READING = {
-    "compare": 0.50,
+    "compare": 0.60,
     "syllogism": 0.16,
     "hierarchy": 0.08,
     "description": 0.06,
-    "catalogue": 0.20,
+    "catalogue": 0.10,
 }
 # And for the prompts about one document: conclusions are the hardest thing to write unasked.
 LOCAL = {
@@ -235,9 +235,6 @@ def draw(rng: random.Random, width: int) -> Episode:
     count = rng.randint(1, width if rng.random() < 0.5 else min(width, 6))
     if family == "syllogism":
         count = rng.randint(1, max(2, width // 3))
-    if family == "catalogue" and rng.random() < 0.25:
-        # Lists are of use over many documents, and each of these is short.
-        count = rng.randint(8, 24)
     topic = FAMILIES[family](rng, count)
     if kind < 0.82:
         share = 0.5 if family == "catalogue" else 0.12
