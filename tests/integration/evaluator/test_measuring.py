@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from ingrain import AsyncClient
+from ingrain.matching import list_match
 from ingrain.v1 import common_pb2
-from services.evaluator import metrics
 
 PROJECT = "projects/demo"
 MODEL = Path(__file__).parents[3] / "models" / "small"
+CHOICE_METRICS = {
+    *("acc", "acc_norm", "acc_bytes", "acc_token_norm"),
+    *("brier_score", "confidence", "ece"),
+}
 IN_CONTEXT = {"dataset": "documents", "group_key": "world", "cluster_key": "world"}
 
 
@@ -71,7 +75,8 @@ def check_summary(kinds: Any, results: dict[str, dict[str, Any]], probes: Any) -
         assert (kind.stderr > 0) == (len(set(values)) > 1)
         if "chance" in rows[0]:
             assert kind.chance == pytest.approx(sum(row["chance"] for row in rows) / len(rows))
-            assert set(kind.metrics) == {"acc", "acc_norm"}
+            assert set(kind.metrics) == CHOICE_METRICS
+            assert kind.tie_count == sum(row["tie"] for row in rows)
 
 
 @pytest.mark.parametrize("with_documents", [False, True])
@@ -90,6 +95,9 @@ async def test_choices_are_scored_as_transformers_scores_them(
         sums = [plain.loglikelihood(prompt, choice) for choice in probe["choices"]]
         row = results[probe["id"]]
         assert row["scores"] == pytest.approx(sums, abs=2e-3)
+        assert row["token_counts"] == [
+            len(plain.ids(f"{prompt} {choice}")) - len(plain.ids(prompt)) for choice in probe["choices"]
+        ]
         assert row["answer"] == probe["choices"][sums.index(max(sums))]
         right = probe["answer"] if isinstance(probe["answer"], list) else [probe["answer"]]
         assert row["value"] == row["metrics"]["acc"] == float(row["answer"] in right)
@@ -122,7 +130,7 @@ async def test_answers_are_written_and_matched(world: Any, plain: Plain, probes:
         said = plain.line(in_context(documents, probe, f"Question: {probe['question']}\nAnswer:"))
         row = results[probe["id"]]
         assert row["answer"] == said
-        assert row["metrics"] == pytest.approx(metrics.list_match(said, probe["answers"]))
+        assert row["metrics"] == pytest.approx(list_match(said, probe["answers"]))
         assert row["value"] == row["metrics"]["f1"]
     of_lists, of_owners = made.kinds
     assert (of_lists.kind, of_lists.metric, of_lists.n) == ("list", "f1", len(lists))
@@ -130,6 +138,7 @@ async def test_answers_are_written_and_matched(world: Any, plain: Plain, probes:
     mean = sum(results[probe["id"]]["metrics"]["recall"] for probe in lists) / len(lists)
     assert of_lists.metrics["recall"] == pytest.approx(mean)
     assert not of_lists.HasField("chance")
+    assert set(of_owners.metrics) == {"exact_match", "f1"}
     # Only the first is asked for what the model says; another wording of the question changes what it says.
     assert (of_owners.metric, of_owners.value) == ("exact_match", 1 / len(lists))
     assert 0 <= of_owners.ci95_low < of_owners.value < of_owners.ci95_high <= 1

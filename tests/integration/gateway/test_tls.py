@@ -23,18 +23,19 @@ from servicekit.settings import ServiceSettings
 
 @dataclass(frozen=True)
 class Authority:
-    """One that signs a certificate for 127.0.0.1, and for no name."""
+    """One that signs a certificate for one address, and for no name."""
 
     folder: Path
     name: str = "test authority"
     ended: bool = False
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
         key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         own = self._builder(self.name, self.name, key.public_key(), timedelta(hours=1))
         own = own.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address(self.address))])
         left = timedelta(minutes=-1) if self.ended else timedelta(hours=1)
         server = self._builder("gateway", self.name, server_key.public_key(), left)
         server = server.add_extension(address, critical=False)
@@ -149,9 +150,10 @@ async def test_an_ended_certificate_is_refused(start: Any, tmp_path: Path) -> No
         assert "certificate has expired" in await refusal(platform.address, ended.ca)
 
 
-async def test_another_name_than_the_certificates_is_refused(start: Any, authority: Authority) -> None:
-    async with start(**authority.settings()) as platform:
-        message = await refusal(platform.address.replace("127.0.0.1", "localhost"), authority.ca)
+async def test_another_name_than_the_certificates_is_refused(start: Any, tmp_path: Path) -> None:
+    elsewhere = Authority(tmp_path / "elsewhere", address="127.0.0.2")
+    async with start(**elsewhere.settings()) as platform:
+        message = await refusal(platform.address, elsewhere.ca)
     assert "for another name" in message
 
 

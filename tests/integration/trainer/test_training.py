@@ -144,7 +144,7 @@ async def test_a_cancelled_training_stops_and_another_can_start(client, base, da
     operation = await client.models.create("base", data, id="long", max_steps=100_000)
     waiting = await client.models.create("base", data, id="next", max_steps=2)
     await eventually(lambda: step_of(operation), 300)
-    assert (await waiting.refresh()).metadata.stage == "", "one fit at a time"
+    assert (await waiting.refresh()).metadata.stage == "waiting", "one fit at a time"
     await operation.cancel()
     with pytest.raises(errors.OperationCancelled):
         await operation.result(300)

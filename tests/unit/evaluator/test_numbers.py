@@ -1,4 +1,4 @@
-"""Metrics and statistics, with numbers."""
+"""Statistics and probes, with numbers."""
 
 import numpy as np
 import pytest
@@ -7,46 +7,12 @@ from hypothesis import strategies as st
 
 from ingrain.v1 import evaluator_pb2
 from servicekit.errors import Invalid
-from services.evaluator import metrics
 from services.evaluator.asking import batches
 from services.evaluator.compare import differences
 from services.evaluator.estimate import sample_of
 from services.evaluator.probes import probe_of, probes_of
 from services.evaluator.statistics import bootstrap_mean, clustered_variance, mean_with_interval, wilson
 from services.evaluator.summary import summarize
-
-
-def test_forced_choice_by_sum_and_by_mean() -> None:
-    assert metrics.forced_choice([-3.0, -4.0], [-1.5, -1.0], {0}) == {"acc": 1.0, "acc_norm": 0.0}
-    assert metrics.forced_choice([-3.0, -3.0, -9.0], [-1, -1, -1], {1}) == {
-        "acc": 0.5,
-        "acc_norm": pytest.approx(1 / 3),
-    }
-    assert metrics.forced_choice([-3.0, -2.0, -9.0], [-1, -2, -3], {0, 1})["acc"] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("answer", "value"), [("Paris", 1.0), (" paris. ", 1.0), ("Paris, France", 0.0), ("", 0.0)]
-)
-def test_exact_match_forgives_case_spaces_and_the_full_stop(answer: str, value: float) -> None:
-    assert metrics.exact_match(answer, ["Paris", "Lutetia"])["exact_match"] == value
-
-
-@pytest.mark.parametrize(
-    ("answer", "precision", "recall", "f1", "set_match"),
-    [
-        ("bonik, trafem and zelup.", 1.0, 1.0, 1.0, 1.0),
-        ("- Zelup\n- Trafem\n- Bonik", 1.0, 1.0, 1.0, 1.0),
-        ("bonik", 1.0, 1 / 3, 0.5, 0.0),
-        ("bonik, xxx", 0.5, 1 / 3, 0.4, 0.0),
-        ("", 0.0, 0.0, 0.0, 0.0),
-    ],
-)
-def test_lists_are_sets(answer: str, precision: float, recall: float, f1: float, set_match: float) -> None:
-    found = metrics.list_match(answer, ["bonik", "trafem", "zelup"])
-    assert found == pytest.approx(
-        {"precision": precision, "recall": recall, "f1": f1, "set_match": set_match}
-    )
 
 
 def test_wilson_as_published() -> None:
@@ -118,8 +84,9 @@ def row(id: str, kind: str, cluster: str, value: float) -> dict[str, object]:
         "cluster": cluster,
         "metric": "acc",
         "value": value,
-        "metrics": {"acc": value},
+        "metrics": {"acc": value, "confidence": 0.75},
         "chance": 0.5,
+        "tie": False,
     }
 
 

@@ -83,7 +83,7 @@ def test_the_card_has_the_numbers_of_the_evaluation():
     ("task", "least"),
     [
         ("reversal/1", 0.97),
-        ("reversal/4", 0.88),
+        ("reversal/4", 0.90),
         ("syllogism/1", 0.85),
         ("written/reverse", 0.90),
     ],
@@ -94,8 +94,8 @@ def test_what_the_demonstration_rests_on_was_measured(task, least):
     assert result["n"] >= 500
 
 
-# Two of the five valid forms conclude with No, so always answering No is right in 0.4 of cases.
-@pytest.mark.parametrize(("task", "guess"), [("reversal", 0.5), ("forward", 0.5), ("syllogism", 0.4)])
+# Half of the conclusions say "all", in one of two directions; "some" and "no" hold both ways round.
+@pytest.mark.parametrize(("task", "guess"), [("reversal", 0.5), ("forward", 0.5), ("syllogism", 0.25)])
 def test_without_context_it_can_only_guess(task, guess):
     result = json.loads((FOLDER / "evaluation.json").read_text())[f"{task}-no-context"]
     assert abs(result["accuracy"] - guess) <= 0.03
