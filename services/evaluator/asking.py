@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ingrain import AsyncClient, errors
+from ingrain import AsyncClient, errors, matching
 from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2
 from servicekit.contexts import ensure_context
 from servicekit.errors import Invalid
@@ -66,14 +66,19 @@ async def _score(
     rows = []
     for probe, scores in zip(batch, answer.items, strict=True):
         sums = [choice.sum_logprob for choice in scores.choices]
-        means = [choice.mean_logprob for choice in scores.choices]
-        values = metrics.forced_choice(sums, means, probe.right)
+        token_counts = [choice.token_count for choice in scores.choices]
+        values = metrics.forced_choice(sums, token_counts, probe.choices, probe.right)
         chosen = probe.choices[sums.index(max(sums))]
         rows.append(
             _row(probe, cluster_key, "acc", values, chosen)
-            | {"scores": sums, "chance": metrics.chance(len(probe.choices), len(probe.right))}
+            | {
+                "scores": sums,
+                "token_counts": token_counts,
+                "chance": metrics.chance(len(probe.choices), len(probe.right)),
+                "tie": metrics.is_tie(sums),
+            }
         )
-    return {"rows": rows, "usage": _usage(answer.usage)}
+    return {"rows": rows, "usage": usage_of(answer.usage)}
 
 
 async def _generate(
@@ -91,12 +96,11 @@ async def _generate(
     for probe, generation in zip(batch, answer.generations, strict=True):
         text = generation.text.strip()
         if probe.is_list:
-            rows.append(_row(probe, cluster_key, "f1", metrics.list_match(text, probe.answers), text))
+            rows.append(_row(probe, cluster_key, "f1", matching.list_match(text, probe.answers), text))
         else:
-            rows.append(
-                _row(probe, cluster_key, "exact_match", metrics.exact_match(text, probe.answers), text)
-            )
-    return {"rows": rows, "usage": _usage(answer.usage)}
+            values = matching.answer_match(text, probe.answers)
+            rows.append(_row(probe, cluster_key, "exact_match", values, text))
+    return {"rows": rows, "usage": usage_of(answer.usage)}
 
 
 def _row(
@@ -114,7 +118,7 @@ def _row(
     }
 
 
-def _usage(usage: inference_pb2.Usage) -> list[float]:
+def usage_of(usage: inference_pb2.Usage) -> list[float]:
     return [
         usage.prompt_token_count - usage.cached_token_count,
         usage.cached_token_count,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ingrain import AsyncClient
-from ingrain.v1 import common_pb2, inference_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2, trainer_pb2
 from servicekit.costs import forward_flops
 from services.evaluator.asking import ANSWER_TOKENS
+from services.evaluator.judging import prompt_of
 from services.evaluator.probes import Probe
 
 SAMPLE = 256  # probes that are counted, from all over the set
@@ -36,6 +37,20 @@ async def estimate(
         notes.append("contexts are read once per group and not counted here")
     cost = common_pb2.Cost(prompt_token_count=read, generated_token_count=written, flops=each * len(probes))
     return common_pb2.Estimate(cost=cost, row_count=len(probes), notes=notes)
+
+
+async def judging_note(client: AsyncClient, judge: evaluator_pb2.Judge, probes: Sequence[Probe]) -> str:
+    """What a judge will read, taking answers to be as long as the right ones."""
+    questions = [probe for probe in probes if not probe.is_choice]
+    sample = sample_of(questions)
+    texts = [prompt_of(judge.rubric, probe, ", ".join(probe.answers)) for probe in sample]
+    counts = (
+        await client.stubs.inference.CountTokens(
+            inference_pb2.CountTokensRequest(model=judge.model, texts=texts)
+        )
+    ).token_counts
+    each = sum(counts) / len(counts)
+    return f"{judge.model} reads about {each:.0f} tokens to judge each of {len(questions)} answers, counted apart"
 
 
 def sample_of(probes: Sequence[Probe]) -> list[Probe]:

@@ -1,52 +1,78 @@
-"""Answers in, numbers out. Names are lm-evaluation-harness's where it has one.
+"""Scores of choices in, numbers out: pure. What is written is matched by `ingrain.matching`.
 
-acc          the choice with the greatest sum of log-probabilities is right
-acc_norm     the same by the mean per token
-exact_match  the written answer is the right one, but for case, spaces and the last full stop
-precision, recall, f1, set_match   of a written list against the right members
+acc             the choice with the greatest sum of log-probabilities is right
+acc_norm        the same by the sum divided by the choice's characters (lm-evaluation-harness's name and meaning)
+acc_bytes       the same by the sum divided by its UTF-8 bytes (lm-evaluation-harness's name and meaning)
+acc_token_norm  the same by the sum divided by its tokens: the mean log-probability of a token
+brier_score     squared distance of the softmax over sums to what is right (Brier 1950, over all choices: 0 to 2)
+confidence      the softmax's probability of the chosen
+ece             expected calibration error, of a kind
 """
 
-import re
+import math
 from collections.abc import Collection, Sequence
 
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+")
-_SEPARATOR = re.compile(r"\s*(?:,|;|\n|\band\b)\s*")
-HEADLINE = {"choice": "acc", "answer": "exact_match", "list": "f1"}
+# Two computations of one sum in float32 (another batch, another order) differ by less than this; so whatever lies
+# nearer than this to the first place shares it.
+TIE_NATS = 1e-4
+BINS = 15
 
 
-def forced_choice(sums: Sequence[float], means: Sequence[float], right: Collection[int]) -> dict[str, float]:
-    """`acc` and `acc_norm`. A tie for the first place counts as the share of right choices in it: a guess among them."""
-    return {"acc": _first_is_right(sums, right), "acc_norm": _first_is_right(means, right)}
+def forced_choice(
+    sums: Sequence[float], token_counts: Sequence[int], choices: Sequence[str], right: Collection[int]
+) -> dict[str, float]:
+    """All metrics of one probe. A tie for the first place counts as right only if every choice in it is right."""
+    probabilities = softmax(sums)
+    return {
+        "acc": _first_is_right(sums, [1] * len(sums), right),
+        "acc_norm": _first_is_right(sums, [len(choice) for choice in choices], right),
+        "acc_bytes": _first_is_right(sums, [len(choice.encode()) for choice in choices], right),
+        "acc_token_norm": _first_is_right(sums, token_counts, right),
+        "brier_score": brier_score(probabilities, right),
+        "confidence": max(probabilities),
+    }
 
 
-def _first_is_right(scores: Sequence[float], right: Collection[int]) -> float:
+def first(sums: Sequence[float], lengths: Sequence[int]) -> list[int]:
+    """The choices that share the first place by sum / length; a rounding of the sums does not decide it."""
+    scores = [total / length for total, length in zip(sums, lengths, strict=True)]
     best = max(scores)
-    first = [index for index, score in enumerate(scores) if score == best]
-    return sum(index in right for index in first) / len(first)
+    return [index for index, score in enumerate(scores) if best - score <= TIE_NATS / lengths[index]]
 
 
-def exact_match(answer: str, right: Sequence[str]) -> dict[str, float]:
-    return {"exact_match": float(normalized(answer) in {normalized(text) for text in right})}
+def is_tie(sums: Sequence[float]) -> bool:
+    """Whether more than one choice has the first place by sum."""
+    return len(first(sums, [1] * len(sums))) > 1
 
 
-def list_match(answer: str, right: Sequence[str]) -> dict[str, float]:
-    """Of the set of members; an empty answer has precision 0."""
-    given, wanted = set(members(answer)), {normalized(text) for text in right}
-    hits = len(given & wanted)
-    precision = hits / len(given) if given else 0.0
-    recall = hits / len(wanted)
-    f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1, "set_match": float(given == wanted)}
+def _first_is_right(sums: Sequence[float], lengths: Sequence[int], right: Collection[int]) -> float:
+    return float(all(index in right for index in first(sums, lengths)))
 
 
-def members(answer: str) -> list[str]:
-    """Items of `a, b and c.` or of lines with bullets."""
-    text = "\n".join(_BULLET.sub("", line) for line in answer.strip().splitlines())
-    return [item for item in map(normalized, _SEPARATOR.split(text)) if item]
+def softmax(sums: Sequence[float]) -> list[float]:
+    best = max(sums)
+    weights = [math.exp(total - best) for total in sums]
+    return [weight / sum(weights) for weight in weights]
 
 
-def normalized(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .")
+def brier_score(probabilities: Sequence[float], right: Collection[int]) -> float:
+    """sum over choices c of (p_c - y_c)^2, where y is 1 on the right choice, or shared evenly among right ones."""
+    return sum(
+        (probability - (index in right) / len(right)) ** 2 for index, probability in enumerate(probabilities)
+    )
+
+
+def expected_calibration_error(confidences: Sequence[float], hits: Sequence[float]) -> float:
+    """ECE = sum over bins b of n_b / n * |share right in b - mean confidence in b|.
+
+    15 bins of equal width over (0, 1], a confidence of exactly k/15 in the lower one (Guo et al. 2017,
+    arXiv 1706.04599). With few probes it is biased upwards: 0 is expected of no finite sample.
+    """
+    bins: dict[int, list[int]] = {}
+    for index, confidence in enumerate(confidences):
+        bins.setdefault(max(0, math.ceil(confidence * BINS) - 1), []).append(index)
+    gaps = (abs(sum(hits[i] for i in rows) - sum(confidences[i] for i in rows)) for rows in bins.values())
+    return sum(gaps) / len(confidences)
 
 
 def chance(choice_count: int, right_count: int) -> float:

@@ -13,7 +13,8 @@ QUESTION = "Question: {question}\nAnswer:"
 class Probe:
     """A forced choice has `prompt`, `choices` and the indices of right ones; a question has `answers`.
 
-    The answers of a question are members of one list where `is_list`, else one answer that is matched as a whole.
+    `prompt` is what the model reads, `question` a question as it stands in the row. The answers of a question are
+    members of one list where `is_list`, else one answer that is matched as a whole.
     """
 
     id: str
@@ -23,6 +24,7 @@ class Probe:
     right: frozenset[int]
     answers: tuple[str, ...]
     metadata: dict[str, Any]
+    question: str = ""
     is_list: bool = False
 
     @property
@@ -63,7 +65,9 @@ def probe_of(row: dict[str, Any], question_template: str = "") -> Probe:
     metadata = row.get("metadata") or {}
     if "question" in row:
         asked = (question_template or QUESTION).replace("{question}", row["question"])
-        return Probe(row["id"], row["kind"], asked, (), frozenset(), tuple(row["answers"]), metadata)
+        return Probe(
+            row["id"], row["kind"], asked, (), frozenset(), tuple(row["answers"]), metadata, row["question"]
+        )
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
     choices = tuple(row["choices"])
     right = frozenset(choices.index(answer) for answer in answers)

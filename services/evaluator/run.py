@@ -7,6 +7,9 @@ what is missing.
 import hashlib
 import json
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ingrain import AsyncClient
@@ -19,9 +22,12 @@ from servicekit.resources import Resources
 from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.evaluator.asking import ask, batches, context_of
+from services.evaluator.judging import check_rubric, judge
 from services.evaluator.probes import Probe, probes_of
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.summary import summarize
+
+ROWS = "rows/2"  # what an answer's row holds: entries of another form are not read
 
 
 class Evaluations:
@@ -38,35 +44,45 @@ class Evaluations:
         model, dataset, context_sha256 = await inputs(client, given)
         probes = await read_probes(client, given)
         engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
-        fingerprint = _fingerprint(given, model.sha256, dataset.sha256, context_sha256)
-        cost = common_pb2.Cost()
+        judge_sha256 = await judge_digest(client, given)
+        fingerprint = _fingerprint(given, model.sha256, dataset.sha256, context_sha256, judge_sha256)
+        cost, judge_cost = common_pb2.Cost(), common_pb2.Cost()
         rows: list[dict[str, Any]] = []
-        group_key = given.subject.context.group_key
         contexts: dict[str, str] = {}
+        group_key = given.subject.context.group_key
         # With batches of another size, entries would hold other probes.
         journal = f"{task.target}/journal-{self.settings.probe_batch}-{fingerprint[:24]}"
         digests = f"{model.sha256} {context_sha256}"
         for number, batch in enumerate(batches(probes, group_key, self.settings.probe_batch)):
             await task.progress("asking", len(rows), len(probes), "probes")
-            key = f"{journal}/{number:06d}.json"
-            entry = await self._kept(key)
-            if entry is None:
-                context = ""
-                if given.subject.HasField("context"):
-                    group = batch[0].value_of(group_key) if group_key else ""
-                    if group not in contexts:
-                        contexts[group] = await context_of(client, given.subject, group, digests)
-                    context = contexts[group]
-                entry = await ask(client, given.subject.model, context, batch, given.cluster_key)
-                await self.storage.put(key, json.dumps(entry).encode())
-                failpoint("evaluator.after_batch")
-            rows.extend(entry["rows"])
+            key = f"{journal}/{number:06d}"
+            entry = await self._once(key, partial(_asked, client, given, batch, contexts, digests))
             _add(cost, entry["usage"])
+            if given.HasField("judge") and not batch[0].is_choice:
+                before = time.monotonic()
+                judging = partial(judge, client, given.judge, batch, entry["rows"])
+                entry = await self._once(f"{key}-judged", judging)
+                _add(judge_cost, entry["usage"])
+                judge_cost.wall_seconds += time.monotonic() - before
+            rows.extend(entry["rows"])
         await task.progress("asking", len(rows), len(probes), "probes")
-        cost.wall_seconds = time.monotonic() - started
+        cost.wall_seconds = time.monotonic() - started - judge_cost.wall_seconds
         evaluation = await self._publish(task, rows, probes, model, dataset, cost)
         evaluation.environment.CopyFrom(engine.environment)
+        if given.HasField("judge"):
+            evaluation.judge.model_sha256 = judge_sha256
+            evaluation.judge_cost.CopyFrom(judge_cost)
         return evaluation
+
+    async def _once(self, key: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """A batch's entry as an earlier attempt left it, else made and kept."""
+        with suppress(NotFound):
+            kept: dict[str, Any] = json.loads(await self.storage.get(f"{key}.json"))
+            return kept
+        entry = await make()
+        await self.storage.put(f"{key}.json", json.dumps(entry).encode())
+        failpoint("evaluator.after_batch")
+        return entry
 
     async def _publish(
         self,
@@ -92,12 +108,6 @@ class Evaluations:
         evaluation.results_uri = stored.uri
         return evaluation
 
-    async def _kept(self, key: str) -> Any:
-        try:
-            return json.loads(await self.storage.get(key))
-        except NotFound:
-            return None
-
     async def results(self, name: str) -> list[dict[str, Any]]:
         evaluation = await self.resources.get(name)
         if evaluation.state != common_pb2.ACTIVE:
@@ -106,19 +116,46 @@ class Evaluations:
         return [json.loads(line) for line in content.splitlines()]
 
 
+async def _asked(
+    client: AsyncClient, given: pb.Evaluation, batch: list[Probe], contexts: dict[str, str], digests: str
+) -> dict[str, Any]:
+    """The batch's answers, with its group's context, which `contexts` keeps for the next batch."""
+    context = ""
+    if given.subject.HasField("context"):
+        group_key = given.subject.context.group_key
+        group = batch[0].value_of(group_key) if group_key else ""
+        if group not in contexts:
+            contexts[group] = await context_of(client, given.subject, group, digests)
+        context = contexts[group]
+    return await ask(client, given.subject.model, context, batch, given.cluster_key)
+
+
 async def inputs(
     client: AsyncClient, given: pb.Evaluation
 ) -> tuple[trainer_pb2.Model, datasets_pb2.Dataset, str]:
     """The model, the probes' dataset and the digest of the context's documents (empty: no context)."""
-    model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=given.subject.model))
-    if model.state != common_pb2.ACTIVE:
-        state = common_pb2.State.Name(model.state)
-        raise WrongState("MODEL_NOT_ACTIVE", f"{model.name} is {state}; only an ACTIVE model can be asked")
+    model = await active_model(client, given.subject.model)
     probes = await usable(client, given.probes, datasets_pb2.Dataset.PROBES, "evaluation.probes")
     if not given.subject.HasField("context"):
         return model, probes, ""
     documents = datasets_pb2.Dataset.DOCUMENTS, "evaluation.subject.context.dataset"
     return model, probes, (await usable(client, given.subject.context.dataset, *documents)).sha256
+
+
+async def judge_digest(client: AsyncClient, given: pb.Evaluation) -> str:
+    """Of the model that judges; empty where nobody does. Raises Invalid for a rubric that cannot be filled in."""
+    if not given.HasField("judge"):
+        return ""
+    check_rubric(given.judge.rubric)
+    return (await active_model(client, given.judge.model)).sha256
+
+
+async def active_model(client: AsyncClient, name: str) -> trainer_pb2.Model:
+    model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
+    if model.state != common_pb2.ACTIVE:
+        state = common_pb2.State.Name(model.state)
+        raise WrongState("MODEL_NOT_ACTIVE", f"{model.name} is {state}; only an ACTIVE model can be asked")
+    return model
 
 
 async def usable(client: AsyncClient, name: str, kind: int, field: str) -> datasets_pb2.Dataset:
@@ -136,6 +173,12 @@ async def usable(client: AsyncClient, name: str, kind: int, field: str) -> datas
 async def read_probes(client: AsyncClient, given: pb.Evaluation) -> list[Probe]:
     rows = [row async for row in client.datasets.rows(given.probes)]
     probes = probes_of(rows, given.question_template)
+    if given.HasField("judge") and all(probe.is_choice for probe in probes):
+        raise Invalid(
+            "NOTHING_TO_JUDGE",
+            "all probes have choices, which are scored; a judge reads written answers: leave it out, or add questions",
+            field="evaluation.judge",
+        )
     group_key = given.subject.context.group_key
     for index, probe in enumerate(probes):
         if group_key and not probe.value_of(group_key):
@@ -154,8 +197,9 @@ def _fingerprint(given: pb.Evaluation, *digests: str) -> str:
         probes=given.probes,
         cluster_key=given.cluster_key,
         question_template=given.question_template,
+        judge=given.judge if given.HasField("judge") else None,
     )
-    content = asked.SerializeToString(deterministic=True) + " ".join(digests).encode()
+    content = asked.SerializeToString(deterministic=True) + " ".join([ROWS, *digests]).encode()
     return hashlib.sha256(content).hexdigest()
 
 

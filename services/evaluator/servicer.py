@@ -14,8 +14,9 @@ from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import new_id
 from services.evaluator.compare import differences
-from services.evaluator.estimate import estimate
-from services.evaluator.run import Evaluations, inputs, read_probes
+from services.evaluator.estimate import estimate, judging_note
+from services.evaluator.judging import RUBRIC
+from services.evaluator.run import Evaluations, inputs, judge_digest, read_probes
 
 MESSAGE_BYTES = 900_000
 
@@ -41,13 +42,19 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
             probes=given.probes,
             cluster_key=given.cluster_key,
             question_template=template,
+            judge=pb.Judge(model=given.judge.model, rubric=given.judge.rubric or RUBRIC)
+            if given.HasField("judge")
+            else None,
         )
         client = gateway_client(self.evaluations.settings, project)
         # What is wrong with the request is said now, not by an operation that fails later.
         model, _, _ = await inputs(client, given)
+        await judge_digest(client, given)
         if request.validate_only:
             probes = await read_probes(client, given)
             expected = await estimate(client, model, probes, given.subject.HasField("context"))
+            if given.HasField("judge"):
+                expected.notes.append(await judging_note(client, given.judge, probes))
             return self.operations.done_with_estimate(evaluation.name, "CreateEvaluation", expected)
         return await self.operations.start(
             "CreateEvaluation", request, evaluation, request_id=request.request_id

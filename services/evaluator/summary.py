@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingrain.v1 import evaluator_pb2 as pb
+from services.evaluator.metrics import expected_calibration_error
 from services.evaluator.statistics import mean_with_interval
 
-PROPORTIONS = ("acc", "acc_norm", "exact_match", "set_match")
+PROPORTIONS = ("acc", "exact_match")
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> list[pb.KindResult]:
@@ -32,7 +33,11 @@ def _kind(kind: str, rows: Sequence[dict[str, Any]]) -> pb.KindResult:
         ci95_high=estimate.high,
     )
     for name in rows[0]["metrics"]:
-        result.metrics[name] = sum(row["metrics"].get(name, 0.0) for row in rows) / len(rows)
+        result.metrics[name] = sum(row["metrics"][name] for row in rows) / len(rows)
     if "chance" in rows[0]:
         result.chance = sum(row["chance"] for row in rows) / len(rows)
+        result.tie_count = sum(row["tie"] for row in rows)
+        result.metrics["ece"] = expected_calibration_error(
+            [row["metrics"]["confidence"] for row in rows], [row["value"] for row in rows]
+        )
     return result

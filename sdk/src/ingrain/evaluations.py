@@ -24,15 +24,21 @@ class AsyncEvaluations(Resource):
         distinct_key: str = "",
         cluster_key: str = "",
         question_template: str = "",
+        judge: str = "",
+        rubric: str = "",
         validate_only: bool = False,
     ) -> AsyncOperation:
-        """Asks `model` every probe, with the documents of `dataset` in its context where given."""
+        """Asks `model` every probe, with the documents of `dataset` in its context where given.
+
+        `judge` is a model that says of every written answer whether it is right, as `rubric` asks it.
+        """
         parent = self._client.parent
         subject = pb.Subject(model=full_name(parent, "models", model))
         if dataset:
             subject.context.dataset = full_name(parent, "datasets", dataset)
             subject.context.group_key = group_key
             subject.context.distinct_key = distinct_key
+        judged = pb.Judge(model=full_name(parent, "models", judge), rubric=rubric) if judge else None
         request = pb.CreateEvaluationRequest(
             parent=parent,
             evaluation_id=id or "",
@@ -41,6 +47,7 @@ class AsyncEvaluations(Resource):
                 probes=full_name(parent, "datasets", probes),
                 cluster_key=cluster_key,
                 question_template=question_template,
+                judge=judged,
             ),
             validate_only=validate_only,
         )

@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ingrain.v1 import common_pb2 as ingrain_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aingrain/v1/evaluator.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17ingrain/v1/common.proto\"o\n\x07Subject\x12\x37\n\x05model\x18\x01 \x01(\tB(\xe2\x41\x01\x02\xbaH!r\x1f\x32\x1d^projects/[^/]+/models/[^/]+$\x12+\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1a.ingrain.v1.SubjectContext\"v\n\x0eSubjectContext\x12;\n\x07\x64\x61taset\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x11\n\tgroup_key\x18\x02 \x01(\t\x12\x14\n\x0c\x64istinct_key\x18\x03 \x01(\t\"\x9d\x04\n\nEvaluation\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x30\n\x07subject\x18\x02 \x01(\x0b\x32\x13.ingrain.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12:\n\x06probes\x18\x03 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x13\n\x0b\x63luster_key\x18\x04 \x01(\t\x12#\n\x11question_template\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x11.ingrain.v1.StateB\x04\xe2\x41\x01\x03\x12+\n\x05kinds\x18\x07 \x03(\x0b\x32\x16.ingrain.v1.KindResultB\x04\xe2\x41\x01\x03\x12$\n\x04\x63ost\x18\x08 \x01(\x0b\x32\x10.ingrain.v1.CostB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprobe_count\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rprobes_sha256\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bresults_uri\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x0b\x65nvironment\x18\r \x01(\x0b\x32\x17.ingrain.v1.EnvironmentB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cmodel_sha256\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\"\xff\x01\n\nKindResult\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\t\n\x01n\x18\x04 \x01(\x03\x12\x0e\n\x06stderr\x18\x05 \x01(\x01\x12\x10\n\x08\x63i95_low\x18\x06 \x01(\x01\x12\x11\n\tci95_high\x18\x07 \x01(\x01\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.ingrain.v1.KindResult.MetricsEntry\x12\x13\n\x06\x63hance\x18\t \x01(\x01H\x00\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_chance\"\xfe\x01\n\x17\x43reateEvaluationRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x37\n\revaluation_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\xd8\x01\x01\x12\x36\n\nevaluation\x18\x03 \x01(\x0b\x32\x16.ingrain.v1.EvaluationB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"S\n\x14GetEvaluationRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\"u\n\x16ListEvaluationsRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x17ListEvaluationsResponse\x12+\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32\x16.ingrain.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x17\x44\x65leteEvaluationRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\"m\n\x12ReadResultsRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\x12\x1a\n\tstart_row\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"6\n\x13ReadResultsResponse\x12\x0c\n\x04rows\x18\x01 \x03(\t\x12\x11\n\tstart_row\x18\x02 \x01(\x03\"\xe5\x01\n\x19\x43ompareEvaluationsRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12?\n\x08\x62\x61seline\x18\x02 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\x12\x1e\n\ncandidates\x18\x03 \x03(\tB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x1d\n\tprobe_ids\x18\x05 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\xa0\x9c\x01\"I\n\x1a\x43ompareEvaluationsResponse\x12+\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32\x16.ingrain.v1.Difference\"\x83\x01\n\nDifference\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x10\n\x08\x63i95_low\x18\x04 \x01(\x01\x12\x11\n\tci95_high\x18\x05 \x01(\x01\x12\t\n\x01n\x18\x06 \x01(\x03\x12\x15\n\rcluster_count\x18\x07 \x01(\x03\x32\xca\x04\n\tEvaluator\x12z\n\x10\x43reateEvaluation\x12#.ingrain.v1.CreateEvaluationRequest\x1a\x1d.google.longrunning.Operation\"\"\xca\x41\x1f\n\nEvaluation\x12\x11OperationMetadata\x12N\n\rGetEvaluation\x12 .ingrain.v1.GetEvaluationRequest\x1a\x16.ingrain.v1.Evaluation\"\x03\x90\x02\x01\x12_\n\x0fListEvaluations\x12\".ingrain.v1.ListEvaluationsRequest\x1a#.ingrain.v1.ListEvaluationsResponse\"\x03\x90\x02\x01\x12O\n\x10\x44\x65leteEvaluation\x12#.ingrain.v1.DeleteEvaluationRequest\x1a\x16.google.protobuf.Empty\x12U\n\x0bReadResults\x12\x1e.ingrain.v1.ReadResultsRequest\x1a\x1f.ingrain.v1.ReadResultsResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x12\x43ompareEvaluations\x12%.ingrain.v1.CompareEvaluationsRequest\x1a&.ingrain.v1.CompareEvaluationsResponse\"\x03\x90\x02\x01\x42\x62\n\rio.ingrain.v1B\x0e\x45valuatorProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aingrain/v1/evaluator.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17ingrain/v1/common.proto\"o\n\x07Subject\x12\x37\n\x05model\x18\x01 \x01(\tB(\xe2\x41\x01\x02\xbaH!r\x1f\x32\x1d^projects/[^/]+/models/[^/]+$\x12+\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1a.ingrain.v1.SubjectContext\"v\n\x0eSubjectContext\x12;\n\x07\x64\x61taset\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x11\n\tgroup_key\x18\x02 \x01(\t\x12\x14\n\x0c\x64istinct_key\x18\x03 \x01(\t\"v\n\x05Judge\x12\x37\n\x05model\x18\x01 \x01(\tB(\xe2\x41\x01\x02\xbaH!r\x1f\x32\x1d^projects/[^/]+/models/[^/]+$\x12\x18\n\x06rubric\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\x12\x1a\n\x0cmodel_sha256\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xeb\x04\n\nEvaluation\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x30\n\x07subject\x18\x02 \x01(\x0b\x32\x13.ingrain.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12:\n\x06probes\x18\x03 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x13\n\x0b\x63luster_key\x18\x04 \x01(\t\x12#\n\x11question_template\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x11.ingrain.v1.StateB\x04\xe2\x41\x01\x03\x12+\n\x05kinds\x18\x07 \x03(\x0b\x32\x16.ingrain.v1.KindResultB\x04\xe2\x41\x01\x03\x12$\n\x04\x63ost\x18\x08 \x01(\x0b\x32\x10.ingrain.v1.CostB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprobe_count\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rprobes_sha256\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bresults_uri\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x0b\x65nvironment\x18\r \x01(\x0b\x32\x17.ingrain.v1.EnvironmentB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cmodel_sha256\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x05judge\x18\x0f \x01(\x0b\x32\x11.ingrain.v1.Judge\x12*\n\njudge_cost\x18\x10 \x01(\x0b\x32\x10.ingrain.v1.CostB\x04\xe2\x41\x01\x03\"\xa5\x02\n\nKindResult\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\t\n\x01n\x18\x04 \x01(\x03\x12\x0e\n\x06stderr\x18\x05 \x01(\x01\x12\x10\n\x08\x63i95_low\x18\x06 \x01(\x01\x12\x11\n\tci95_high\x18\x07 \x01(\x01\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.ingrain.v1.KindResult.MetricsEntry\x12\x13\n\x06\x63hance\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x16\n\ttie_count\x18\n \x01(\x03H\x01\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_chanceB\x0c\n\n_tie_count\"\xfe\x01\n\x17\x43reateEvaluationRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x37\n\revaluation_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\xd8\x01\x01\x12\x36\n\nevaluation\x18\x03 \x01(\x0b\x32\x16.ingrain.v1.EvaluationB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"S\n\x14GetEvaluationRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\"u\n\x16ListEvaluationsRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x17ListEvaluationsResponse\x12+\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32\x16.ingrain.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x17\x44\x65leteEvaluationRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\"m\n\x12ReadResultsRequest\x12;\n\x04name\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\x12\x1a\n\tstart_row\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"6\n\x13ReadResultsResponse\x12\x0c\n\x04rows\x18\x01 \x03(\t\x12\x11\n\tstart_row\x18\x02 \x01(\x03\"\xe5\x01\n\x19\x43ompareEvaluationsRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12?\n\x08\x62\x61seline\x18\x02 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$2\"^projects/[^/]+/evaluations/[^/]+$\x12\x1e\n\ncandidates\x18\x03 \x03(\tB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x1d\n\tprobe_ids\x18\x05 \x03(\tB\n\xbaH\x07\x92\x01\x04\x10\xa0\x9c\x01\"I\n\x1a\x43ompareEvaluationsResponse\x12+\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32\x16.ingrain.v1.Difference\"\x83\x01\n\nDifference\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x10\n\x08\x63i95_low\x18\x04 \x01(\x01\x12\x11\n\tci95_high\x18\x05 \x01(\x01\x12\t\n\x01n\x18\x06 \x01(\x03\x12\x15\n\rcluster_count\x18\x07 \x01(\x03\x32\xca\x04\n\tEvaluator\x12z\n\x10\x43reateEvaluation\x12#.ingrain.v1.CreateEvaluationRequest\x1a\x1d.google.longrunning.Operation\"\"\xca\x41\x1f\n\nEvaluation\x12\x11OperationMetadata\x12N\n\rGetEvaluation\x12 .ingrain.v1.GetEvaluationRequest\x1a\x16.ingrain.v1.Evaluation\"\x03\x90\x02\x01\x12_\n\x0fListEvaluations\x12\".ingrain.v1.ListEvaluationsRequest\x1a#.ingrain.v1.ListEvaluationsResponse\"\x03\x90\x02\x01\x12O\n\x10\x44\x65leteEvaluation\x12#.ingrain.v1.DeleteEvaluationRequest\x1a\x16.google.protobuf.Empty\x12U\n\x0bReadResults\x12\x1e.ingrain.v1.ReadResultsRequest\x1a\x1f.ingrain.v1.ReadResultsResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x12\x43ompareEvaluations\x12%.ingrain.v1.CompareEvaluationsRequest\x1a&.ingrain.v1.CompareEvaluationsResponse\"\x03\x90\x02\x01\x42\x62\n\rio.ingrain.v1B\x0e\x45valuatorProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECT'].fields_by_name['model']._serialized_options = b'\342A\001\002\272H!r\0372\035^projects/[^/]+/models/[^/]+$'
   _globals['_SUBJECTCONTEXT'].fields_by_name['dataset']._loaded_options = None
   _globals['_SUBJECTCONTEXT'].fields_by_name['dataset']._serialized_options = b'\342A\001\002\272H#r!2\037^projects/[^/]+/datasets/[^/]+$'
+  _globals['_JUDGE'].fields_by_name['model']._loaded_options = None
+  _globals['_JUDGE'].fields_by_name['model']._serialized_options = b'\342A\001\002\272H!r\0372\035^projects/[^/]+/models/[^/]+$'
+  _globals['_JUDGE'].fields_by_name['rubric']._loaded_options = None
+  _globals['_JUDGE'].fields_by_name['rubric']._serialized_options = b'\272H\005r\003\030\300>'
+  _globals['_JUDGE'].fields_by_name['model_sha256']._loaded_options = None
+  _globals['_JUDGE'].fields_by_name['model_sha256']._serialized_options = b'\342A\001\003'
   _globals['_EVALUATION'].fields_by_name['name']._loaded_options = None
   _globals['_EVALUATION'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_EVALUATION'].fields_by_name['subject']._loaded_options = None
@@ -68,6 +74,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATION'].fields_by_name['environment']._serialized_options = b'\342A\001\003'
   _globals['_EVALUATION'].fields_by_name['model_sha256']._loaded_options = None
   _globals['_EVALUATION'].fields_by_name['model_sha256']._serialized_options = b'\342A\001\003'
+  _globals['_EVALUATION'].fields_by_name['judge_cost']._loaded_options = None
+  _globals['_EVALUATION'].fields_by_name['judge_cost']._serialized_options = b'\342A\001\003'
   _globals['_KINDRESULT_METRICSENTRY']._loaded_options = None
   _globals['_KINDRESULT_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_CREATEEVALUATIONREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -112,32 +120,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECT']._serialized_end=339
   _globals['_SUBJECTCONTEXT']._serialized_start=341
   _globals['_SUBJECTCONTEXT']._serialized_end=459
-  _globals['_EVALUATION']._serialized_start=462
-  _globals['_EVALUATION']._serialized_end=1003
-  _globals['_KINDRESULT']._serialized_start=1006
-  _globals['_KINDRESULT']._serialized_end=1261
-  _globals['_KINDRESULT_METRICSENTRY']._serialized_start=1204
-  _globals['_KINDRESULT_METRICSENTRY']._serialized_end=1250
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_start=1264
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_end=1518
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1520
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1603
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1605
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1722
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1724
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=1819
-  _globals['_DELETEEVALUATIONREQUEST']._serialized_start=1821
-  _globals['_DELETEEVALUATIONREQUEST']._serialized_end=1907
-  _globals['_READRESULTSREQUEST']._serialized_start=1909
-  _globals['_READRESULTSREQUEST']._serialized_end=2018
-  _globals['_READRESULTSRESPONSE']._serialized_start=2020
-  _globals['_READRESULTSRESPONSE']._serialized_end=2074
-  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_start=2077
-  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_end=2306
-  _globals['_COMPAREEVALUATIONSRESPONSE']._serialized_start=2308
-  _globals['_COMPAREEVALUATIONSRESPONSE']._serialized_end=2381
-  _globals['_DIFFERENCE']._serialized_start=2384
-  _globals['_DIFFERENCE']._serialized_end=2515
-  _globals['_EVALUATOR']._serialized_start=2518
-  _globals['_EVALUATOR']._serialized_end=3104
+  _globals['_JUDGE']._serialized_start=461
+  _globals['_JUDGE']._serialized_end=579
+  _globals['_EVALUATION']._serialized_start=582
+  _globals['_EVALUATION']._serialized_end=1201
+  _globals['_KINDRESULT']._serialized_start=1204
+  _globals['_KINDRESULT']._serialized_end=1497
+  _globals['_KINDRESULT_METRICSENTRY']._serialized_start=1426
+  _globals['_KINDRESULT_METRICSENTRY']._serialized_end=1472
+  _globals['_CREATEEVALUATIONREQUEST']._serialized_start=1500
+  _globals['_CREATEEVALUATIONREQUEST']._serialized_end=1754
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1756
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1839
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1841
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1958
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1960
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=2055
+  _globals['_DELETEEVALUATIONREQUEST']._serialized_start=2057
+  _globals['_DELETEEVALUATIONREQUEST']._serialized_end=2143
+  _globals['_READRESULTSREQUEST']._serialized_start=2145
+  _globals['_READRESULTSREQUEST']._serialized_end=2254
+  _globals['_READRESULTSRESPONSE']._serialized_start=2256
+  _globals['_READRESULTSRESPONSE']._serialized_end=2310
+  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_start=2313
+  _globals['_COMPAREEVALUATIONSREQUEST']._serialized_end=2542
+  _globals['_COMPAREEVALUATIONSRESPONSE']._serialized_start=2544
+  _globals['_COMPAREEVALUATIONSRESPONSE']._serialized_end=2617
+  _globals['_DIFFERENCE']._serialized_start=2620
+  _globals['_DIFFERENCE']._serialized_end=2751
+  _globals['_EVALUATOR']._serialized_start=2754
+  _globals['_EVALUATOR']._serialized_end=3340
 # @@protoc_insertion_point(module_scope)

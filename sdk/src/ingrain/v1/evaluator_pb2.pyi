@@ -32,8 +32,18 @@ class SubjectContext(_message.Message):
     distinct_key: str
     def __init__(self, dataset: _Optional[str] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ...) -> None: ...
 
+class Judge(_message.Message):
+    __slots__ = ("model", "rubric", "model_sha256")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RUBRIC_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    rubric: str
+    model_sha256: str
+    def __init__(self, model: _Optional[str] = ..., rubric: _Optional[str] = ..., model_sha256: _Optional[str] = ...) -> None: ...
+
 class Evaluation(_message.Message):
-    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256")
+    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256", "judge", "judge_cost")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +58,8 @@ class Evaluation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_COST_FIELD_NUMBER: _ClassVar[int]
     name: str
     subject: Subject
     probes: str
@@ -62,10 +74,12 @@ class Evaluation(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     environment: _common_pb2.Environment
     model_sha256: str
-    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ...) -> None: ...
+    judge: Judge
+    judge_cost: _common_pb2.Cost
+    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ...) -> None: ...
 
 class KindResult(_message.Message):
-    __slots__ = ("kind", "metric", "value", "n", "stderr", "ci95_low", "ci95_high", "metrics", "chance")
+    __slots__ = ("kind", "metric", "value", "n", "stderr", "ci95_low", "ci95_high", "metrics", "chance", "tie_count")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +96,7 @@ class KindResult(_message.Message):
     CI95_HIGH_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CHANCE_FIELD_NUMBER: _ClassVar[int]
+    TIE_COUNT_FIELD_NUMBER: _ClassVar[int]
     kind: str
     metric: str
     value: float
@@ -91,7 +106,8 @@ class KindResult(_message.Message):
     ci95_high: float
     metrics: _containers.ScalarMap[str, float]
     chance: float
-    def __init__(self, kind: _Optional[str] = ..., metric: _Optional[str] = ..., value: _Optional[float] = ..., n: _Optional[int] = ..., stderr: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., chance: _Optional[float] = ...) -> None: ...
+    tie_count: int
+    def __init__(self, kind: _Optional[str] = ..., metric: _Optional[str] = ..., value: _Optional[float] = ..., n: _Optional[int] = ..., stderr: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., chance: _Optional[float] = ..., tie_count: _Optional[int] = ...) -> None: ...
 
 class CreateEvaluationRequest(_message.Message):
     __slots__ = ("parent", "evaluation_id", "evaluation", "request_id", "validate_only")
