@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingrain.v1 import evaluator_pb2 as pb
+from servicekit.clusters import clustered_mean
 from servicekit.errors import Invalid
-from services.evaluator.statistics import bootstrap_mean
 
 ALL = "all"
 Rows = Sequence[Mapping[str, Any]]
@@ -34,13 +34,14 @@ def differences(
 
 def _difference(candidate: str, kind: str, pairs: Sequence[tuple[float, str]], seed: int) -> pb.Difference:
     values, clusters = zip(*pairs, strict=True)
-    low, high, cluster_count = bootstrap_mean(values, clusters, seed)
+    found = clustered_mean(values, clusters, least=-1.0, seed=seed)
+    low, high = found.interval
     return pb.Difference(
         candidate=candidate,
         kind=kind,
-        value=sum(values) / len(values),
+        value=found.value,
         ci95_low=low,
         ci95_high=high,
-        n=len(values),
-        cluster_count=cluster_count,
+        n=found.n,
+        cluster_count=found.cluster_count,
     )

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
-from services.studies import costs, coverage
-from services.studies.decide import decide
+from services.studies import costs, coverage, repeats
+from services.studies.decide import decide, usable
+from services.studies.findings import Findings, MethodFindings
 from services.studies.plan import METHODS
-from services.studies.report import Findings, MethodFindings
-from services.studies.statistics import Answers, Interval, pooled, pooled_difference
+from services.studies.statistics import Answers, compare_all, counted_kinds, pooled
 
 # Pairs whose differences the report shows: everything against these, as far as they were asked.
 BASELINES = ("base", "icl", "finetune")
@@ -39,28 +38,31 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
     spec = study.spec
     methods = [method for method in METHODS if method in material.evaluations]
     prices = {method: method_cost(method, material, spec.group_key) for method in methods}
-    accuracies = {method: pooled(material.answers[method]) for method in methods}
-
-    @cache
-    def difference(candidate: str, baseline: str) -> Interval:
-        return pooled_difference(material.answers[candidate], material.answers[baseline], spec.seed)
-
-    decision = decide(accuracies, prices, difference, spec.question_count, spec.tolerance)
+    repeated = repeats.repeated(material.probe_rows, spec.group_key)
+    answers = {method: material.answers[method].without(repeated) for method in methods}
+    counted = counted_kinds(answers[methods[0]])
+    of_counted = {method: answers[method].of_kinds(counted) for method in methods}
+    accuracies = {method: pooled(of_counted[method], spec.seed) for method in methods}
+    compared = {method: of_counted[method] for method in usable(methods)}
+    comparisons = compare_all(compared, spec.tolerance, spec.seed)
+    values = {method: mean.value for method, mean in accuracies.items()}
+    decision = decide(values, prices, comparisons, spec.question_count, spec.tolerance)
     covered = None
     if material.augmented_rows is not None:
         covered = coverage.covered_probes(material.probe_rows, material.augmented_rows, spec.group_key)
     found = {}
     for method in methods:
-        answers = material.answers[method]
+        evaluation = material.evaluations[method]
         pays = method != "icl" and "icl" in prices
         found[method] = MethodFindings(
             model=material.models[method],
-            evaluation=material.evaluations[method],
+            evaluation=evaluation,
+            kinds=repeats.recount(evaluation.kinds, answers[method]) if repeated else list(evaluation.kinds),
             accuracy=accuracies[method],
             cost=prices[method],
             break_even=costs.break_even(prices[method], prices["icl"]) if pays else None,
-            covered=None if covered is None else coverage.split(answers, covered, inside=True),
-            uncovered=None if covered is None else coverage.split(answers, covered, inside=False),
+            covered=None if covered is None else coverage.split(answers[method], covered, inside=True),
+            uncovered=None if covered is None else coverage.split(answers[method], covered, inside=False),
         )
     return Findings(
         study=study,
@@ -71,6 +73,10 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         methods=found,
         derived=material.derived,
         differences=material.differences,
+        comparisons=comparisons,
+        counted=counted,
+        repeated=repeated,
+        ties={method: answers[method].tied for method in methods if answers[method].tied},
         decision=decision,
     )
 

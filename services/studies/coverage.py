@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from services.studies.statistics import Answers, clustered_mean
+from servicekit.clusters import share
+from services.studies.statistics import Answers
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -67,12 +68,12 @@ def split(answers: Answers, ids: set[str], inside: bool) -> Split:
     chosen = answers.where(np.array([(id in ids) == inside for id in answers.ids], dtype=bool))
     if not len(chosen.ids):
         return Split(0, None, None, None, {})
-    mean, stderr, low, high = clustered_mean(chosen)
+    found = share(chosen.values, chosen.clusters)
     kinds = {}
     for kind in dict.fromkeys(chosen.kinds):
         of_kind = chosen.where(np.array([k == kind for k in chosen.kinds], dtype=bool))
         kinds[kind] = {"accuracy": float(of_kind.values.mean()), "n": len(of_kind.ids)}
-    return Split(len(chosen.ids), mean, stderr, (low, high), kinds)
+    return Split(found.n, found.value, found.stderr, (found.low, found.high), kinds)
 
 
 def groups(rows: Sequence[Mapping[str, Any]], group_key: str) -> list[str]:

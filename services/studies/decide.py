@@ -1,15 +1,15 @@
 """Which method to use. Pure.
 
-Best is the method with the highest accuracy, pooled over kinds. A cheaper one wins where it is not worse than the
-best by more than the tolerance: its interval's lower end says so, or the probes cannot tell the two apart.
+A method is out where another is better by more than the tolerance, beyond doubt; controls are out always. Of the
+others the cheapest wins. Why: docs/decisions/0004-what-the-probes-can-tell.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.studies.costs import MethodCost, questions_until, total_flops
 from services.studies.plan import CONTROLS
-from services.studies.statistics import Interval
+from services.studies.statistics import Comparison
 
 TITLES = {
     "base": "the model as it is",
@@ -22,64 +22,49 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Decision:
-    """`method` to use; `best` by accuracy; `equals` are the methods that the tolerance allows, cheapest first."""
+    """`method` to use; `best` by accuracy; `equals` are the methods that are not out, cheapest first.
+
+    `decisive`: the best is shown to be better than the next. `adequate`: the method is shown to be within the
+    tolerance of the best, rather than only not shown to be outside.
+    """
 
     method: str
     best: str
     decisive: bool
+    adequate: bool
     reason: str
     equals: list[str]
+
+
+def usable(methods: Sequence[str]) -> list[str]:
+    """Those that somebody would use; all where there is nothing but controls."""
+    return [method for method in methods if method not in CONTROLS] or list(methods)
 
 
 def decide(
     accuracies: Mapping[str, float],
     costs: Mapping[str, MethodCost],
-    difference: Callable[[str, str], Interval],
+    comparisons: Sequence[Comparison],
     question_count: int,
     tolerance: float,
 ) -> Decision:
-    """`accuracies`: pooled, by method. `difference(a, b)`: a minus b, pooled, with its interval."""
+    """`accuracies`: pooled, by method, in the same kinds as the comparisons, which are all pairs of usable methods."""
     price = {method: total_flops(costs[method], question_count) for method in accuracies}
-    usable = [method for method in accuracies if method not in CONTROLS] or list(accuracies)
-    ranked = sorted(usable, key=lambda method: (-accuracies[method], price[method]))
-    best = ranked[0]
-    to_best = {method: difference(method, best) for method in ranked[1:]}
-    equals = [best, *(m for m in ranked[1:] if _not_worse(to_best[m], tolerance))]
-    equals.sort(key=lambda method: price[method])
-    chosen = equals[0]
+    ranked = sorted(usable(list(accuracies)), key=lambda method: (-accuracies[method], price[method]))
+    out = {c.candidate if c.value < 0 else c.baseline for c in comparisons if c.beyond}
+    equals = sorted((m for m in ranked if m not in out), key=lambda method: price[method])
+    best, chosen = ranked[0], equals[0]
+    between = {(c.candidate, c.baseline): c for c in [*comparisons, *(c.turned() for c in comparisons)]}
+    to_best = {method: between[method, best] for method in ranked[1:]}
     decisive = len(ranked) == 1 or to_best[ranked[1]].significant
-    reason = _reason(chosen, ranked, accuracies, costs, to_best, question_count, tolerance, decisive)
-    return Decision(chosen, best, decisive, reason, equals)
-
-
-def _not_worse(to_best: Interval, tolerance: float) -> bool:
-    return to_best.low > -tolerance or not to_best.significant
-
-
-def _reason(
-    chosen: str,
-    ranked: list[str],
-    accuracies: Mapping[str, float],
-    costs: Mapping[str, MethodCost],
-    to_best: Mapping[str, Interval],
-    question_count: int,
-    tolerance: float,
-    decisive: bool,
-) -> str:
-    best = ranked[0]
+    adequate = chosen == best or to_best[chosen].low > -tolerance
     words = [
         f"Use {chosen} ({TITLES[chosen]}): it answers {accuracies[chosen]:.1%} of the probes right, averaged over kinds."
     ]
     if chosen != best:
-        gap = to_best[chosen]
-        within = gap.low > -tolerance
-        allowed = (
-            f"within the tolerance of {_points(tolerance)}"
-            if within
-            else "too little for these probes to tell"
-        )
         words.append(
-            f"The best, {best}, reaches {accuracies[best]:.1%}; {chosen} differs from it by {_gap(gap)}, {allowed}, and is cheaper."
+            f"The best, {best}, reaches {accuracies[best]:.1%}; {chosen} differs from it by {_gap(to_best[chosen])}, "
+            f"{_standing(to_best[chosen], adequate, tolerance)}, and is cheaper."
         )
     elif len(ranked) > 1:
         words.append(
@@ -88,10 +73,26 @@ def _reason(
     if len(ranked) > 1:
         words.append(_prices(chosen, best if chosen != best else ranked[1], costs, question_count))
     if not decisive:
-        words.append(
-            f"The probes cannot tell {best} from {ranked[1]}: more probes, or more independent groups of documents, would make this firmer."
-        )
-    return " ".join(words)
+        words.append(_doubt(best, ranked[1], to_best[ranked[1]], comparisons))
+    return Decision(chosen, best, decisive, adequate, " ".join(words), equals)
+
+
+def _standing(to_best: Comparison, adequate: bool, tolerance: float) -> str:
+    if adequate:
+        return f"within the tolerance of {_points(tolerance)}"
+    if to_best.significant:
+        return f"a difference, but not shown to be more than the tolerance of {_points(tolerance)}"
+    return "too little for these probes to tell"
+
+
+def _doubt(best: str, next: str, gap: Comparison, comparisons: Sequence[Comparison]) -> str:
+    nothing = not any(c.significant for c in comparisons)
+    told = "any method from another" if nothing and len(comparisons) > 1 else f"{best} from {next}"
+    return (
+        f"The probes cannot tell {told}: between {best} and {next} they would show a difference of "
+        f"{_points(gap.detectable)} four times in five, and smaller ones less often. More probes, or more independent "
+        "groups of documents, would make this firmer."
+    )
 
 
 def _prices(chosen: str, other: str, costs: Mapping[str, MethodCost], question_count: int) -> str:
@@ -114,5 +115,5 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f} points"
 
 
-def _gap(gap: Interval) -> str:
+def _gap(gap: Comparison) -> str:
     return f"{100 * gap.value:+.1f} points, 95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"

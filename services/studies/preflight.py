@@ -1,15 +1,16 @@
 """Before anything is paid for: are the inputs there, do they fit together, can the model read them, what will it take?"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ingrain import AsyncClient
-from ingrain.v1 import common_pb2, datasets_pb2, inference_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
 from servicekit.errors import Invalid, WrongState
 from services.studies.coverage import groups
 from services.studies.plan import Step
+from services.studies.repeats import check_contradictions
 from services.studies.requests import create, create_request
 
 # A word of what a narrow model was made for is one to two of its tokens; other words fall apart into letters.
@@ -53,6 +54,7 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec) -> Inputs:
     if spec.group_key:
         check_groups(document_rows, spec.group_key, documents.name)
         check_groups(probe_rows, spec.group_key, probes.name)
+    check_contradictions(probe_rows, spec.group_key)
     contexts = context_texts(document_rows, spec.group_key, spec.distinct_key)
     pieces = {group: split_text(texts) for group, texts in contexts.items()}
     counts = iter(await count_tokens(client, model.name, [piece for p in pieces.values() for piece in p]))
@@ -95,6 +97,32 @@ def sum_of(estimates: Sequence[tuple[Step, common_pb2.Estimate]], inputs: Inputs
         whole.notes.extend(f"{step.id}: {note}" for note in estimate.notes)
     whole.notes.append("Steps that were done before with the same inputs and settings will cost nothing.")
     return whole
+
+
+async def check_unchanged(
+    client: AsyncClient, inputs: Inputs, evaluations: Iterable[evaluator_pb2.Evaluation]
+) -> None:
+    """At the end: the inputs are what they were at the start, and every method was asked these probes."""
+    documents, probes, model = await asyncio.gather(
+        client.datasets.get(inputs.documents.name),
+        client.datasets.get(inputs.probes.name),
+        client.models.get(inputs.model.name),
+    )
+    for before, now in ((inputs.documents, documents), (inputs.probes, probes), (inputs.model, model)):
+        if before.sha256 != now.sha256:
+            raise input_changed(now.name, before.sha256, now.sha256)
+    for evaluation in evaluations:
+        if evaluation.probes_sha256 and evaluation.probes_sha256 != inputs.probes.sha256:
+            raise input_changed(evaluation.probes, inputs.probes.sha256, evaluation.probes_sha256)
+
+
+def input_changed(name: str, before: str, now: str) -> WrongState:
+    return WrongState(
+        "INPUT_CHANGED",
+        f"{name} changed while the study ran (sha256 {before[:12]}, now {now[:12]}), so its methods were not measured on "
+        "the same. Create the study again: steps whose inputs are unchanged are found and cost nothing.",
+        name=name,
+    )
 
 
 def check_kind(dataset: datasets_pb2.Dataset, kind: int, field: str) -> None:

@@ -58,6 +58,16 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
+def p(value: float) -> str:
+    """A p-value: `0.012`, `< 0.001`."""
+    return "< 0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def verdict(word: str) -> str:
+    """About the candidate, for people."""
+    return {"equal": "within the tolerance", "open": "cannot be told"}.get(word, word)
+
+
 def whole(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
@@ -88,7 +98,7 @@ def _environment(escape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown = {f.__name__: f for f in (si, duration, points, whole, tokens, questions)}
+    shown = {f.__name__: f for f in (si, duration, points, p, verdict, whole, tokens, questions)}
     environment.filters |= {**shown, "pct": plots.percent}
     return environment
 

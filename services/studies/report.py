@@ -1,45 +1,20 @@
 """What was found -> report.json, the one source of every form of the report. Pure. Its schema: docs/report.md."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2
 from services.studies import costs
 from services.studies.coverage import Split
-from services.studies.decide import TITLES, Decision
+from services.studies.decide import TITLES
+from services.studies.findings import Findings, MethodFindings
+from services.studies.notes import notes
+from services.studies.statistics import Comparison
 
 SCHEMA = "ingrain.report/1"
-
-
-@dataclass(frozen=True)
-class MethodFindings:
-    """What is known of one method in the end."""
-
-    model: trainer_pb2.Model
-    evaluation: evaluator_pb2.Evaluation
-    accuracy: float  # pooled: the mean over kinds
-    cost: costs.MethodCost
-    break_even: costs.BreakEven | None  # None for icl itself and where it was not asked
-    covered: Split | None  # None where nothing was augmented
-    uncovered: Split | None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that a report is made of. `differences`: (baseline method, candidate method, difference)."""
-
-    study: studies_pb2.Study
-    documents: datasets_pb2.Dataset
-    probes: datasets_pb2.Dataset
-    model: trainer_pb2.Model
-    contexts: Mapping[str, int]  # tokens by group
-    methods: Mapping[str, MethodFindings]
-    derived: Mapping[str, datasets_pb2.Dataset]  # by step
-    differences: Sequence[tuple[str, str, evaluator_pb2.Difference]]
-    decision: Decision
 
 
 def build(found: Findings) -> dict[str, Any]:
@@ -57,10 +32,12 @@ def build(found: Findings) -> dict[str, Any]:
             "model": found.methods[found.decision.method].model.name,
             "reason": found.decision.reason,
             "decisive": found.decision.decisive,
+            "adequate": found.decision.adequate,
             "best": found.decision.best,
             "equals": found.decision.equals,
         },
-        "methods": {name: _method(name, m, spec.question_count) for name, m in found.methods.items()},
+        "methods": {name: _method(name, m, found) for name, m in found.methods.items()},
+        "comparisons": [_comparison(comparison, spec.tolerance) for comparison in found.comparisons],
         "differences": [_difference(*entry) for entry in found.differences],
         "break_even": _break_even(found.methods),
         "steps": [_step(step) for step in found.study.steps],
@@ -77,7 +54,7 @@ def outcome(name: str, method: MethodFindings) -> studies_pb2.MethodOutcome:
         method=name,
         model=method.model.name,
         evaluation=method.evaluation.name,
-        kinds=method.evaluation.kinds,
+        kinds=method.kinds,
         build_cost=costs.cost_message(method.cost.build),
         question_cost=costs.cost_message(method.cost.question),
     )
@@ -86,45 +63,11 @@ def outcome(name: str, method: MethodFindings) -> studies_pb2.MethodOutcome:
     return message
 
 
-def notes(found: Findings) -> list[str]:
-    """What a reader must know to judge the numbers."""
-    lines = []
-    if found.model.domain:
-        lines.append(
-            f"The model was pretrained for a narrow domain ({found.model.domain}): it reads such documents and no "
-            "others. The result shows how the methods compare for this model; the result on real text needs a real "
-            "checkpoint (a folder or a hub id)."
-        )
-    lines.append(
-        "Costs are floating-point operations reckoned from token counts; hosting, storage and people's time are "
-        "not in them. Seconds were measured where each step ran, beside whatever else ran there."
-    )
-    if "icl" in found.methods:
-        lines.append(
-            "Documents in the context have two prices: cached (the context was read once and is held; a question "
-            "only looks at it) and not cached (every question reads the whole context). Totals use the first."
-        )
-    if any(method.covered for method in found.methods.values()):
-        lines.append(
-            "A probe is covered when its right answer stands word for word among the rows that the model wrote; "
-            "the others show what training generalises to beyond that."
-        )
-    if "shuffled_finetune" in found.methods:
-        lines.append(
-            "shuffled_finetune is a control: its added rows have the right form and say nothing true. It is never "
-            "recommended."
-        )
-    trained = [m for m in found.methods.values() if m.model.HasField("summary")]
-    if len(trained) > 1:
-        lines.append(f"Every training took the same {trained[0].model.summary.step_count:,} optimizer steps.")
-    return lines
-
-
-def _method(name: str, method: MethodFindings, question_count: int) -> dict[str, Any]:
+def _method(name: str, method: MethodFindings, found: Findings) -> dict[str, Any]:
     cost = {
         "build": asdict(method.cost.build),
         "question": asdict(method.cost.question),
-        "total_flops": costs.total_flops(method.cost, question_count),
+        "total_flops": costs.total_flops(method.cost, found.study.spec.question_count),
     }
     if method.cost.cold_question:
         cost["question_cold"] = asdict(method.cost.cold_question)
@@ -132,19 +75,21 @@ def _method(name: str, method: MethodFindings, question_count: int) -> dict[str,
         "title": TITLES[name],
         "model": method.model.name,
         "evaluation": method.evaluation.name,
-        "accuracy": method.accuracy,
-        "kinds": {kind.kind: _kind(kind) for kind in method.evaluation.kinds},
+        "accuracy": method.accuracy.value,
+        "ci95": list(method.accuracy.interval),
+        "kinds": {kind.kind: _kind(kind, kind.kind in found.counted) for kind in method.kinds},
         "cost": cost,
         "covered": _split(method.covered),
         "uncovered": _split(method.uncovered),
     }
 
 
-def _kind(kind: evaluator_pb2.KindResult) -> dict[str, Any]:
+def _kind(kind: evaluator_pb2.KindResult, counted: bool) -> dict[str, Any]:
     return {
         "metric": kind.metric,
         "accuracy": kind.value,
         "n": kind.n,
+        "counted": counted,
         "stderr": kind.stderr,
         "ci95": [kind.ci95_low, kind.ci95_high],
         "chance": kind.chance if kind.HasField("chance") else None,
@@ -173,6 +118,26 @@ def _difference(baseline: str, candidate: str, difference: evaluator_pb2.Differe
         "ci95": [difference.ci95_low, difference.ci95_high],
         "n": difference.n,
         "clusters": difference.cluster_count,
+    }
+
+
+def _comparison(comparison: Comparison, tolerance: float) -> dict[str, Any]:
+    """`verdict` is about the candidate: `better`, `worse`, `equal` (within the tolerance for sure) or `open`."""
+    within = -tolerance < comparison.low and comparison.high < tolerance
+    verdict = "equal" if within else "open"
+    if comparison.significant and not within:
+        verdict = "better" if comparison.value > 0 else "worse"
+    return {
+        "candidate": comparison.candidate,
+        "baseline": comparison.baseline,
+        "value": comparison.value,
+        "ci95": [comparison.low, comparison.high],
+        "p_adjusted": comparison.p,
+        "p_margin_adjusted": comparison.p_margin,
+        "detectable": comparison.detectable,
+        "verdict": verdict,
+        "n": comparison.n,
+        "clusters": comparison.cluster_count,
     }
 
 

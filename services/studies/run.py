@@ -18,12 +18,14 @@ from services.studies.ensure import ensure, latest_operation
 from services.studies.failures import domain_error
 from services.studies.journal import Journal
 from services.studies.plan import Step, plan
-from services.studies.preflight import Inputs, inspect, rehearse
+from services.studies.preflight import Inputs, check_unchanged, inspect, rehearse
 from services.studies.records import Records, StoredReport
+from services.studies.repeats import repeated
 from services.studies.settings import StudiesSettings
 from services.studies.statistics import answers
 
 OUTAGE_S = 120.0  # how long the platform may be out of reach
+MOST_COMPARED = 20_000  # probes that a comparison by kind names; where some repeat, those beyond are left out
 CANCEL_S = 10.0  # how long children are asked to end before the study gives up on telling them
 
 
@@ -79,6 +81,7 @@ class Runner:
         made = await make_all(client, journal, steps, inputs)
         await journal.say("compare", "Comparing the methods probe by probe.")
         material = await gather(client, spec, inputs, made)
+        await check_unchanged(client, inputs, material.evaluations.values())
         del study.steps[:]
         study.steps.extend(journal.steps)
         study.end_time.GetCurrentTime()
@@ -173,6 +176,8 @@ async def gather(
     augmented_rows = None
     if "augment" in made:
         augmented_rows = [row async for row in client.datasets.rows(made["augment"].name)]
+    repeats = set(repeated(inputs.probe_rows, spec.group_key))
+    once = [str(row["id"]) for row in inputs.probe_rows if row["id"] not in repeats] if repeats else []
     method_of = {evaluation.name: method for method, evaluation in evaluations.items()}
     differences = []
     for baseline in analyse.BASELINES:
@@ -181,7 +186,9 @@ async def gather(
         )
         if later:
             names = [evaluations[method].name for method in later]
-            compared = await client.evaluations.compare(evaluations[baseline].name, names, seed=spec.seed)
+            compared = await client.evaluations.compare(
+                evaluations[baseline].name, names, seed=spec.seed, probe_ids=once[:MOST_COMPARED]
+            )
             differences += [(baseline, method_of[d.candidate], d) for d in compared]
     return analyse.Material(
         documents=inputs.documents,

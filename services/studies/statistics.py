@@ -1,15 +1,20 @@
-"""Means and paired differences over clusters of probes. Pure.
+"""From answers to comparisons of methods. Pure. The mathematics: servicekit.clusters.
 
-Shapes: P probes, C clusters, K kinds, R resamples.
+Shapes: P probes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-RESAMPLES = 10_000
+from servicekit.clusters import ClusteredMean, clustered_mean
+
+SIGNIFICANT = 0.05
+# A kind of fewer probes is shown with its interval; no verdict rests on it.
+LEAST_PROBES = 10
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Answers:
     kinds: Sequence[str]
     clusters: Sequence[str]
     values: np.ndarray  # (P,), 0 to 1
+    tied: int = 0  # forced choices of which several share the first place
 
     def where(self, mask: np.ndarray) -> "Answers":
         chosen: list[int] = np.flatnonzero(mask).tolist()
@@ -28,20 +34,51 @@ class Answers:
             [self.kinds[i] for i in chosen],
             [self.clusters[i] for i in chosen],
             self.values[chosen],
+            self.tied,
         )
+
+    def of_kinds(self, kinds: Iterable[str]) -> "Answers":
+        wanted = set(kinds)
+        return self.where(np.array([kind in wanted for kind in self.kinds], dtype=bool))
+
+    def without(self, ids: Iterable[str]) -> "Answers":
+        unwanted = set(ids)
+        return self.where(np.array([id not in unwanted for id in self.ids], dtype=bool))
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A difference with its 95 % interval."""
+class Comparison:
+    """Candidate minus baseline, pooled over the kinds that count, paired by probe.
 
+    p-values are two-sided and Holm-adjusted over all comparisons of a study: `p` of no difference at all, `p_margin`
+    of a difference that the tolerance allows (1 where it is not exceeded). `detectable` is the smallest difference
+    that the probes would show four times in five, at 5 % without adjustment.
+    """
+
+    candidate: str
+    baseline: str
     value: float
     low: float
     high: float
+    p: float
+    p_margin: float
+    detectable: float
+    n: int
+    cluster_count: int
 
     @property
     def significant(self) -> bool:
-        return self.low > 0 or self.high < 0
+        return self.p < SIGNIFICANT
+
+    @property
+    def beyond(self) -> bool:
+        """The two differ by more than the tolerance."""
+        return self.p_margin < SIGNIFICANT
+
+    def turned(self) -> "Comparison":
+        """Baseline minus candidate."""
+        swapped = (self.baseline, self.candidate, -self.value, -self.high, -self.low)
+        return Comparison(*swapped, self.p, self.p_margin, self.detectable, self.n, self.cluster_count)
 
 
 def answers(rows: Iterable[Mapping[str, Any]]) -> Answers:
@@ -52,69 +89,60 @@ def answers(rows: Iterable[Mapping[str, Any]]) -> Answers:
         [str(row["kind"]) for row in rows],
         [str(row.get("cluster") or f"probe {row['id']}") for row in rows],
         np.array([float(row["value"]) for row in rows]),
+        sum(_tied(row) for row in rows),
     )
 
 
-def pooled(subject: Answers) -> float:
+def _tied(row: Mapping[str, Any]) -> bool:
+    scores = sorted(row.get("scores") or ())
+    return bool(row.get("tie", len(scores) > 1 and scores[-1] == scores[-2]))
+
+
+def counted_kinds(subject: Answers) -> list[str]:
+    """The kinds on which verdicts rest: those of enough probes; all of them where none has enough."""
+    kinds = list(dict.fromkeys(subject.kinds))
+    enough = [kind for kind in kinds if subject.kinds.count(kind) >= LEAST_PROBES]
+    return enough or kinds
+
+
+def pooled(subject: Answers, seed: int = 0) -> ClusteredMean:
     """The mean over kinds of the mean over a kind's probes."""
-    kinds = np.array(subject.kinds)
-    return float(np.mean([subject.values[kinds == kind].mean() for kind in dict.fromkeys(subject.kinds)]))
+    return clustered_mean(subject.values, subject.clusters, subject.kinds, seed=seed)
 
 
-def pooled_difference(candidate: Answers, baseline: Answers, seed: int = 0) -> Interval:
-    """Candidate minus baseline, pooled over kinds, paired by probe; percentile bootstrap over whole clusters.
-
-    Clusters are drawn among those that hold the same kinds, so that every resample has every kind. Where there is
-    only one such cluster, nothing can be said about clusters, and its probes are drawn instead.
-    """
-    position = {id: i for i, id in enumerate(baseline.ids)}
-    pairs = [(i, position[id]) for i, id in enumerate(candidate.ids) if id in position]
-    if not pairs:
-        return Interval(0.0, 0.0, 0.0)
-    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-    difference_P = candidate.values[ours] - baseline.values[theirs]
-    kinds, kind_P = np.unique([candidate.kinds[i] for i in ours], return_inverse=True)
-    _, cluster_P = np.unique([candidate.clusters[i] for i in ours], return_inverse=True)
-    sums_CK, counts_CK = _by_cluster(difference_P, kind_P, cluster_P, len(kinds))
-    value = float((sums_CK.sum(0) / counts_CK.sum(0)).mean())
-
-    rng = np.random.default_rng(seed)
-    sums_RK, counts_RK = np.zeros((RESAMPLES, len(kinds))), np.zeros((RESAMPLES, len(kinds)))
-    strata, stratum_C = np.unique(counts_CK > 0, axis=0, return_inverse=True)
-    for stratum in range(len(strata)):
-        chosen_C = stratum_C.ravel() == stratum
-        sums, counts = sums_CK[chosen_C], counts_CK[chosen_C]
-        if len(sums) == 1:
-            mine_P = chosen_C[cluster_P]
-            each_P = np.arange(mine_P.sum())
-            sums, counts = _by_cluster(difference_P[mine_P], kind_P[mine_P], each_P, len(kinds))
-        drawn_RC = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
-        sums_RK += drawn_RC @ sums
-        counts_RK += drawn_RC @ counts
-    # Only where probes of several kinds were drawn one by one can a kind be missing; the others then stand for it.
-    means_RK = np.divide(sums_RK, counts_RK, out=np.full_like(sums_RK, np.nan), where=counts_RK > 0)
-    low, high = np.percentile(np.nanmean(means_RK, axis=1), [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+def pooled_difference(candidate: Answers, baseline: Answers, seed: int = 0) -> ClusteredMean:
+    """Candidate minus baseline, of the probes that both answered."""
+    theirs = dict(zip(baseline.ids, baseline.values, strict=True))
+    common = candidate.where(np.array([id in theirs for id in candidate.ids], dtype=bool))
+    gaps_P = common.values - np.array([theirs[id] for id in common.ids])
+    return clustered_mean(gaps_P, common.clusters, common.kinds, least=-1.0, seed=seed)
 
 
-def _by_cluster(
-    values_P: np.ndarray, kind_P: np.ndarray, cluster_P: np.ndarray, kind_count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and counts, (C, K) each."""
-    sums_CK = np.zeros((int(cluster_P.max()) + 1, kind_count))
-    counts_CK = np.zeros_like(sums_CK)
-    np.add.at(sums_CK, (cluster_P, kind_P), values_P)
-    np.add.at(counts_CK, (cluster_P, kind_P), 1)
-    return sums_CK, counts_CK
+def compare_all(subjects: Mapping[str, Answers], tolerance: float, seed: int = 0) -> list[Comparison]:
+    """Every pair, each later one minus an earlier one, with p-values adjusted over all of them."""
+    pairs = list(combinations(subjects, 2))
+    means = [pooled_difference(subjects[later], subjects[earlier], seed) for earlier, later in pairs]
+    ps = holm([mean.p_value(0.0) for mean in means])
+    ps_margin = holm([_p_margin(mean, tolerance) for mean in means])
+    return [
+        Comparison(
+            later, earlier, mean.value, *mean.interval, p, p_margin, mean.detectable, mean.n, mean.cluster_count
+        )
+        for (earlier, later), mean, p, p_margin in zip(pairs, means, ps, ps_margin, strict=True)
+    ]  # fmt: skip
 
 
-def clustered_mean(subject: Answers) -> tuple[float, float, float, float]:
-    """Mean, standard error over clusters, and the 95 % interval (normal, kept within 0 and 1)."""
-    values_P = subject.values
-    mean = float(values_P.mean())
-    _, cluster_P = np.unique(subject.clusters, return_inverse=True)
-    residual_C = np.bincount(cluster_P, weights=values_P - mean)
-    cluster_count = len(residual_C)
-    correction = cluster_count / (cluster_count - 1) if cluster_count > 1 else 1.0
-    stderr = float(np.sqrt(correction * (residual_C**2).sum()) / len(values_P))
-    return mean, stderr, max(0.0, mean - 1.96 * stderr), min(1.0, mean + 1.96 * stderr)
+def _p_margin(mean: ClusteredMean, tolerance: float) -> float:
+    if abs(mean.value) <= tolerance:
+        return 1.0
+    return mean.p_value(tolerance if mean.value > 0 else -tolerance)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted so that all that stay below a level are wrong together at most that often (Holm 1979)."""
+    adjusted = [0.0] * len(ps)
+    so_far = 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        so_far = max(so_far, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = so_far
+    return adjusted

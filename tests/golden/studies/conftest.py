@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
+from servicekit.clusters import share
 from services.studies.analyse import Material
 from services.studies.plan import METHODS, normalised, plan
-from services.studies.statistics import answers, clustered_mean
+from services.studies.statistics import answers
 
 WORLDS, FACTS = 6, 14
 PROJECT = "projects/demo"
@@ -89,17 +90,18 @@ def evaluation(method: str, rows: list[dict]) -> evaluator_pb2.Evaluation:
         ),
     )
     for kind, chance in KINDS.items():
-        mean, stderr, low, high = clustered_mean(answers([row for row in rows if row["kind"] == kind]))
+        of_kind = answers([row for row in rows if row["kind"] == kind])
+        found = share(of_kind.values, of_kind.clusters)
         metric = "f1" if kind == "list" else "acc"
         made.kinds.add(
             kind=kind,
             metric=metric,
-            value=mean,
-            n=sum(row["kind"] == kind for row in rows),
-            stderr=stderr,
-            ci95_low=low,
-            ci95_high=high,
-            metrics={metric: mean},
+            value=found.value,
+            n=found.n,
+            stderr=found.stderr,
+            ci95_low=found.low,
+            ci95_high=found.high,
+            metrics={metric: found.value},
             **({} if chance is None else {"chance": chance}),
         )
     n = len(rows)

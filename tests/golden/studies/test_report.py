@@ -3,9 +3,11 @@
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingrain.v1 import studies_pb2
@@ -111,6 +113,88 @@ def test_a_study_of_one_method_has_a_report_too(study: studies_pb2.Study, materi
     assert found["break_even"] is None
     assert found["methods"]["base"]["covered"] is None
     assert b"Use base" in render(found)["html"]
+
+
+def rendered(study: studies_pb2.Study, material: analyse.Material) -> tuple[dict, str]:
+    found = report.build(analyse.findings(study, material))
+    return found, render(found)["html"].decode()
+
+
+def test_a_kind_of_few_probes_has_an_interval_and_no_verdict(forms: dict[str, bytes]) -> None:
+    found = json.loads(forms["json"])
+    icl = found["methods"]["icl"]
+    assert icl["kinds"]["list"]["n"] == 6
+    assert icl["kinds"]["list"]["counted"] is False
+    assert icl["kinds"]["list"]["ci95"][1] - icl["kinds"]["list"]["ci95"][0] > 0.3
+    others = [kind["accuracy"] for kind in icl["kinds"].values() if kind["counted"]]
+    assert icl["accuracy"] == pytest.approx(sum(others) / 3)
+    assert all(c["n"] == 3 * 84 for c in found["comparisons"])
+    assert "verdicts leave them out: list (6)" in forms["html"].decode()
+
+
+def test_where_no_kind_has_enough_probes_all_count_and_it_is_said(
+    study: studies_pb2.Study, material: analyse.Material
+) -> None:
+    few = [row for row in material.probe_rows if row["id"].endswith(("-0", "list"))]
+    answers = {
+        m: a.without({r["id"] for r in material.probe_rows} - {r["id"] for r in few})
+        for m, a in material.answers.items()
+    }
+    evaluations = {}
+    for method, evaluation in material.evaluations.items():
+        evaluations[method] = type(evaluation)()
+        evaluations[method].CopyFrom(evaluation)
+        for kind in evaluations[method].kinds:
+            kind.n = 6
+    smaller = {**vars(material), "probe_rows": few, "answers": answers, "evaluations": evaluations}
+    found, html = rendered(study, analyse.Material(**smaller))
+    assert all(kind["counted"] for kind in found["methods"]["icl"]["kinds"].values())
+    assert "No kind has 10 probes" in html
+
+
+def test_probes_that_repeat_are_counted_once_and_it_is_said(
+    study: studies_pb2.Study, material: analyse.Material
+) -> None:
+    again = {**material.probe_rows[0], "id": "again"}
+    material.probe_rows.append(again)
+    for name, answers in material.answers.items():
+        at = answers.ids.index(material.probe_rows[0]["id"])
+        material.answers[name] = type(answers)(
+            [*answers.ids, "again"],
+            [*answers.kinds, answers.kinds[at]],
+            [*answers.clusters, answers.clusters[at]],
+            np.append(answers.values, 1 - answers.values[at]),
+        )
+        next(k for k in material.evaluations[name].kinds if k.kind == "forward").n += 1
+    found, html = rendered(study, material)
+    assert found["methods"]["base"]["kinds"]["forward"]["n"] == 84
+    assert found["comparisons"][0]["n"] == 3 * 84
+    assert "1 probes repeat" not in html
+    assert "1 probe repeats the text of an earlier one of its kind and was counted once: again." in html
+    assert analyse.findings(study, material).methods["base"].kinds[0].n == 84
+
+
+def test_choices_that_tie_are_said(study: studies_pb2.Study, material: analyse.Material) -> None:
+    material.answers["icl"] = replace(material.answers["icl"], tied=3)
+    _, html = rendered(study, material)
+    assert "in the first place (icl 3)" in html
+
+
+def test_few_groups_are_said(study: studies_pb2.Study, material: analyse.Material) -> None:
+    for name, answers in material.answers.items():
+        material.answers[name] = replace(answers, clusters=[f"w{int(c[1:]) % 3}" for c in answers.clusters])
+    _, html = rendered(study, material)
+    assert "fewer than 6 groups, intervals and verdicts hold for further questions about these groups" in html
+
+
+def test_comparisons_are_of_every_pair_but_controls(forms: dict[str, bytes]) -> None:
+    found = json.loads(forms["json"])
+    assert len(found["comparisons"]) == 6
+    for entry in found["comparisons"]:
+        assert "shuffled_finetune" not in (entry["candidate"], entry["baseline"])
+        assert entry["ci95"][0] <= entry["value"] <= entry["ci95"][1]
+        assert 0 <= entry["p_adjusted"] <= entry["p_margin_adjusted"] <= 1
+        assert entry["detectable"] > 0
 
 
 def test_numbers_for_people() -> None:

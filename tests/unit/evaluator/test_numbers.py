@@ -1,6 +1,5 @@
 """Statistics and probes, with numbers."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,61 +10,8 @@ from services.evaluator.asking import batches
 from services.evaluator.compare import differences
 from services.evaluator.estimate import sample_of
 from services.evaluator.probes import probe_of, probes_of
-from services.evaluator.statistics import bootstrap_mean, clustered_variance, mean_with_interval, wilson
+from services.evaluator.statistics import mean_with_interval
 from services.evaluator.summary import summarize
-
-
-def test_wilson_as_published() -> None:
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(1.0, 10)[1] == 1.0
-
-
-def test_equal_clusters_leave_as_many_answers_as_clusters() -> None:
-    """Ten clusters of ten equal answers tell no more than ten answers."""
-    values = [float(c < 5) for c in range(10) for _ in range(10)]
-    clusters = [str(c) for c in range(10) for _ in range(10)]
-    assert clustered_variance(np.array(values), clusters) == pytest.approx(
-        np.var([1] * 5 + [0] * 5, ddof=1) / 10
-    )
-    apart = mean_with_interval(values, [str(i) for i in range(100)], proportion=True)
-    together = mean_with_interval(values, clusters, proportion=True)
-    assert together.value == apart.value == 0.5
-    assert together.high - together.low > 2.5 * (apart.high - apart.low)
-
-
-def test_intervals_cover_the_truth() -> None:
-    """500 studies of 20 worlds with 8 probes each; worlds differ. About 95 % of intervals hold the mean of worlds."""
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(500):
-        shares_C = generator.beta(6, 4, 20)
-        values = (generator.random((20, 8)) < shares_C[:, None]).astype(float).ravel()
-        estimate = mean_with_interval(
-            list(values), [str(c) for c in range(20) for _ in range(8)], proportion=True
-        )
-        covered += estimate.low <= 0.6 <= estimate.high
-    assert 0.92 <= covered / 500 <= 0.985
-
-
-def test_the_bootstrap_agrees_with_the_formula() -> None:
-    generator = np.random.default_rng(1)
-    values = list(generator.normal(0.3, 1.0, 400))
-    clusters = [str(i // 10) for i in range(400)]
-    low, high, count = bootstrap_mean(values, clusters, seed=1)
-    half = 1.96 * clustered_variance(np.array(values), clusters) ** 0.5
-    assert count == 40
-    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
-    assert bootstrap_mean(values, clusters, seed=1) == (low, high, count)
-
-
-def test_probes_of_one_cluster_have_an_interval_all_the_same() -> None:
-    values = [0.0, 1.0] * 20
-    assert bootstrap_mean(values, ["w"] * 40, seed=1) == (
-        *bootstrap_mean(values, [str(i) for i in range(40)], seed=1)[:2],
-        1,
-    )
-    assert bootstrap_mean(values, ["w"] * 40, seed=1)[0] < 0.45
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from("abc")), min_size=1, max_size=40))
@@ -107,7 +53,9 @@ def test_differences_are_paired_by_probe() -> None:
     assert found[0].value == 0.5
     assert isinstance(found[0], evaluator_pb2.Difference)
     same = differences("c", baseline, baseline, seed=0, only={"1", "2"})[0]
-    assert (same.value, same.ci95_low, same.ci95_high, same.n) == (0, 0, 0, 2)
+    assert (same.value, same.n) == (0, 2)
+    assert same.ci95_low == pytest.approx(-same.ci95_high)
+    assert same.ci95_high > 0.6  # two probes that agree promise little
     with pytest.raises(Invalid):
         differences("c", better[1:], baseline, seed=0, only=set())
 

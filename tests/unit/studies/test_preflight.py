@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from ingrain.v1 import common_pb2, datasets_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, trainer_pb2
 from servicekit.errors import Invalid, WrongState
 from services.studies import preflight
 
@@ -62,3 +64,32 @@ def test_the_wrong_kind_of_dataset() -> None:
 def test_what_is_not_active_cannot_be_used() -> None:
     with pytest.raises(WrongState, match="CREATING"):
         preflight.check_active(trainer_pb2.Model(name="m", state=common_pb2.CREATING), "study.spec.model")
+
+
+def client_of(*resources: datasets_pb2.Dataset | trainer_pb2.Model) -> SimpleNamespace:
+    async def get(name: str) -> datasets_pb2.Dataset | trainer_pb2.Model:
+        return next(resource for resource in resources if resource.name == name)
+
+    return SimpleNamespace(datasets=SimpleNamespace(get=get), models=SimpleNamespace(get=get))
+
+
+async def test_inputs_that_changed_under_a_running_study_are_refused() -> None:
+    documents = datasets_pb2.Dataset(name="d", sha256="1" * 64)
+    probes, model = (
+        datasets_pb2.Dataset(name="q", sha256="2" * 64),
+        trainer_pb2.Model(name="m", sha256="3" * 64),
+    )
+    inputs = preflight.Inputs(documents, probes, model, [], {})
+    asked = evaluator_pb2.Evaluation(probes="q", probes_sha256="2" * 64)
+    await preflight.check_unchanged(client_of(documents, probes, model), inputs, [asked])
+
+    later = datasets_pb2.Dataset(name="d", sha256="9" * 64)
+    with pytest.raises(
+        WrongState, match=r"d changed while the study ran .sha256 111111111111, now 999999999999"
+    ) as caught:
+        await preflight.check_unchanged(client_of(later, probes, model), inputs, [asked])
+    assert caught.value.reason == "INPUT_CHANGED"
+
+    of_others = evaluator_pb2.Evaluation(probes="q", probes_sha256="8" * 64)
+    with pytest.raises(WrongState, match="q changed"):
+        await preflight.check_unchanged(client_of(documents, probes, model), inputs, [asked, of_others])

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.studies.statistics import Answers, answers, clustered_mean, pooled, pooled_difference
+from services.studies.statistics import (
+    Answers,
+    answers,
+    compare_all,
+    counted_kinds,
+    holm,
+    pooled,
+    pooled_difference,
+)
 
 
 def made(values: list[float], kinds: list[str] | None = None, clusters: list[str] | None = None) -> Answers:
@@ -15,45 +25,61 @@ def made(values: list[float], kinds: list[str] | None = None, clusters: list[str
 
 
 def test_pooled_weighs_kinds_alike_whatever_their_size() -> None:
-    assert pooled(made([1, 1, 1, 0], kinds=["a", "a", "a", "b"])) == 0.5
+    assert pooled(made([1, 1, 1, 0], kinds=["a", "a", "a", "b"])).value == 0.5
 
 
 def test_a_difference_is_paired_and_pooled() -> None:
     ours = made([1, 1, 0, 1], kinds=["a", "a", "a", "b"])
     theirs = made([0, 1, 0, 0], kinds=["a", "a", "a", "b"])
-    found = pooled_difference(ours, theirs)
-    assert found.value == pytest.approx((1 / 3 + 1) / 2)
-    assert found.low <= found.value <= found.high
+    assert pooled_difference(ours, theirs).value == pytest.approx((1 / 3 + 1) / 2)
+    reversed_order = theirs.where(np.array([False, True, True, True]))
+    assert pooled_difference(ours, reversed_order).n == 3
 
 
-def test_equal_answers_differ_by_nothing() -> None:
-    found = pooled_difference(made([1, 0, 1, 0]), made([1, 0, 1, 0]))
-    assert (found.value, found.low, found.high, found.significant) == (0, 0, 0, False)
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_between_the_plain_and_bonferroni_and_keeps_the_order(ps: list[float]) -> None:
+    adjusted = holm(ps)
+    for p, q in zip(ps, adjusted, strict=True):
+        assert p <= q <= min(1, len(ps) * p) + 1e-12
+    order = np.argsort(ps, kind="stable")
+    assert list(np.array(adjusted)[order]) == sorted(adjusted)
+
+
+def test_every_pair_is_compared_with_p_values_for_nothing_and_for_the_tolerance() -> None:
     rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(100):
-        clusters = [str(i // 5) for i in range(150)]
-        by_cluster = np.repeat(rng.normal(0.2, 0.2, 30), 5)
-        ours = made(list(by_cluster + rng.normal(0, 0.1, 150)), clusters=clusters)
-        found = pooled_difference(ours, made([0.0] * 150, clusters=clusters))
-        hits += found.low <= 0.2 <= found.high
-    assert 88 <= hits <= 99
+    low, high = (rng.random(300) < 0.5).astype(float), (rng.random(300) < 0.9).astype(float)
+    found = compare_all({"base": made(list(low)), "icl": made(list(high)), "same": made(list(high))}, 0.02)
+    assert [(c.candidate, c.baseline) for c in found] == [("icl", "base"), ("same", "base"), ("same", "icl")]
+    assert found[0].significant
+    assert found[0].beyond
+    assert found[0].p <= found[0].p_margin < 0.001
+    assert (found[2].value, found[2].p, found[2].significant) == (0, 1, False)
+    assert found[2].detectable < 0.03
+    turned = found[0].turned()
+    assert (turned.candidate, turned.low, turned.value) == ("base", -found[0].high, -found[0].value)
 
 
-def test_clusters_that_answer_alike_widen_the_interval() -> None:
-    values = [1.0] * 20 + [0.0] * 20
-    alone = clustered_mean(made(values))
-    together = clustered_mean(made(values, clusters=["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10))
-    assert alone[0] == together[0] == 0.5
-    assert together[1] > 2 * alone[1]
+def test_a_difference_may_be_significant_and_within_the_tolerance() -> None:
+    """Five points, tolerance ten: there is a difference, and it does not matter."""
+    ours = made([1.0] * 50 + [0.0] * 950)
+    (found,) = compare_all({"a": made([0.0] * 1000), "b": ours}, 0.1)
+    assert (found.significant, found.beyond, found.p_margin) == (True, False, 1.0)
 
 
-def test_independent_probes_have_the_binomial_error() -> None:
-    _, stderr, _, _ = clustered_mean(made([1.0] * 25 + [0.0] * 75))
-    assert stderr == pytest.approx(np.sqrt(0.25 * 0.75 / 99))
+def test_a_kind_of_few_probes_does_not_count_unless_all_are_such() -> None:
+    assert counted_kinds(made([1.0] * 13, kinds=["a"] * 10 + ["b"] * 3)) == ["a"]
+    assert counted_kinds(made([1.0] * 6, kinds=["a"] * 3 + ["b"] * 3)) == ["a", "b"]
+
+
+def test_three_probes_are_never_significant() -> None:
+    (found,) = compare_all({"a": made([0.0] * 3), "b": made([1.0] * 3)}, 0.0)
+    assert (found.value, found.significant) == (1.0, False)
 
 
 def test_a_probe_without_a_cluster_is_its_own() -> None:
@@ -61,13 +87,11 @@ def test_a_probe_without_a_cluster_is_its_own() -> None:
     assert len(set(answers(rows).clusters)) == 2
 
 
-def test_a_kind_of_a_single_cluster_is_drawn_by_probe_and_never_missing() -> None:
-    kinds = ["reversal"] * 40 + ["list"] * 10
-    clusters = [f"w{i // 10}" for i in range(40)] + ["catalogue"] * 10
-    ours = made([1.0] * 40 + [1.0, 0.0] * 5, kinds, clusters)
-    theirs = made([0.0] * 40 + [0.0] * 10, kinds, clusters)
-    found = pooled_difference(ours, theirs)
-    assert found.value == pytest.approx((1 + 0.5) / 2)
-    # Only the list varies: +-0.31 on its own, half of it in the mean of two kinds.
-    assert 0.55 <= found.low <= 0.65
-    assert 0.85 <= found.high <= 0.95
+def test_ties_are_counted_as_the_rows_say_or_as_their_scores_show() -> None:
+    rows = [
+        {"id": "a", "kind": "k", "value": 0, "scores": [-1.0, -1.0, -2.0]},
+        {"id": "b", "kind": "k", "value": 0, "scores": [-1.0, -2.0, -2.0]},
+        {"id": "c", "kind": "k", "value": 0, "scores": [-1.0, -1.0000001], "tie": True},
+        {"id": "d", "kind": "list", "value": 0},
+    ]
+    assert answers(rows).tied == 2

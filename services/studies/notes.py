@@ -1,0 +1,82 @@
+"""What a reader must know to judge a report's numbers. Pure."""
+
+from servicekit.clusters import LEAST_CLUSTERS
+from services.studies.findings import Findings
+from services.studies.statistics import LEAST_PROBES, SIGNIFICANT
+
+
+def notes(found: Findings) -> list[str]:
+    """A sentence or two each."""
+    lines = []
+    if found.model.domain:
+        lines.append(
+            f"The model was pretrained for a narrow domain ({found.model.domain}): it reads such documents and no "
+            "others. The result shows how the methods compare for this model; the result on real text needs a real "
+            "checkpoint (a folder or a hub id)."
+        )
+    lines.append(
+        "Costs are floating-point operations reckoned from token counts; hosting, storage and people's time are "
+        "not in them. Seconds were measured where each step ran, beside whatever else ran there."
+    )
+    if "icl" in found.methods:
+        lines.append(
+            "Documents in the context have two prices: cached (the context was read once and is held; a question "
+            "only looks at it) and not cached (every question reads the whole context). Totals use the first."
+        )
+    if any(method.covered for method in found.methods.values()):
+        lines.append(
+            "A probe is covered when its right answer stands word for word among the rows that the model wrote; "
+            "the others show what training generalises to beyond that."
+        )
+    if "shuffled_finetune" in found.methods:
+        lines.append(
+            "shuffled_finetune is a control: its added rows have the right form and say nothing true. It is never "
+            "recommended."
+        )
+    lines += _about_the_probes(found)
+    trained = [m for m in found.methods.values() if m.model.HasField("summary")]
+    if len(trained) > 1:
+        lines.append(f"Every training took the same {trained[0].model.summary.step_count:,} optimizer steps.")
+    return lines
+
+
+def _about_the_probes(found: Findings) -> list[str]:
+    """What the verdicts rest on."""
+    lines = []
+    first = next(iter(found.methods.values()))
+    shown = {kind.kind: kind.n for kind in first.kinds if kind.n < LEAST_PROBES}
+    listed = ", ".join(f"{kind} ({n})" for kind, n in shown.items())
+    if shown and set(shown) != {kind.kind for kind in first.kinds}:
+        lines.append(
+            f"Kinds of fewer than {LEAST_PROBES} probes are shown with their intervals, but means over kinds and "
+            f"verdicts leave them out: {listed}."
+        )
+    elif shown:
+        lines.append(
+            f"No kind has {LEAST_PROBES} probes ({listed}): nothing can be said of a kind alone, and verdicts rest on all "
+            "of them together."
+        )
+    if found.repeated:
+        many = len(found.repeated) > 1
+        listed = ", ".join(found.repeated[:5]) + (" and others" if len(found.repeated) > 5 else "")
+        lines.append(
+            f"{len(found.repeated)} {'probes repeat' if many else 'probe repeats'} the text of an earlier one of "
+            f"{'their' if many else 'its'} kind and {'were' if many else 'was'} counted once: {listed}."
+        )
+    if found.ties:
+        tied = ", ".join(f"{method} {count}" for method, count in found.ties.items())
+        lines.append(
+            f"Of some forced choices several had the same score in the first place ({tied}); such an answer is right only "
+            "if every choice in the first place is."
+        )
+    if first.accuracy.fixed:
+        lines.append(
+            f"Where the probes of a kind come from fewer than {LEAST_CLUSTERS} groups, intervals and verdicts hold for "
+            "further questions about these groups; such few say nothing about other groups like them."
+        )
+    if len(found.comparisons) > 1:
+        lines.append(
+            f"{len(found.comparisons)} pairs of methods were compared; their p-values are adjusted (Holm) so that all "
+            f"verdicts together are wrong in at most {SIGNIFICANT:.0%} of studies. Intervals are 95 % each, on their own."
+        )
+    return lines
