@@ -7,7 +7,7 @@ SEED ?= 1
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test demo reproduce pretrain pretrain-smoke golden up clean
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce pretrain pretrain-smoke golden up clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,6 +35,16 @@ protos: setup ## generate the stubs from protos/
 
 protos-bundle: setup ## dist/ingrain-protos.tar.gz for callers in other languages
 	$(PY) tools/protos_bundle.py
+
+# An environment of its own over .venv's torch and transformers: nothing of it is ever a dependency of ours.
+build/lm-eval/bin/lm_eval: | setup
+	$(PY) -m venv build/lm-eval
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > build/lm-eval/.site
+	cp build/lm-eval/.site "$$(build/lm-eval/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	build/lm-eval/bin/python -m pip install -q -c constraints.txt lm_eval==0.4.13
+
+agree-lm-eval: build/lm-eval/bin/lm_eval ## the same task and model by lm-evaluation-harness (installs it into build/)
+	$(PY) -m pytest tests/integration/evaluator/test_agreement.py -s
 
 golden: setup ## rewrite the golden files; review the diff
 	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from ingrain import errors, harness
 from ingrain.names import full_name
 from ingrain.operation import AsyncOperation
 from ingrain.resource import Resource, pages, resumed
@@ -90,3 +92,34 @@ class AsyncEvaluations(Resource):
             probe_ids=probe_ids,
         )
         return (await self._client.stubs.evaluator.CompareEvaluations(request)).differences
+
+    async def export_lm_eval(self, name: str, folder: str | Path) -> Path:
+        """Writes what lm-evaluation-harness reads: a results file, whose path is returned, and the probes as tasks.
+
+        The tasks hold the documents that the subject had in its context. Raises Invalid where the probes are no
+        longer those that were asked.
+        """
+        evaluation = await self.get(name)
+        answers = [row async for row in self.results(name)]
+        probes = await self._client.datasets.get(evaluation.probes)
+        if probes.sha256 != evaluation.probes_sha256:
+            raise errors.Invalid(f"{probes.name} is not what {evaluation.name} was asked: its digest changed")
+        rows = [row async for row in self._client.datasets.rows(evaluation.probes)]
+        documents = await self._documents(evaluation.subject)
+        return harness.write(Path(folder).expanduser(), evaluation, rows, documents, answers)
+
+    async def _documents(self, subject: pb.Subject) -> dict[str, str]:
+        """What the subject has in its context, as inference renders it, by the value of the group key."""
+        context, texts, seen = subject.context, {}, set()
+        if not subject.HasField("context"):
+            return {}
+        async for row in self._client.datasets.rows(context.dataset):
+            metadata = row.get("metadata") or {}
+            group = str(metadata.get(context.group_key)) if context.group_key else ""
+            if context.distinct_key and context.distinct_key in metadata:
+                mark = (group, str(metadata[context.distinct_key]))
+                if mark in seen:
+                    continue
+                seen.add(mark)
+            texts.setdefault(group, []).append(row["text"])
+        return {group: "\n".join(parts) for group, parts in texts.items()}

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ class World:
 
     async def results(self, id: str) -> dict[str, dict[str, Any]]:
         return {row["id"]: row async for row in self.user.evaluations.results(id)}
+
+    @asynccontextmanager
+    async def whole(self) -> AsyncIterator[AsyncClient]:
+        """A user for whom the evaluator and the datasets are at one address, as behind the gateway."""
+        behalf = (("ingrain-on-behalf-of", PROJECT),)
+        async with AsyncClient(self.behind.target, project=PROJECT, metadata=behalf) as client:
+            client.stubs.evaluator = self.user.stubs.evaluator
+            yield client
 
 
 @pytest.fixture
