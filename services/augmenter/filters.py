@@ -1,6 +1,7 @@
 """Outputs -> statements that are kept, and those that are not, with the reason."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -40,6 +41,19 @@ class Sieve:
             return "duplicate"
         self.kept.add(text)
         return ""
+
+
+def agreement(prompts: Iterable[tuple[str, str]], outputs: Iterable[str]) -> Counter[tuple[str, str]]:
+    """By how many different prompts of a group each statement was written: (group, statement normalized) -> count.
+
+    `prompts` are pairs of group and prompt, one for each output; samples of one prompt count once.
+    """
+    written = {
+        (group, prompt, normalized(statement))
+        for (group, prompt), output in zip(prompts, outputs, strict=True)
+        for statement in statements(output)
+    }
+    return Counter((group, statement) for group, _, statement in written)
 
 
 def statements(output: str) -> list[str]:

@@ -20,7 +20,7 @@ from servicekit.peers import gateway_client
 from servicekit.worker import Task
 from services.augmenter.datasets import Datasets
 from services.augmenter.documents import documents_of
-from services.augmenter.filters import Sieve, statements
+from services.augmenter.filters import Sieve, agreement, normalized, statements
 from services.augmenter.intake import fill, take_in
 from services.augmenter.journal import Journal
 from services.augmenter.planning import Planned, batches, most_outputs, of_document, plan
@@ -211,13 +211,18 @@ def derived_rows(
     kept: Counter[str],
     dropped: Counter[str],
 ) -> Iterator[dict[str, Any]]:
+    prompts = ((item.ask.documents[0].group, f"{item.strategy}: {item.ask.prompt}") for item in planned)
+    agreed = agreement(prompts, outputs)
     for item, output in zip(planned, outputs, strict=True):
+        first = item.ask.documents[0]
+        needed = spec.min_agreement if item.ask.context_group is not None else 1
         for statement in statements(output):
-            if reason := sieve.reason_to_drop(statement):
+            agreeing = agreed[first.group, normalized(statement)]
+            reason = sieve.reason_to_drop(statement) or ("unconfirmed" if agreeing < needed else "")
+            if reason:
                 dropped[reason] += 1
                 continue
             kept[item.strategy] += 1
-            first = item.ask.documents[0]
             metadata: dict[str, Any] = {"strategy": item.strategy}
             if spec.group_key:
                 metadata[spec.group_key] = first.group
@@ -236,6 +241,7 @@ def derived_rows(
                     "seed": spec.seed,
                     "sample": item.sample,
                     "shuffled": spec.shuffled,
+                    "agreement": agreeing,
                 },
             }
 

@@ -21,6 +21,7 @@ class Spec:
     distinct_key: str
     prompt_set: str
     shuffled: bool
+    min_agreement: int
 
     def fingerprint(self, dataset_sha256: str, model_sha256: str) -> str:
         """Of all that decides what is generated."""
@@ -54,4 +55,5 @@ def resolve(given: augmenter_pb2.AugmentationSpec) -> Spec:
         distinct_key=given.distinct_key,
         prompt_set=prompt_set,
         shuffled=given.shuffled,
+        min_agreement=given.min_agreement or 1,
     )

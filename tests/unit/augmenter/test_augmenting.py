@@ -1,5 +1,6 @@
 """The pure parts: subjects, the shuffled control, prompts, parsing, filters, batches."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from ingrain.v1 import augmenter_pb2
 from servicekit.errors import Invalid
 from services.augmenter.documents import documents_of
 from services.augmenter.entities import shuffled, subjects, words
-from services.augmenter.filters import Sieve, normalized, statements
+from services.augmenter.filters import Sieve, agreement, normalized, statements
+from services.augmenter.pipeline import derived_rows
 from services.augmenter.planning import batches, most_outputs, plan, sample_prompts
 from services.augmenter.spec import resolve
 from services.augmenter.strategies import STRATEGIES
@@ -162,3 +164,31 @@ def test_batches_fit_a_message() -> None:
 
 def test_prompt_files_are_text() -> None:
     assert all(Path(path).read_text() for path in PROMPTS.rglob("*.txt"))
+
+
+def test_prompts_agree_on_a_statement_and_samples_of_one_do_not() -> None:
+    prompts = [("w", "about a"), ("w", "about a"), ("w", "link 1"), ("v", "link 1")]
+    found = agreement(prompts, ["A is B.\nB is A.", "B is A", "a is  b.", "A is B."])
+    assert found == {("w", "a is b"): 2, ("w", "b is a"): 1, ("v", "a is b"): 1}
+
+
+@pytest.mark.parametrize(("least", "unconfirmed"), [(0, 0), (2, 1), (3, 2)])
+def test_what_only_few_prompts_over_many_documents_wrote_is_dropped(least: int, unconfirmed: int) -> None:
+    given_spec = augmenter_pb2.AugmentationSpec(
+        strategies=["reverse", "link"], temperature=0.0, group_key="g", min_agreement=least
+    )
+    spec = resolve(given_spec)
+    documents = documents_of([{"id": i, "text": f"{i}.", "metadata": {"g": "w"}} for i in "xy"], spec)
+    planned = plan(spec, documents)
+    assert [item.strategy for item in planned] == ["reverse", "reverse", "link", "link"]
+    # Alone it may say what it likes; the first link is confirmed by the second, the other by nobody.
+    outputs = ["Local.", "Local too.", "Linked.", "Linked.\nMixed up."]
+    kept: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    rows = list(derived_rows(spec, "m", "s", planned, outputs, Sieve.over([]), kept, dropped))
+    assert [row["text"] for row in rows] == ["Local.", "Local too.", "Linked.", "Mixed up."][
+        : 4 - unconfirmed
+    ]
+    assert [row["provenance"]["agreement"] for row in rows] == [1, 1, 2, 1][: 4 - unconfirmed]
+    assert dropped["unconfirmed"] == unconfirmed
+    assert sum(kept.values()) + sum(dropped.values()) == 5

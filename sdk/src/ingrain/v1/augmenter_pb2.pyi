@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AugmentationSpec(_message.Message):
-    __slots__ = ("dataset", "model", "strategies", "samples_per_document", "temperature", "max_tokens", "seed", "group_key", "prompt_set", "shuffled", "distinct_key")
+    __slots__ = ("dataset", "model", "strategies", "samples_per_document", "temperature", "max_tokens", "seed", "group_key", "prompt_set", "shuffled", "distinct_key", "min_agreement")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STRATEGIES_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class AugmentationSpec(_message.Message):
     PROMPT_SET_FIELD_NUMBER: _ClassVar[int]
     SHUFFLED_FIELD_NUMBER: _ClassVar[int]
     DISTINCT_KEY_FIELD_NUMBER: _ClassVar[int]
+    MIN_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     model: str
     strategies: _containers.RepeatedScalarFieldContainer[str]
@@ -33,7 +34,8 @@ class AugmentationSpec(_message.Message):
     prompt_set: str
     shuffled: bool
     distinct_key: str
-    def __init__(self, dataset: _Optional[str] = ..., model: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., samples_per_document: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., group_key: _Optional[str] = ..., prompt_set: _Optional[str] = ..., shuffled: bool = ..., distinct_key: _Optional[str] = ...) -> None: ...
+    min_agreement: int
+    def __init__(self, dataset: _Optional[str] = ..., model: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., samples_per_document: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., group_key: _Optional[str] = ..., prompt_set: _Optional[str] = ..., shuffled: bool = ..., distinct_key: _Optional[str] = ..., min_agreement: _Optional[int] = ...) -> None: ...
 
 class AugmentDatasetRequest(_message.Message):
     __slots__ = ("parent", "dataset_id", "spec", "request_id", "validate_only")
