@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli.output import Format, Output, show, show_all, state, stderr, when
+from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stderr, when
+from ingrain.cli.progress import wait
 from ingrain.names import short_id
 
 app = typer.Typer(help="What models know, by probes.", no_args_is_help=True)
@@ -20,6 +21,42 @@ COLUMNS = {
     "created": when,
 }
 LISTED = {"id": lambda e: short_id(e.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    model: str,
+    probes: Annotated[str, typer.Argument(help="A dataset of probes.")],
+    id: Annotated[str, typer.Option("--id", help="Id of the evaluation; made up where empty.")] = "",
+    documents: Annotated[str, typer.Option(help="A dataset that the model has in its context.")] = "",
+    group_key: Annotated[
+        str, typer.Option(help="Metadata key: each probe is asked with the documents that share its value.")
+    ] = "",
+    cluster_key: Annotated[str, typer.Option(help="Metadata key of probes that are not independent.")] = "",
+    judge: Annotated[str, typer.Option(help="A model that judges written answers.")] = "",
+    rubric: Annotated[
+        str, typer.Option(help="What it is asked, with {question}, {reference} and {answer}.")
+    ] = "",
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask a model all probes."""
+    with context.obj.client() as client:
+        operation = client.evaluations.create(
+            model,
+            probes,
+            id,
+            dataset=documents,
+            group_key=group_key,
+            cluster_key=cluster_key,
+            judge=judge,
+            rubric=rubric,
+        )
+        if not wait_:
+            print(operation.name)
+            return
+        show(wait(operation, output), output, COLUMNS)
 
 
 @app.command("list")
@@ -46,4 +83,6 @@ def export(
     with context.obj.client() as client:
         path = client.evaluations.export_lm_eval(name, folder)
     print(path)
-    stderr.print(f"Ask another model the same: cd {folder} && lm_eval run --include_path . --tasks ...")
+    stderr.print(
+        "Another model by that tool: lm_eval run --include_path . in that folder; see a task's first line."
+    )

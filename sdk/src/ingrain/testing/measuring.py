@@ -26,24 +26,38 @@ from ingrain.v1 import (
 _METHODS = ("base", "icl", "finetune", "augmented_finetune")
 
 
-def measure(library: Library, probes: str, texts: list[str]) -> list[evaluator_pb2.KindResult]:
-    """Forced choice by score, else whether an answer stands in the text; per kind."""
-    values: dict[str, list[float]] = {}
+def answers(library: Library, probes: str, texts: list[str]) -> list[dict[str, Any]]:
+    """Rows of ReadResults: forced choice by score, else whether an answer stands in the text."""
+    rows = []
     for probe in map(json.loads, library.rows[probes]):
         if probe.get("choices"):
-            picked = max(probe["choices"], key=lambda c: words.score(probe["prompt"], c, texts)[0])
-            value = float(picked in words.right_answers(probe))
+            scores = [words.score(probe["prompt"], choice, texts)[0] for choice in probe["choices"]]
+            told = probe["choices"][scores.index(max(scores))]
+            metric, value = "acc", float(told in words.right_answers(probe))
         else:
-            told = words.answer(probe["question"], texts).lower()
-            value = sum(a.lower() in told for a in probe["answers"]) / len(probe["answers"])
-        values.setdefault(probe["kind"], []).append(value)
+            told = words.answer(probe["question"], texts)
+            found = [answer.lower() in told.lower() for answer in probe["answers"]]
+            metric = "f1" if probe["kind"] == "list" else "exact_match"
+            value = sum(found) / len(found)
+        row = {"id": probe["id"], "kind": probe["kind"], "cluster": probe["id"], "metric": metric}
+        rows.append({**row, "value": value, "metrics": {metric: value}, "answer": told})
+    return rows
+
+
+def measure(rows: list[dict[str, Any]]) -> list[evaluator_pb2.KindResult]:
+    """Per kind."""
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_kind.setdefault(row["kind"], []).append(row)
     results = []
-    for kind, v in values.items():
-        mean = sum(v) / len(v)
-        error = math.sqrt(mean * (1 - mean) / len(v))
+    for kind, of_kind in by_kind.items():
+        metric, n = of_kind[0]["metric"], len(of_kind)
+        mean = sum(row["value"] for row in of_kind) / n
+        error = math.sqrt(mean * (1 - mean) / n)
         low, high = max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
-        result = evaluator_pb2.KindResult(kind=kind, metric="acc", value=mean, n=len(v), stderr=error)
+        result = evaluator_pb2.KindResult(kind=kind, metric=metric, value=mean, n=n, stderr=error)
         result.ci95_low, result.ci95_high = low, high
+        result.metrics[metric] = mean
         results.append(result)
     return results
 
@@ -51,6 +65,7 @@ def measure(library: Library, probes: str, texts: list[str]) -> list[evaluator_p
 class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
     def __init__(self, library: Library) -> None:
         self.library, self.store = library, library.store
+        self.answers: dict[str, list[dict[str, Any]]] = {}
 
     def CreateEvaluation(self, request: Any, context: Any) -> operations_pb2.Operation:
         return self.store.once(request, lambda: self._start(request))
@@ -64,8 +79,21 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
         result = evaluator_pb2.Evaluation()
         result.MergeFrom(wanted)
         result.name = self.store.new_name(request.parent, "evaluations", request.evaluation_id)
-        finish = lambda: result.kinds.extend(measure(self.library, wanted.probes, texts))  # noqa: E731
+        result.probes_sha256 = self.store.get(wanted.probes).sha256
+        result.create_time.GetCurrentTime()
+
+        def finish() -> None:
+            rows = answers(self.library, wanted.probes, texts)
+            self.answers[result.name] = rows
+            result.probe_count = len(rows)
+            result.kinds.extend(measure(rows))
+
         return self.store.start(result, Work("CreateEvaluation", {"asking": 2}, finish))
+
+    def ReadResults(self, request: Any, context: Any) -> Iterator[evaluator_pb2.ReadResultsResponse]:
+        self.store.active(request.name)
+        rows = [json.dumps(row) for row in self.answers[request.name][request.start_row :]]
+        yield evaluator_pb2.ReadResultsResponse(rows=rows, start_row=request.start_row)
 
     def GetEvaluation(self, request: Any, context: Any) -> evaluator_pb2.Evaluation:
         return self.store.get(request.name)
@@ -109,7 +137,7 @@ class Studies(studies_pb2_grpc.StudiesServicer):
                 training.datasets.add(dataset=study.spec.dataset)
                 made = trainer_pb2.Model(name=model, state=common_pb2.ACTIVE, training=training)
                 self.store.resources[model] = made
-            kinds = measure(self.library, study.spec.probes, [] if method == "base" else documents)
+            kinds = measure(answers(self.library, study.spec.probes, [] if method == "base" else documents))
             study.outcomes.add(method=method, model=model, kinds=kinds)
             study.steps.add(id=f"evaluate {method}", status=studies_pb2.StudyStep.DONE)
         best = max(study.outcomes, key=lambda o: (_accuracy(o), o.method.endswith("finetune")))
