@@ -7,7 +7,7 @@ SEED ?= 1
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce pretrain pretrain-smoke golden up clean
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ up: setup ## the platform in the foreground; Ctrl-C stops it
 
 reproduce: setup ## three seeds of the demo's study, pooled table into docs/reproduction.md (about an hour)
 	$(PY) -m tools.reproduce
+
+check-statistics: setup ## simulated studies with known truth: how often verdicts are right (docs/statistics.md, some five minutes)
+	$(PY) -m tools.check_statistics
 
 pretrain: setup ## pretrain the bundled model from scratch (hours, resumable)
 	$(PY) models/pretrain.py

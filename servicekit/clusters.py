@@ -25,6 +25,8 @@ RESAMPLES = 10_000
 LEAST_CLUSTERS = 6
 # Resamples beyond a point that an estimate of the tail needs; further out it is taken as that of Student's t.
 LEAST_IN_TAIL = 10
+# Of more units the resamples would be normal, and take long.
+MOST_DRAWN = 5_000
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class ClusteredMean:
         t = t_quantile(0.975, self.df)
         tail = NORMAL.cdf(-t)
         low, high = -t * self.stderr, t * self.stderr
-        if tail * RESAMPLES >= LEAST_IN_TAIL:
+        if self._drawn and tail * RESAMPLES >= LEAST_IN_TAIL:
             low, high = np.quantile(self._deviations_R, [tail, 1 - tail])
         return max(self.least, self.value + float(low)), min(self.most, self.value + float(high))
 
@@ -128,11 +130,12 @@ class ClusteredMean:
         if not self._varies:
             moved = gap / (self.value - self.least if null < self.value else self.most - self.value)
             return 2 * NORMAL.cdf(-math.sqrt(len(self.parts_U) * moved / max(1e-9, 1 - moved)))
-        beyond = self._beyond(-gap if null < self.value else gap)
-        if beyond >= LEAST_IN_TAIL:
-            score = max(0.0, -NORMAL.inv_cdf(beyond / RESAMPLES))
-        else:
-            score = max(-NORMAL.inv_cdf(LEAST_IN_TAIL / RESAMPLES), gap / self.stderr)
+        score = gap / self.stderr
+        if self._drawn:
+            beyond = self._beyond(-gap if null < self.value else gap)
+            score = max(score, -NORMAL.inv_cdf(LEAST_IN_TAIL / RESAMPLES))
+            if beyond >= LEAST_IN_TAIL:
+                score = max(0.0, -NORMAL.inv_cdf(beyond / RESAMPLES))
         return 2 * t_tail(score, self.df)
 
     @property
@@ -145,6 +148,10 @@ class ClusteredMean:
     @property
     def _varies(self) -> bool:
         return self.stderr > 1e-12
+
+    @property
+    def _drawn(self) -> bool:
+        return len(self.parts_U) <= MOST_DRAWN
 
     def _beyond(self, deviation: float) -> int:
         """Resamples at least as far out, and never all: their own value lies within."""

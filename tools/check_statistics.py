@@ -18,7 +18,7 @@ import numpy as np
 from servicekit.clusters import share
 from services.studies import analyse, report
 from services.studies.findings import Findings
-from tools.simulated_studies import KINDS, Scenario, draw_kind, study_of
+from tools.simulated_studies import KINDS, Scenario, draw_kind, probes_of, study_of
 from tools.statistics_report import markdown
 
 POOR, MIDDLE = (0.52, 0.48, 0.30, 0.30), (0.95, 0.50, 0.40, 0.35)
@@ -172,7 +172,7 @@ def main() -> None:
             "title": scenario.title,
             "powered": scenario.powered,
             "worlds": scenario.worlds,
-            "probes": dict(zip(KINDS, (scenario.worlds * size for size in scenario.sizes), strict=True)),
+            "probes": Counter(probe["kind"] for probe in probes_of(scenario)),
             "truth": {method: round(sum(truth) / len(truth), 4) for method, truth in scenario.truth.items()},
             "question_count": scenario.question_count,
             "expected": scenario.expected,

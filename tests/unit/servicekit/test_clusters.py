@@ -67,6 +67,17 @@ def test_fewer_than_six_clusters_are_taken_as_given() -> None:
     assert not clustered_mean([*values, 0.0], [*named(5, 5), "x"]).fixed
 
 
+def test_of_few_clusters_the_interval_is_about_their_own_mean() -> None:
+    """Three groups that differ much, forty probes each: their own mean is held at least as often as promised."""
+    generator = np.random.default_rng(0)
+    truth_P = np.repeat([0.3, 0.6, 0.9], 40)
+    held = 0
+    for _ in range(400):
+        found = share(list((generator.random(120) < truth_P).astype(float)), named(3, 40))
+        held += found.low <= 0.6 <= found.high
+    assert held / 400 >= 0.94
+
+
 def test_the_bootstrap_agrees_with_student() -> None:
     values_C = np.random.default_rng(1).normal(0.3, 0.1, 12)
     found = clustered_mean(list(np.repeat(values_C, 5)), named(12, 5), least=-1, seed=1)
@@ -88,6 +99,15 @@ def test_a_p_value_of_five_percent_at_the_ends_of_the_interval() -> None:
     assert found.p_value(found.interval[1]) == pytest.approx(0.05, abs=0.005)
     assert found.p_value(found.value) == 1
     assert found.p_value(-1.0) < 1e-6  # further out than any resample
+
+
+def test_very_many_units_are_not_drawn_and_give_the_same() -> None:
+    values = np.random.default_rng(4).normal(0.1, 0.5, 5001)
+    many, drawn = (clustered_mean(values[:n], named(n), least=-1, seed=1) for n in (5001, 5000))
+    assert many.interval == pytest.approx(drawn.interval, abs=2e-3)
+    null = many.value - 2 * many.stderr
+    assert many.p_value(null) == pytest.approx(0.0455, abs=1e-3)
+    assert many.p_value(null) == pytest.approx(drawn.p_value(null), abs=5e-3)
 
 
 @pytest.mark.parametrize(("n", "low"), [(3, -0.123), (10, 0.445), (100, 0.926)])
