@@ -145,6 +145,8 @@ def missed(result: dict[str, Any]) -> list[str]:
     for scenario in result["scenarios"]:
         if scenario["powered"] and scenario["right"]["rate"] + 2 * scenario["right"]["error"] < RIGHT:
             found.append(f"{scenario['title']}: right in {scenario['right']['rate']:.1%}")
+        if scenario["false_better"]["rate"] - 2 * scenario["false_better"]["error"] > FALSE_BETTER:
+            found.append(f"{scenario['title']}: a false better in {scenario['false_better']['rate']:.1%}")
     overall = result["overall"]
     if overall["right"]["rate"] < RIGHT:
         found.append(f"right in {overall['right']['rate']:.1%}")

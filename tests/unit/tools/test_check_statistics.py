@@ -76,13 +76,18 @@ def test_what_is_outside_its_bound_is_named() -> None:
     good, bad = {"rate": 0.951, "error": 0.005}, {"rate": 0.9, "error": 0.01}
     low = {"rate": 0.03, "error": 0.005}
     overall = dict.fromkeys(("right", "share", "list", "mean", "comparison", "difference"), good)
-    scenario = {"title": "s", "powered": True, "right": good}
+    scenario = {"title": "s", "powered": True, "right": good, "false_better": low}
     fine = {"scenarios": [scenario], "overall": {**overall, "false_better": low}}
     assert missed(fine) == []
-    fine["scenarios"].append({"title": "weak", "powered": False, "right": bad})
+    fine["scenarios"].append({"title": "weak", "powered": False, "right": bad, "false_better": low})
     assert missed(fine) == []
     worse = {
-        "scenarios": [{**scenario, "right": bad}],
+        "scenarios": [{**scenario, "right": bad, "false_better": bad}],
         "overall": {**overall, "mean": bad, "false_better": bad},
     }
-    assert missed(worse) == ["s: right in 90.0%", "a false better in 90.0%", "mean: intervals cover 90.0%"]
+    assert missed(worse) == [
+        "s: right in 90.0%",
+        "s: a false better in 90.0%",
+        "a false better in 90.0%",
+        "mean: intervals cover 90.0%",
+    ]
