@@ -3,13 +3,16 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingrain import errors, harness
 from ingrain.names import full_name
 from ingrain.operation import AsyncOperation
 from ingrain.resource import Resource, pages, resumed
 from ingrain.v1 import evaluator_pb2 as pb
+
+if TYPE_CHECKING:
+    from ingrain.client import AsyncClient
 
 
 class AsyncEvaluations(Resource):
@@ -103,23 +106,26 @@ class AsyncEvaluations(Resource):
         answers = [row async for row in self.results(name)]
         probes = await self._client.datasets.get(evaluation.probes)
         if probes.sha256 != evaluation.probes_sha256:
-            raise errors.Invalid(f"{probes.name} is not what {evaluation.name} was asked: its digest changed")
+            message = f"{probes.name} is not what {evaluation.name} was asked: its digest changed"
+            raise errors.Invalid(message, reason="PROBES_CHANGED")
         rows = [row async for row in self._client.datasets.rows(evaluation.probes)]
-        documents = await self._documents(evaluation.subject)
+        documents = await _documents(self._client, evaluation.subject)
         return harness.write(Path(folder).expanduser(), evaluation, rows, documents, answers)
 
-    async def _documents(self, subject: pb.Subject) -> dict[str, str]:
-        """What the subject has in its context, as inference renders it, by the value of the group key."""
-        context, texts, seen = subject.context, {}, set()
-        if not subject.HasField("context"):
-            return {}
-        async for row in self._client.datasets.rows(context.dataset):
-            metadata = row.get("metadata") or {}
-            group = str(metadata.get(context.group_key)) if context.group_key else ""
-            if context.distinct_key and context.distinct_key in metadata:
-                mark = (group, str(metadata[context.distinct_key]))
-                if mark in seen:
-                    continue
-                seen.add(mark)
-            texts.setdefault(group, []).append(row["text"])
-        return {group: "\n".join(parts) for group, parts in texts.items()}
+
+async def _documents(client: "AsyncClient", subject: pb.Subject) -> dict[str, str]:
+    """What the subject has in its context, as inference renders it, by the value of the group key."""
+    context, seen = subject.context, set()
+    texts: dict[str, list[str]] = {}
+    if not subject.HasField("context"):
+        return {}
+    async for row in client.datasets.rows(context.dataset):
+        metadata = row.get("metadata") or {}
+        group = str(metadata.get(context.group_key)) if context.group_key else ""
+        if context.distinct_key and context.distinct_key in metadata:
+            mark = (group, str(metadata[context.distinct_key]))
+            if mark in seen:
+                continue
+            seen.add(mark)
+        texts.setdefault(group, []).append(row["text"])
+    return {group: "\n".join(parts) for group, parts in texts.items()}
