@@ -44,6 +44,60 @@ async def test_documents_that_the_model_cannot_read(
     assert platform.created == []
 
 
+async def with_another_probe(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec, right: bool
+) -> None:
+    """The study's probes and the first of them again, with its own answer or with the other one."""
+    async with AsyncClient(platform.target, project=PROJECT) as user:
+        rows = [row async for row in user.datasets.rows(spec.probes)]
+        answer = rows[0]["answer"] if right else next(c for c in rows[0]["choices"] if c != rows[0]["answer"])
+        await user.datasets.upload(
+            [*rows, {**rows[0], "id": "again", "answer": answer}], id="more", kind="probes"
+        )
+    spec.probes = f"{PROJECT}/datasets/more"
+
+
+async def test_two_right_answers_to_one_question_stop_the_study_before_anything_is_paid_for(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    await with_another_probe(client, platform, spec, right=False)
+    error = await refused(client, spec)
+    assert error.reason == "PROBES_CONTRADICT"
+    assert "rows[0] and rows[12] of the probes" in error.message
+    assert platform.created == []
+
+
+async def test_a_probe_that_repeats_counts_once_and_the_report_says_so(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    await with_another_probe(client, platform, spec, right=True)
+    await client.operations.wait(await begin(client, spec), timeout_s=60)
+    report = await client.studies.report("one")
+    assert report["inputs"]["probes"]["row_count"] == 13
+    assert {c["n"] for c in report["comparisons"]} == {12}
+    assert report["methods"]["icl"]["kinds"]["forward"]["n"] == 6
+    assert any("counted once: again." in note for note in report["notes"])
+
+
+async def test_documents_that_change_under_a_running_study_end_it(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    platform.slow(0.3)
+    operation = await begin(client, spec)
+    while "CreateEvaluation" not in platform.created:
+        await asyncio.sleep(0.02)
+    platform.store.resources[spec.dataset].sha256 = "f" * 64
+    with pytest.raises(errors.OperationFailed) as caught:
+        await client.operations.wait(operation, timeout_s=60)
+    assert caught.value.reason == "INPUT_CHANGED"
+    assert "projects/demo/datasets/documents changed while the study ran" in caught.value.message
+    assert (await client.studies.get("one")).state == common_pb2.FAILED
+    platform.slow(0.02)
+    await client.operations.wait(await begin(client, spec, "two"), timeout_s=60)
+    steps = (await client.studies.get("two")).steps
+    assert {step.id for step in steps if step.status == Step.REUSED} == {"evaluate base"}
+
+
 async def test_a_context_that_is_too_long_stops_the_study_before_anything_is_trained(
     client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
 ) -> None:
