@@ -25,6 +25,10 @@ RESAMPLES = 10_000
 LEAST_CLUSTERS = 6
 # Resamples beyond a point that an estimate of the tail needs; further out it is taken as that of Student's t.
 LEAST_IN_TAIL = 10
+# What clusters are taken to share where only their sizes are to be weighed.
+USUAL_ICC = 0.1
+# Where one or two clusters hold most of the probes; fewer would say nothing at all.
+LEAST_DF = 2.0
 # Of more units the resamples would be normal, and take long.
 MOST_DRAWN = 5_000
 
@@ -201,8 +205,8 @@ def clustered_mean(
     np.add.at(weights_UK, (unit_P, kind_P), 1 / sizes_K[kind_P])
     # A unit pulls the mean towards itself; Bell and McCaffrey's CR2 (2002) gives its residual back what that takes.
     parts_U = (residuals_UK / np.sqrt(np.maximum(1 - weights_UK, 1e-9))).sum(1) / len(sizes_K)
-    # Units of different weight are worth fewer than they are many.
-    pulls_U = weights_UK.sum(1) ** 2
+    # Units of different size are worth fewer than they are many: Satterthwaite, with an ICC that is usual.
+    pulls_U = weights_UK.sum(1) ** 2 * (USUAL_ICC + (1 - USUAL_ICC) / np.bincount(unit_P))
     worth = float(pulls_U.sum() ** 2 / (pulls_U**2).sum())
     return ClusteredMean(
         value=float(means_K.mean()),
@@ -210,7 +214,7 @@ def clustered_mean(
         cluster_count=len(sizes_C),
         fixed=any(few_K) and len(sizes_C) < len(values_P),
         parts_U=parts_U - parts_U.mean(),
-        df=max(1.0, worth - 1),
+        df=max(LEAST_DF, worth - 1),
         least=least,
         most=most,
         seed=seed,

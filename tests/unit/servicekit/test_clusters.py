@@ -101,6 +101,13 @@ def test_a_p_value_of_five_percent_at_the_ends_of_the_interval() -> None:
     assert found.p_value(-1.0) < 1e-6  # further out than any resample
 
 
+def test_a_cluster_with_most_of_the_probes_makes_them_count_as_few() -> None:
+    values = list((np.random.default_rng(5).random(100) < 0.5).astype(float))
+    even, uneven = named(10, 10), [*("0" * 64), *(str(1 + i // 4) for i in range(36))]
+    assert clustered_mean(values, even).df == pytest.approx(9)
+    assert clustered_mean(values, uneven).df == 2
+
+
 def test_very_many_units_are_not_drawn_and_give_the_same() -> None:
     values = np.random.default_rng(4).normal(0.1, 0.5, 5001)
     many, drawn = (clustered_mean(values[:n], named(n), least=-1, seed=1) for n in (5001, 5000))
