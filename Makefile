@@ -22,7 +22,7 @@ demo: setup ## the whole road on this machine: worlds, study, report, questions 
 	$(PY) -m tools.demo --storage $(STORAGE) --seed $(SEED)
 
 check: setup lint ## lint and the quick tests, under five minutes
-	$(PY) -m pytest -m "not ray and not slow"
+	$(PY) -m pytest -n 2 -m "not ray and not slow"
 
 test: setup lint ## every test, under thirty minutes
 	$(PY) -m pytest
