@@ -125,11 +125,11 @@ def grid(rows: Shares) -> list[str]:
 
 
 def drawing(shares: Shares, chance: Mapping[str, float]) -> str:
-    """The accuracy plot of the study's report, over the pooled seeds."""
+    """The accuracy plot of the study's report, over the pooled seeds, to stand alone on any background."""
     from services.studies.plots import accuracy_plot
 
     shown_kinds = ("forward", "reversal", "syllogism")
-    return accuracy_plot(
+    plot = accuracy_plot(
         {
             "methods": {
                 method: {
@@ -148,6 +148,7 @@ def drawing(shares: Shares, chance: Mapping[str, float]) -> str:
             }
         }
     )
+    return plot.replace("<svg ", '<svg style="background:#fff;font-family:system-ui,sans-serif" ', 1)
 
 
 def write(result: dict[str, Any], chance: Mapping[str, float], folder: Path) -> None:
