@@ -7,6 +7,7 @@ is said to be the same thing ("X is a Y."), over all documents.
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -159,6 +160,9 @@ def lists(known: Sequence[Sentence]) -> list[dict[str, Any]]:
 def _cloze(kind: str, known: Sequence[Sentence], seed: int) -> Iterator[dict[str, Any]]:
     random_ = random.Random(seed)
     halves = [(_halves(sentence.text), sentence.source) for sentence in known]
+    # What goes on in several ways has no one right answer.
+    ways = Counter(beginning for beginning, _ in {both for both, _ in halves})
+    halves = [half for half in halves if ways[half[0][0]] == 1]
     endings = list(dict.fromkeys(ending for (_, ending), _ in halves))
     if len(endings) < 2:
         return

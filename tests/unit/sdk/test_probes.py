@@ -89,3 +89,16 @@ def test_any_text_is_survived(texts, written) -> None:
     known = probes.sentences([{"text": text} for text in texts])
     for probe in [*probes.verbatim(known), *probes.reversals([written], known)[0], *probes.lists(known)]:
         assert probe.get("answer") in probe.get("choices", [None])
+
+
+def test_beginnings_that_go_on_in_several_ways_are_not_asked() -> None:
+    texts = [
+        "The harbour gate opens daily at nine sharp.",
+        "The harbour gate opens daily at noon instead.",
+        "Every northern bridge closes early on Sunday evening.",
+        "Our oldest ferry carries timber to the island.",
+    ]
+    known = [probes.Sentence(text, "d") for text in texts]
+    prompts = [probe["prompt"] for probe in probes.verbatim(known)]
+    assert len(prompts) == 2
+    assert not any("gate" in prompt for prompt in prompts)
