@@ -18,7 +18,9 @@ from ingrain.v1 import common_pb2, trainer_pb2
 
 BUNDLED = "bundled://small"
 PROBES_FILE = "probes.jsonl"
-_LONG_DOCUMENT = 600  # characters; longer ones are trained on sentence by sentence
+# Tokens of a packed row: the trainer's default, and the most that is taken for the sake of long documents.
+_ROW, _LONGEST_ROW = 256, 2048
+_ROWS_PER_STEP = 4
 _SAMPLED = 50  # documents by which it is told whether a model can read them
 _MOST_TOKENS_PER_WORD = 2.6
 _PREVIEWED = 20  # documents whose reversals the model writes
@@ -60,7 +62,7 @@ def run_own_documents(
         probed.name,
         base.name,
         id=id,
-        training={**training_for(client, base.name, rows), "max_steps": steps, "seed": seed},
+        training={**training_for(client, base, rows), "max_steps": steps, "seed": seed},
         augmentation={"seed": seed},
         group_key=group_key or ("world" if made_world else ""),
         distinct_key="fact" if made_world else "",
@@ -145,13 +147,16 @@ def make_probes(
     return made
 
 
-def training_for(client: Client, model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Long documents sentence by sentence, with packed rows that the longest sentence fits."""
-    if max(len(row.get("text", "")) for row in rows) <= _LONG_DOCUMENT:
+def training_for(client: Client, model: trainer_pb2.Model, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows that the longest document fits, as many tokens a step as ever; longer documents sentence by sentence."""
+    longest = sorted((row.get("text", "") for row in rows), key=len)[-20:]
+    tokens = max(client.count_tokens(model.name, longest)) + 2  # the marks of beginning and end
+    if tokens <= _ROW:
         return {}
-    longest = sorted((s.text for s in probes.sentences(rows)), key=len)[-20:]
-    tokens = max(client.count_tokens(model, longest), default=0)
-    return {"splitting": "sentence", "max_length": max(256, -(-(tokens + 2) // 64) * 64)}
+    most = min(model.context_window or _ROW, _LONGEST_ROW)
+    length = min(most, -(-tokens // 64) * 64)
+    fitted = {"max_length": length, "per_device_train_batch_size": max(1, _ROWS_PER_STEP * _ROW // length)}
+    return fitted if tokens <= length else {"splitting": "sentence", **fitted}
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
