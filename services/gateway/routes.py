@@ -8,6 +8,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 
 from ingrain.v1 import (  # noqa: F401 - imported for their descriptors
+    aliases_pb2,
     augmenter_pb2,
     datasets_pb2,
     evaluator_pb2,
@@ -23,6 +24,7 @@ BACKEND_OF_SERVICE = {
     "ingrain.v1.Augmenter": "augmenter",
     "ingrain.v1.Trainer": "trainer",
     "ingrain.v1.Inference": "inference",
+    "ingrain.v1.Aliases": "inference",
     "ingrain.v1.Evaluator": "evaluator",
     "ingrain.v1.Studies": "studies",
 }

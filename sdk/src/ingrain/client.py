@@ -18,6 +18,7 @@ from ingrain.operation import AsyncOperations
 from ingrain.studies import AsyncStudies
 from ingrain.tls import TLS
 from ingrain.v1 import (
+    aliases_pb2_grpc,
     augmenter_pb2_grpc,
     datasets_pb2_grpc,
     evaluator_pb2_grpc,
@@ -40,6 +41,7 @@ class Stubs:
         self.inference = inference_pb2_grpc.InferenceStub(channel)
         self.evaluator = evaluator_pb2_grpc.EvaluatorStub(channel)
         self.studies = studies_pb2_grpc.StudiesStub(channel)
+        self.aliases = aliases_pb2_grpc.AliasesStub(channel)
         self.projects = projects_pb2_grpc.ProjectsStub(channel)
         self.keys = projects_pb2_grpc.KeysStub(channel)
         self.operations = operations_pb2_grpc.OperationsStub(channel)

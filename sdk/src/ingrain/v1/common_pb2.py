@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ingrain/v1/common.proto\x12\ningrain.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x04\x43ost\x12\x1a\n\x12prompt_token_count\x18\x01 \x01(\x03\x12\x1a\n\x12\x63\x61\x63hed_token_count\x18\x02 \x01(\x03\x12\x1d\n\x15generated_token_count\x18\x03 \x01(\x03\x12\x1b\n\x13trained_token_count\x18\x04 \x01(\x03\x12\r\n\x05\x66lops\x18\x05 \x01(\x01\x12\x14\n\x0cwall_seconds\x18\x06 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x07 \x01(\x01\"}\n\x08\x45stimate\x12\x1e\n\x04\x63ost\x18\x01 \x01(\x0b\x32\x10.ingrain.v1.Cost\x12\x1b\n\x13worker_memory_bytes\x18\x02 \x01(\x03\x12\x12\n\nstep_count\x18\x03 \x01(\x03\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\r\n\x05notes\x18\x05 \x03(\t\"\x88\x03\n\x11OperationMetadata\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04verb\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x17\n\x0f\x63ompleted_count\x18\x04 \x01(\x03\x12\x13\n\x0btotal_count\x18\x05 \x01(\x03\x12\x0c\n\x04unit\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x15\n\rattempt_count\x18\x08 \x01(\x05\x12\x18\n\x10\x63\x61ncel_requested\x18\t \x01(\x08\x12&\n\x08\x65stimate\x18\n \x01(\x0b\x32\x14.ingrain.v1.Estimate\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hildren\x18\x0e \x03(\t\"@\n\x0cRowSelection\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x14\n\x0c\x64istinct_key\x18\x03 \x01(\t\"\x9b\x02\n\x0b\x45nvironment\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x15\n\rprocess_count\x18\x03 \x01(\x05\x12\x17\n\nzero_stage\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x37\n\x08versions\x18\x06 \x03(\x0b\x32%.ingrain.v1.Environment.VersionsEntry\x12\x33\n\x10startup_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_zero_stage*D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43REATING\x10\x01\x12\n\n\x06\x41\x43TIVE\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x42_\n\rio.ingrain.v1B\x0b\x43ommonProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ingrain/v1/common.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x04\x43ost\x12\x1a\n\x12prompt_token_count\x18\x01 \x01(\x03\x12\x1a\n\x12\x63\x61\x63hed_token_count\x18\x02 \x01(\x03\x12\x1d\n\x15generated_token_count\x18\x03 \x01(\x03\x12\x1b\n\x13trained_token_count\x18\x04 \x01(\x03\x12\r\n\x05\x66lops\x18\x05 \x01(\x01\x12\x14\n\x0cwall_seconds\x18\x06 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x07 \x01(\x01\"\x9f\x01\n\x08\x45stimate\x12\x1e\n\x04\x63ost\x18\x01 \x01(\x0b\x32\x10.ingrain.v1.Cost\x12\x1b\n\x13worker_memory_bytes\x18\x02 \x01(\x03\x12\x12\n\nstep_count\x18\x03 \x01(\x03\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\r\n\x05notes\x18\x05 \x03(\t\x12 \n\x05price\x18\x06 \x01(\x0b\x32\x11.ingrain.v1.Money\"\x88\x03\n\x11OperationMetadata\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04verb\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x17\n\x0f\x63ompleted_count\x18\x04 \x01(\x03\x12\x13\n\x0btotal_count\x18\x05 \x01(\x03\x12\x0c\n\x04unit\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x15\n\rattempt_count\x18\x08 \x01(\x05\x12\x18\n\x10\x63\x61ncel_requested\x18\t \x01(\x08\x12&\n\x08\x65stimate\x18\n \x01(\x0b\x32\x14.ingrain.v1.Estimate\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hildren\x18\x0e \x03(\t\"d\n\x0cRowSelection\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x14\n\x0c\x64istinct_key\x18\x03 \x01(\t\x12\"\n\x06subset\x18\x04 \x01(\x0b\x32\x12.ingrain.v1.Subset\">\n\x06Subset\x12&\n\x05share\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00\x12\x0c\n\x04seed\x18\x02 \x01(\x03\"\xb6\x01\n\tRetrieval\x12\x32\n\x04unit\x18\x01 \x01(\x0e\x32\x1a.ingrain.v1.Retrieval.UnitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x05top_k\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12!\n\rpassage_words\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xd0\x0f(\x00\"7\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44OCUMENT\x10\x01\x12\x0b\n\x07PASSAGE\x10\x02\".\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\"\x9b\x02\n\x0b\x45nvironment\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x15\n\rprocess_count\x18\x03 \x01(\x05\x12\x17\n\nzero_stage\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x37\n\x08versions\x18\x06 \x03(\x0b\x32%.ingrain.v1.Environment.VersionsEntry\x12\x33\n\x10startup_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_zero_stage*D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43REATING\x10\x01\x12\n\n\x06\x41\x43TIVE\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x42_\n\rio.ingrain.v1B\x0b\x43ommonProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +35,36 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ingrain.v1.common_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.ingrain.v1B\013CommonProtoP\001Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1'
+  _globals['_SUBSET'].fields_by_name['share']._loaded_options = None
+  _globals['_SUBSET'].fields_by_name['share']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\000\000'
+  _globals['_RETRIEVAL'].fields_by_name['unit']._loaded_options = None
+  _globals['_RETRIEVAL'].fields_by_name['unit']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_RETRIEVAL'].fields_by_name['top_k']._loaded_options = None
+  _globals['_RETRIEVAL'].fields_by_name['top_k']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_RETRIEVAL'].fields_by_name['passage_words']._loaded_options = None
+  _globals['_RETRIEVAL'].fields_by_name['passage_words']._serialized_options = b'\272H\007\032\005\030\320\017(\000'
   _globals['_ENVIRONMENT_VERSIONSENTRY']._loaded_options = None
   _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_STATE']._serialized_start=1165
-  _globals['_STATE']._serialized_end=1233
-  _globals['_COST']._serialized_start=105
-  _globals['_COST']._serialized_end=289
-  _globals['_ESTIMATE']._serialized_start=291
-  _globals['_ESTIMATE']._serialized_end=416
-  _globals['_OPERATIONMETADATA']._serialized_start=419
-  _globals['_OPERATIONMETADATA']._serialized_end=811
-  _globals['_ROWSELECTION']._serialized_start=813
-  _globals['_ROWSELECTION']._serialized_end=877
-  _globals['_ENVIRONMENT']._serialized_start=880
-  _globals['_ENVIRONMENT']._serialized_end=1163
-  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_start=1101
-  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_end=1148
+  _globals['_STATE']._serialized_start=1562
+  _globals['_STATE']._serialized_end=1630
+  _globals['_COST']._serialized_start=134
+  _globals['_COST']._serialized_end=318
+  _globals['_ESTIMATE']._serialized_start=321
+  _globals['_ESTIMATE']._serialized_end=480
+  _globals['_OPERATIONMETADATA']._serialized_start=483
+  _globals['_OPERATIONMETADATA']._serialized_end=875
+  _globals['_ROWSELECTION']._serialized_start=877
+  _globals['_ROWSELECTION']._serialized_end=977
+  _globals['_SUBSET']._serialized_start=979
+  _globals['_SUBSET']._serialized_end=1041
+  _globals['_RETRIEVAL']._serialized_start=1044
+  _globals['_RETRIEVAL']._serialized_end=1226
+  _globals['_RETRIEVAL_UNIT']._serialized_start=1171
+  _globals['_RETRIEVAL_UNIT']._serialized_end=1226
+  _globals['_MONEY']._serialized_start=1228
+  _globals['_MONEY']._serialized_end=1274
+  _globals['_ENVIRONMENT']._serialized_start=1277
+  _globals['_ENVIRONMENT']._serialized_end=1560
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_start=1498
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_end=1545
 # @@protoc_insertion_point(module_scope)

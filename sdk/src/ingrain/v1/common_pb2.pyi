@@ -1,5 +1,6 @@
 import datetime
 
+from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,18 +42,20 @@ class Cost(_message.Message):
     def __init__(self, prompt_token_count: _Optional[int] = ..., cached_token_count: _Optional[int] = ..., generated_token_count: _Optional[int] = ..., trained_token_count: _Optional[int] = ..., flops: _Optional[float] = ..., wall_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
 
 class Estimate(_message.Message):
-    __slots__ = ("cost", "worker_memory_bytes", "step_count", "row_count", "notes")
+    __slots__ = ("cost", "worker_memory_bytes", "step_count", "row_count", "notes", "price")
     COST_FIELD_NUMBER: _ClassVar[int]
     WORKER_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     cost: Cost
     worker_memory_bytes: int
     step_count: int
     row_count: int
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cost: _Optional[_Union[Cost, _Mapping]] = ..., worker_memory_bytes: _Optional[int] = ..., step_count: _Optional[int] = ..., row_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    price: Money
+    def __init__(self, cost: _Optional[_Union[Cost, _Mapping]] = ..., worker_memory_bytes: _Optional[int] = ..., step_count: _Optional[int] = ..., row_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ..., price: _Optional[_Union[Money, _Mapping]] = ...) -> None: ...
 
 class OperationMetadata(_message.Message):
     __slots__ = ("target", "verb", "stage", "completed_count", "total_count", "unit", "message", "attempt_count", "cancel_requested", "estimate", "create_time", "update_time", "end_time", "children")
@@ -87,14 +90,50 @@ class OperationMetadata(_message.Message):
     def __init__(self, target: _Optional[str] = ..., verb: _Optional[str] = ..., stage: _Optional[str] = ..., completed_count: _Optional[int] = ..., total_count: _Optional[int] = ..., unit: _Optional[str] = ..., message: _Optional[str] = ..., attempt_count: _Optional[int] = ..., cancel_requested: bool = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., children: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RowSelection(_message.Message):
-    __slots__ = ("key", "value", "distinct_key")
+    __slots__ = ("key", "value", "distinct_key", "subset")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     DISTINCT_KEY_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
     key: str
     value: str
     distinct_key: str
-    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ..., distinct_key: _Optional[str] = ...) -> None: ...
+    subset: Subset
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ..., distinct_key: _Optional[str] = ..., subset: _Optional[_Union[Subset, _Mapping]] = ...) -> None: ...
+
+class Subset(_message.Message):
+    __slots__ = ("share", "seed")
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    share: float
+    seed: int
+    def __init__(self, share: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class Retrieval(_message.Message):
+    __slots__ = ("unit", "top_k", "passage_words")
+    class Unit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNIT_UNSPECIFIED: _ClassVar[Retrieval.Unit]
+        DOCUMENT: _ClassVar[Retrieval.Unit]
+        PASSAGE: _ClassVar[Retrieval.Unit]
+    UNIT_UNSPECIFIED: Retrieval.Unit
+    DOCUMENT: Retrieval.Unit
+    PASSAGE: Retrieval.Unit
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_WORDS_FIELD_NUMBER: _ClassVar[int]
+    unit: Retrieval.Unit
+    top_k: int
+    passage_words: int
+    def __init__(self, unit: _Optional[_Union[Retrieval.Unit, str]] = ..., top_k: _Optional[int] = ..., passage_words: _Optional[int] = ...) -> None: ...
+
+class Money(_message.Message):
+    __slots__ = ("currency_code", "amount")
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    currency_code: str
+    amount: str
+    def __init__(self, currency_code: _Optional[str] = ..., amount: _Optional[str] = ...) -> None: ...
 
 class Environment(_message.Message):
     __slots__ = ("backend", "device", "process_count", "zero_stage", "dtype", "versions", "startup_duration")

@@ -70,7 +70,7 @@ class Dataset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[Dataset.Kind, str]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., row_count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., counts: _Optional[_Mapping[str, int]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost")
+    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost", "prompt_count", "reused_prompt_count")
     class DroppedCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,8 @@ class Provenance(_message.Message):
     DROPPED_COUNTS_FIELD_NUMBER: _ClassVar[int]
     KEPT_COUNTS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REUSED_PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     source_dataset: str
     source_sha256: str
     model: str
@@ -103,7 +105,9 @@ class Provenance(_message.Message):
     dropped_counts: _containers.ScalarMap[str, int]
     kept_counts: _containers.ScalarMap[str, int]
     cost: _common_pb2.Cost
-    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ...) -> None: ...
+    prompt_count: int
+    reused_prompt_count: int
+    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., prompt_count: _Optional[int] = ..., reused_prompt_count: _Optional[int] = ...) -> None: ...
 
 class UploadDatasetRequest(_message.Message):
     __slots__ = ("header", "chunk")

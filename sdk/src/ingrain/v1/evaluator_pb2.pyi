@@ -7,6 +7,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from ingrain.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -23,14 +24,18 @@ class Subject(_message.Message):
     def __init__(self, model: _Optional[str] = ..., context: _Optional[_Union[SubjectContext, _Mapping]] = ...) -> None: ...
 
 class SubjectContext(_message.Message):
-    __slots__ = ("dataset", "group_key", "distinct_key")
+    __slots__ = ("dataset", "group_key", "distinct_key", "subset", "retrieval")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     GROUP_KEY_FIELD_NUMBER: _ClassVar[int]
     DISTINCT_KEY_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     group_key: str
     distinct_key: str
-    def __init__(self, dataset: _Optional[str] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ...) -> None: ...
+    subset: _common_pb2.Subset
+    retrieval: _common_pb2.Retrieval
+    def __init__(self, dataset: _Optional[str] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., subset: _Optional[_Union[_common_pb2.Subset, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ...) -> None: ...
 
 class Judge(_message.Message):
     __slots__ = ("model", "rubric", "model_sha256")
@@ -43,7 +48,15 @@ class Judge(_message.Message):
     def __init__(self, model: _Optional[str] = ..., rubric: _Optional[str] = ..., model_sha256: _Optional[str] = ...) -> None: ...
 
 class Evaluation(_message.Message):
-    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256", "judge", "judge_cost")
+    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256", "judge", "judge_cost", "asking", "reused_probe_count")
+    class Asking(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ASKING_UNSPECIFIED: _ClassVar[Evaluation.Asking]
+        CHOICE: _ClassVar[Evaluation.Asking]
+        GENERATION: _ClassVar[Evaluation.Asking]
+    ASKING_UNSPECIFIED: Evaluation.Asking
+    CHOICE: Evaluation.Asking
+    GENERATION: Evaluation.Asking
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +73,8 @@ class Evaluation(_message.Message):
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     JUDGE_COST_FIELD_NUMBER: _ClassVar[int]
+    ASKING_FIELD_NUMBER: _ClassVar[int]
+    REUSED_PROBE_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     subject: Subject
     probes: str
@@ -76,10 +91,12 @@ class Evaluation(_message.Message):
     model_sha256: str
     judge: Judge
     judge_cost: _common_pb2.Cost
-    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ...) -> None: ...
+    asking: Evaluation.Asking
+    reused_probe_count: int
+    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., asking: _Optional[_Union[Evaluation.Asking, str]] = ..., reused_probe_count: _Optional[int] = ...) -> None: ...
 
 class KindResult(_message.Message):
-    __slots__ = ("kind", "metric", "value", "n", "stderr", "ci95_low", "ci95_high", "metrics", "chance", "tie_count")
+    __slots__ = ("kind", "metric", "value", "n", "stderr", "ci95_low", "ci95_high", "metrics", "chance", "tie_count", "supported_count", "supported_value")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +114,8 @@ class KindResult(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CHANCE_FIELD_NUMBER: _ClassVar[int]
     TIE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTED_VALUE_FIELD_NUMBER: _ClassVar[int]
     kind: str
     metric: str
     value: float
@@ -107,7 +126,9 @@ class KindResult(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     chance: float
     tie_count: int
-    def __init__(self, kind: _Optional[str] = ..., metric: _Optional[str] = ..., value: _Optional[float] = ..., n: _Optional[int] = ..., stderr: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., chance: _Optional[float] = ..., tie_count: _Optional[int] = ...) -> None: ...
+    supported_count: int
+    supported_value: float
+    def __init__(self, kind: _Optional[str] = ..., metric: _Optional[str] = ..., value: _Optional[float] = ..., n: _Optional[int] = ..., stderr: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., chance: _Optional[float] = ..., tie_count: _Optional[int] = ..., supported_count: _Optional[int] = ..., supported_value: _Optional[float] = ...) -> None: ...
 
 class CreateEvaluationRequest(_message.Message):
     __slots__ = ("parent", "evaluation_id", "evaluation", "request_id", "validate_only")
@@ -122,6 +143,50 @@ class CreateEvaluationRequest(_message.Message):
     request_id: str
     validate_only: bool
     def __init__(self, parent: _Optional[str] = ..., evaluation_id: _Optional[str] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+
+class ProbeSpec(_message.Message):
+    __slots__ = ("dataset", "model", "kinds", "count_per_kind", "style", "checker", "group_key", "distinct_key", "seed")
+    class Style(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STYLE_UNSPECIFIED: _ClassVar[ProbeSpec.Style]
+        CLOZE: _ClassVar[ProbeSpec.Style]
+        QUESTION: _ClassVar[ProbeSpec.Style]
+    STYLE_UNSPECIFIED: ProbeSpec.Style
+    CLOZE: ProbeSpec.Style
+    QUESTION: ProbeSpec.Style
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_PER_KIND_FIELD_NUMBER: _ClassVar[int]
+    STYLE_FIELD_NUMBER: _ClassVar[int]
+    CHECKER_FIELD_NUMBER: _ClassVar[int]
+    GROUP_KEY_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_KEY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    model: str
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    count_per_kind: int
+    style: ProbeSpec.Style
+    checker: str
+    group_key: str
+    distinct_key: str
+    seed: int
+    def __init__(self, dataset: _Optional[str] = ..., model: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., count_per_kind: _Optional[int] = ..., style: _Optional[_Union[ProbeSpec.Style, str]] = ..., checker: _Optional[str] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class GenerateProbesRequest(_message.Message):
+    __slots__ = ("parent", "dataset_id", "spec", "request_id", "validate_only")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    dataset_id: str
+    spec: ProbeSpec
+    request_id: str
+    validate_only: bool
+    def __init__(self, parent: _Optional[str] = ..., dataset_id: _Optional[str] = ..., spec: _Optional[_Union[ProbeSpec, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class GetEvaluationRequest(_message.Message):
     __slots__ = ("name",)

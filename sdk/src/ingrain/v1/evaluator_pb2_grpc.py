@@ -37,6 +37,11 @@ class EvaluatorStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GenerateProbes = channel.unary_unary(
+                '/ingrain.v1.Evaluator/GenerateProbes',
+                request_serializer=ingrain_dot_v1_dot_evaluator__pb2.GenerateProbesRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.CreateEvaluation = channel.unary_unary(
                 '/ingrain.v1.Evaluator/CreateEvaluation',
                 request_serializer=ingrain_dot_v1_dot_evaluator__pb2.CreateEvaluationRequest.SerializeToString,
@@ -72,6 +77,13 @@ class EvaluatorStub(object):
 class EvaluatorServicer(object):
     """Measures what a model, or a model with documents in its context, knows.
     """
+
+    def GenerateProbes(self, request, context):
+        """Lets a model write probes about documents, and checks them. Operation's response: Dataset (of kind PROBES).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateEvaluation(self, request, context):
         """Asks every probe and counts. Operation's response: Evaluation.
@@ -118,6 +130,11 @@ class EvaluatorServicer(object):
 
 def add_EvaluatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GenerateProbes': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateProbes,
+                    request_deserializer=ingrain_dot_v1_dot_evaluator__pb2.GenerateProbesRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
             'CreateEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateEvaluation,
                     request_deserializer=ingrain_dot_v1_dot_evaluator__pb2.CreateEvaluationRequest.FromString,
@@ -159,6 +176,33 @@ def add_EvaluatorServicer_to_server(servicer, server):
 class Evaluator(object):
     """Measures what a model, or a model with documents in its context, knows.
     """
+
+    @staticmethod
+    def GenerateProbes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Evaluator/GenerateProbes',
+            ingrain_dot_v1_dot_evaluator__pb2.GenerateProbesRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateEvaluation(request,

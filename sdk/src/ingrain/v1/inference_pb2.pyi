@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Context(_message.Message):
-    __slots__ = ("name", "model", "dataset", "selection", "state", "token_count", "row_count", "sha256", "uri", "create_time", "cost")
+    __slots__ = ("name", "model", "dataset", "selection", "state", "token_count", "row_count", "sha256", "uri", "create_time", "cost", "retrieval")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Context(_message.Message):
     URI_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     dataset: str
@@ -39,7 +40,8 @@ class Context(_message.Message):
     uri: str
     create_time: _timestamp_pb2.Timestamp
     cost: _common_pb2.Cost
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., dataset: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.RowSelection, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., token_count: _Optional[int] = ..., row_count: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ...) -> None: ...
+    retrieval: _common_pb2.Retrieval
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., dataset: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.RowSelection, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., token_count: _Optional[int] = ..., row_count: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_token_count", "cached_token_count", "generated_token_count", "flops", "compute_seconds")

@@ -29,7 +29,8 @@ if _version_not_supported:
 
 class InferenceStub(object):
     """Asks models. Wherever a `model` is named, the name of a base, adapted or adapter model works, and so do
-    `icl:<dataset>@<model>` (the dataset in context) and `auto:<study>` (the study's winner), with `parent` naming the project.
+    `icl:<dataset>@<model>` (the dataset in context), `rag:<dataset>@<model>` (for each question the best passages), `auto:<study>`
+    (the study's winner) and an alias, with `parent` naming the project.
     """
 
     def __init__(self, channel):
@@ -87,7 +88,8 @@ class InferenceStub(object):
 
 class InferenceServicer(object):
     """Asks models. Wherever a `model` is named, the name of a base, adapted or adapter model works, and so do
-    `icl:<dataset>@<model>` (the dataset in context) and `auto:<study>` (the study's winner), with `parent` naming the project.
+    `icl:<dataset>@<model>` (the dataset in context), `rag:<dataset>@<model>` (for each question the best passages), `auto:<study>`
+    (the study's winner) and an alias, with `parent` naming the project.
     """
 
     def Generate(self, request, context):
@@ -211,7 +213,8 @@ def add_InferenceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Inference(object):
     """Asks models. Wherever a `model` is named, the name of a base, adapted or adapter model works, and so do
-    `icl:<dataset>@<model>` (the dataset in context) and `auto:<study>` (the study's winner), with `parent` naming the project.
+    `icl:<dataset>@<model>` (the dataset in context), `rag:<dataset>@<model>` (for each question the best passages), `auto:<study>`
+    (the study's winner) and an alias, with `parent` naming the project.
     """
 
     @staticmethod

@@ -18,8 +18,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Matching(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MATCHING_UNSPECIFIED: _ClassVar[Matching]
+    STEPS: _ClassVar[Matching]
+    TOKENS: _ClassVar[Matching]
+MATCHING_UNSPECIFIED: Matching
+STEPS: Matching
+TOKENS: Matching
+
 class StudySpec(_message.Message):
-    __slots__ = ("dataset", "probes", "model", "methods", "training", "augmentation", "group_key", "distinct_key", "seed", "question_count", "tolerance")
+    __slots__ = ("dataset", "probes", "model", "methods", "training", "augmentation", "group_key", "distinct_key", "seed", "question_count", "tolerance", "contenders", "training_seeds", "matching", "retention", "requirements", "subset", "retrieval", "judge", "asking", "previous_study")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +40,16 @@ class StudySpec(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     QUESTION_COUNT_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    CONTENDERS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_SEEDS_FIELD_NUMBER: _ClassVar[int]
+    MATCHING_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
+    REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    ASKING_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_STUDY_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     probes: str
     model: str
@@ -42,10 +61,94 @@ class StudySpec(_message.Message):
     seed: int
     question_count: int
     tolerance: float
-    def __init__(self, dataset: _Optional[str] = ..., probes: _Optional[str] = ..., model: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., training: _Optional[_Union[_trainer_pb2.TrainingSpec, _Mapping]] = ..., augmentation: _Optional[_Union[_augmenter_pb2.AugmentationSpec, _Mapping]] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., seed: _Optional[int] = ..., question_count: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
+    contenders: _containers.RepeatedCompositeFieldContainer[Contender]
+    training_seeds: _containers.RepeatedScalarFieldContainer[int]
+    matching: Matching
+    retention: Retention
+    requirements: Requirements
+    subset: _common_pb2.Subset
+    retrieval: _common_pb2.Retrieval
+    judge: _evaluator_pb2.Judge
+    asking: _evaluator_pb2.Evaluation.Asking
+    previous_study: str
+    def __init__(self, dataset: _Optional[str] = ..., probes: _Optional[str] = ..., model: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., training: _Optional[_Union[_trainer_pb2.TrainingSpec, _Mapping]] = ..., augmentation: _Optional[_Union[_augmenter_pb2.AugmentationSpec, _Mapping]] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., seed: _Optional[int] = ..., question_count: _Optional[int] = ..., tolerance: _Optional[float] = ..., contenders: _Optional[_Iterable[_Union[Contender, _Mapping]]] = ..., training_seeds: _Optional[_Iterable[int]] = ..., matching: _Optional[_Union[Matching, str]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., subset: _Optional[_Union[_common_pb2.Subset, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ..., judge: _Optional[_Union[_evaluator_pb2.Judge, _Mapping]] = ..., asking: _Optional[_Union[_evaluator_pb2.Evaluation.Asking, str]] = ..., previous_study: _Optional[str] = ...) -> None: ...
+
+class Contender(_message.Message):
+    __slots__ = ("model", "methods")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Retention(_message.Message):
+    __slots__ = ("text", "probes", "context", "context_probes", "group_key", "distinct_key")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_PROBES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_KEY_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_KEY_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    probes: str
+    context: str
+    context_probes: str
+    group_key: str
+    distinct_key: str
+    def __init__(self, text: _Optional[str] = ..., probes: _Optional[str] = ..., context: _Optional[str] = ..., context_probes: _Optional[str] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ...) -> None: ...
+
+class Requirements(_message.Message):
+    __slots__ = ("questions_per_month", "months", "budget", "latency_seconds")
+    QUESTIONS_PER_MONTH_FIELD_NUMBER: _ClassVar[int]
+    MONTHS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    questions_per_month: int
+    months: int
+    budget: _common_pb2.Money
+    latency_seconds: float
+    def __init__(self, questions_per_month: _Optional[int] = ..., months: _Optional[int] = ..., budget: _Optional[_Union[_common_pb2.Money, _Mapping]] = ..., latency_seconds: _Optional[float] = ...) -> None: ...
+
+class PriceTable(_message.Message):
+    __slots__ = ("effective_date", "currency_code", "device_hours", "tokens", "source")
+    class DeviceHoursEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class TokensEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: TokenPrice
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[TokenPrice, _Mapping]] = ...) -> None: ...
+    EFFECTIVE_DATE_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_HOURS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    effective_date: str
+    currency_code: str
+    device_hours: _containers.ScalarMap[str, str]
+    tokens: _containers.MessageMap[str, TokenPrice]
+    source: str
+    def __init__(self, effective_date: _Optional[str] = ..., currency_code: _Optional[str] = ..., device_hours: _Optional[_Mapping[str, str]] = ..., tokens: _Optional[_Mapping[str, TokenPrice]] = ..., source: _Optional[str] = ...) -> None: ...
+
+class TokenPrice(_message.Message):
+    __slots__ = ("prompt", "cached", "generated")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_FIELD_NUMBER: _ClassVar[int]
+    prompt: str
+    cached: str
+    generated: str
+    def __init__(self, prompt: _Optional[str] = ..., cached: _Optional[str] = ..., generated: _Optional[str] = ...) -> None: ...
 
 class Study(_message.Message):
-    __slots__ = ("name", "display_name", "spec", "state", "steps", "outcomes", "recommendation", "create_time", "end_time")
+    __slots__ = ("name", "display_name", "spec", "state", "steps", "outcomes", "recommendation", "create_time", "end_time", "paused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +158,7 @@ class Study(_message.Message):
     RECOMMENDATION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     spec: StudySpec
@@ -64,7 +168,8 @@ class Study(_message.Message):
     recommendation: Recommendation
     create_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., spec: _Optional[_Union[StudySpec, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., steps: _Optional[_Iterable[_Union[StudyStep, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[MethodOutcome, _Mapping]]] = ..., recommendation: _Optional[_Union[Recommendation, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    paused: bool
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., spec: _Optional[_Union[StudySpec, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., steps: _Optional[_Iterable[_Union[StudyStep, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[MethodOutcome, _Mapping]]] = ..., recommendation: _Optional[_Union[Recommendation, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused: bool = ...) -> None: ...
 
 class StudyStep(_message.Message):
     __slots__ = ("id", "status", "resource", "operation", "cost", "fingerprint")
@@ -95,7 +200,7 @@ class StudyStep(_message.Message):
     def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[StudyStep.Status, str]] = ..., resource: _Optional[str] = ..., operation: _Optional[str] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class MethodOutcome(_message.Message):
-    __slots__ = ("method", "model", "evaluation", "kinds", "build_cost", "question_cost", "break_even_question_count")
+    __slots__ = ("method", "model", "evaluation", "kinds", "build_cost", "question_cost", "break_even_question_count", "accuracy", "ci95_low", "ci95_high", "build_price", "thousand_questions_price", "latency_p95_seconds")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +208,12 @@ class MethodOutcome(_message.Message):
     BUILD_COST_FIELD_NUMBER: _ClassVar[int]
     QUESTION_COST_FIELD_NUMBER: _ClassVar[int]
     BREAK_EVEN_QUESTION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    CI95_LOW_FIELD_NUMBER: _ClassVar[int]
+    CI95_HIGH_FIELD_NUMBER: _ClassVar[int]
+    BUILD_PRICE_FIELD_NUMBER: _ClassVar[int]
+    THOUSAND_QUESTIONS_PRICE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
     method: str
     model: str
     evaluation: str
@@ -110,19 +221,31 @@ class MethodOutcome(_message.Message):
     build_cost: _common_pb2.Cost
     question_cost: _common_pb2.Cost
     break_even_question_count: int
-    def __init__(self, method: _Optional[str] = ..., model: _Optional[str] = ..., evaluation: _Optional[str] = ..., kinds: _Optional[_Iterable[_Union[_evaluator_pb2.KindResult, _Mapping]]] = ..., build_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., question_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., break_even_question_count: _Optional[int] = ...) -> None: ...
+    accuracy: float
+    ci95_low: float
+    ci95_high: float
+    build_price: _common_pb2.Money
+    thousand_questions_price: _common_pb2.Money
+    latency_p95_seconds: float
+    def __init__(self, method: _Optional[str] = ..., model: _Optional[str] = ..., evaluation: _Optional[str] = ..., kinds: _Optional[_Iterable[_Union[_evaluator_pb2.KindResult, _Mapping]]] = ..., build_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., question_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., break_even_question_count: _Optional[int] = ..., accuracy: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., build_price: _Optional[_Union[_common_pb2.Money, _Mapping]] = ..., thousand_questions_price: _Optional[_Union[_common_pb2.Money, _Mapping]] = ..., latency_p95_seconds: _Optional[float] = ...) -> None: ...
 
 class Recommendation(_message.Message):
-    __slots__ = ("method", "model", "reason", "decisive")
+    __slots__ = ("method", "model", "reason", "decisive", "confidence", "changes", "context")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DECISIVE_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     method: str
     model: str
     reason: str
     decisive: bool
-    def __init__(self, method: _Optional[str] = ..., model: _Optional[str] = ..., reason: _Optional[str] = ..., decisive: bool = ...) -> None: ...
+    confidence: float
+    changes: _containers.RepeatedScalarFieldContainer[str]
+    context: _evaluator_pb2.SubjectContext
+    def __init__(self, method: _Optional[str] = ..., model: _Optional[str] = ..., reason: _Optional[str] = ..., decisive: bool = ..., confidence: _Optional[float] = ..., changes: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_evaluator_pb2.SubjectContext, _Mapping]] = ...) -> None: ...
 
 class StudyEvent(_message.Message):
     __slots__ = ("sequence", "event_time", "step", "progress", "message")
@@ -181,6 +304,22 @@ class DeleteStudyRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class PauseStudyRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ResumeStudyRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetPriceTableRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class WatchStudyRequest(_message.Message):
     __slots__ = ("name", "start_sequence")

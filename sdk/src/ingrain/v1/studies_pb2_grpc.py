@@ -52,6 +52,21 @@ class StudiesStub(object):
                 request_serializer=ingrain_dot_v1_dot_studies__pb2.ListStudiesRequest.SerializeToString,
                 response_deserializer=ingrain_dot_v1_dot_studies__pb2.ListStudiesResponse.FromString,
                 _registered_method=True)
+        self.PauseStudy = channel.unary_unary(
+                '/ingrain.v1.Studies/PauseStudy',
+                request_serializer=ingrain_dot_v1_dot_studies__pb2.PauseStudyRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_studies__pb2.Study.FromString,
+                _registered_method=True)
+        self.ResumeStudy = channel.unary_unary(
+                '/ingrain.v1.Studies/ResumeStudy',
+                request_serializer=ingrain_dot_v1_dot_studies__pb2.ResumeStudyRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_studies__pb2.Study.FromString,
+                _registered_method=True)
+        self.GetPriceTable = channel.unary_unary(
+                '/ingrain.v1.Studies/GetPriceTable',
+                request_serializer=ingrain_dot_v1_dot_studies__pb2.GetPriceTableRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_studies__pb2.PriceTable.FromString,
+                _registered_method=True)
         self.DeleteStudy = channel.unary_unary(
                 '/ingrain.v1.Studies/DeleteStudy',
                 request_serializer=ingrain_dot_v1_dot_studies__pb2.DeleteStudyRequest.SerializeToString,
@@ -89,6 +104,27 @@ class StudiesServicer(object):
 
     def ListStudies(self, request, context):
         """The studies of a project, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseStudy(self, request, context):
+        """Begins no further step until the study is resumed; steps at work go on to their end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeStudy(self, request, context):
+        """Goes on with a paused study.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPriceTable(self, request, context):
+        """The prices that the operator has set; empty where there are none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +168,21 @@ def add_StudiesServicer_to_server(servicer, server):
                     servicer.ListStudies,
                     request_deserializer=ingrain_dot_v1_dot_studies__pb2.ListStudiesRequest.FromString,
                     response_serializer=ingrain_dot_v1_dot_studies__pb2.ListStudiesResponse.SerializeToString,
+            ),
+            'PauseStudy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseStudy,
+                    request_deserializer=ingrain_dot_v1_dot_studies__pb2.PauseStudyRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_studies__pb2.Study.SerializeToString,
+            ),
+            'ResumeStudy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeStudy,
+                    request_deserializer=ingrain_dot_v1_dot_studies__pb2.ResumeStudyRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_studies__pb2.Study.SerializeToString,
+            ),
+            'GetPriceTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPriceTable,
+                    request_deserializer=ingrain_dot_v1_dot_studies__pb2.GetPriceTableRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_studies__pb2.PriceTable.SerializeToString,
             ),
             'DeleteStudy': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteStudy,
@@ -231,6 +282,87 @@ class Studies(object):
             '/ingrain.v1.Studies/ListStudies',
             ingrain_dot_v1_dot_studies__pb2.ListStudiesRequest.SerializeToString,
             ingrain_dot_v1_dot_studies__pb2.ListStudiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseStudy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Studies/PauseStudy',
+            ingrain_dot_v1_dot_studies__pb2.PauseStudyRequest.SerializeToString,
+            ingrain_dot_v1_dot_studies__pb2.Study.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeStudy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Studies/ResumeStudy',
+            ingrain_dot_v1_dot_studies__pb2.ResumeStudyRequest.SerializeToString,
+            ingrain_dot_v1_dot_studies__pb2.Study.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPriceTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Studies/GetPriceTable',
+            ingrain_dot_v1_dot_studies__pb2.GetPriceTableRequest.SerializeToString,
+            ingrain_dot_v1_dot_studies__pb2.PriceTable.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "display_name", "state", "base_model", "source", "training", "adapter", "architecture", "parameter_count", "context_window", "chat_template", "domain", "uri", "sha256", "summary", "create_time", "size_bytes", "layer_count", "hidden_size")
+    __slots__ = ("name", "display_name", "state", "base_model", "source", "training", "adapter", "architecture", "parameter_count", "context_window", "chat_template", "domain", "uri", "sha256", "summary", "create_time", "size_bytes", "layer_count", "hidden_size", "endpoint")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Model(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     state: _common_pb2.State
@@ -55,10 +56,23 @@ class Model(_message.Message):
     size_bytes: int
     layer_count: int
     hidden_size: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., base_model: _Optional[str] = ..., source: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., adapter: bool = ..., architecture: _Optional[str] = ..., parameter_count: _Optional[int] = ..., context_window: _Optional[int] = ..., chat_template: bool = ..., domain: _Optional[str] = ..., uri: _Optional[str] = ..., sha256: _Optional[str] = ..., summary: _Optional[_Union[TrainingSummary, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., size_bytes: _Optional[int] = ..., layer_count: _Optional[int] = ..., hidden_size: _Optional[int] = ...) -> None: ...
+    endpoint: Endpoint
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., base_model: _Optional[str] = ..., source: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., adapter: bool = ..., architecture: _Optional[str] = ..., parameter_count: _Optional[int] = ..., context_window: _Optional[int] = ..., chat_template: bool = ..., domain: _Optional[str] = ..., uri: _Optional[str] = ..., sha256: _Optional[str] = ..., summary: _Optional[_Union[TrainingSummary, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., size_bytes: _Optional[int] = ..., layer_count: _Optional[int] = ..., hidden_size: _Optional[int] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ...) -> None: ...
+
+class Endpoint(_message.Message):
+    __slots__ = ("base_url", "model_id", "api_key_ref", "context_window")
+    BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_REF_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    base_url: str
+    model_id: str
+    api_key_ref: str
+    context_window: int
+    def __init__(self, base_url: _Optional[str] = ..., model_id: _Optional[str] = ..., api_key_ref: _Optional[str] = ..., context_window: _Optional[int] = ...) -> None: ...
 
 class TrainingSpec(_message.Message):
-    __slots__ = ("base_model", "datasets", "method", "splitting", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "seed", "bf16", "train_on_prompt", "r", "lora_alpha", "lora_dropout", "target_modules", "num_workers", "zero_stage", "save_steps")
+    __slots__ = ("base_model", "datasets", "method", "splitting", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "seed", "bf16", "train_on_prompt", "r", "lora_alpha", "lora_dropout", "target_modules", "num_workers", "zero_stage", "save_steps", "max_tokens")
     class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         METHOD_UNSPECIFIED: _ClassVar[TrainingSpec.Method]
@@ -72,9 +86,11 @@ class TrainingSpec(_message.Message):
         SPLITTING_UNSPECIFIED: _ClassVar[TrainingSpec.Splitting]
         DOCUMENT: _ClassVar[TrainingSpec.Splitting]
         SENTENCE: _ClassVar[TrainingSpec.Splitting]
+        CUMULATIVE: _ClassVar[TrainingSpec.Splitting]
     SPLITTING_UNSPECIFIED: TrainingSpec.Splitting
     DOCUMENT: TrainingSpec.Splitting
     SENTENCE: TrainingSpec.Splitting
+    CUMULATIVE: TrainingSpec.Splitting
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +115,7 @@ class TrainingSpec(_message.Message):
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
     ZERO_STAGE_FIELD_NUMBER: _ClassVar[int]
     SAVE_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     datasets: _containers.RepeatedCompositeFieldContainer[WeightedDataset]
     method: TrainingSpec.Method
@@ -123,7 +140,8 @@ class TrainingSpec(_message.Message):
     num_workers: int
     zero_stage: int
     save_steps: int
-    def __init__(self, base_model: _Optional[str] = ..., datasets: _Optional[_Iterable[_Union[WeightedDataset, _Mapping]]] = ..., method: _Optional[_Union[TrainingSpec.Method, str]] = ..., splitting: _Optional[_Union[TrainingSpec.Splitting, str]] = ..., max_steps: _Optional[int] = ..., num_train_epochs: _Optional[float] = ..., learning_rate: _Optional[float] = ..., lr_scheduler_type: _Optional[str] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., max_grad_norm: _Optional[float] = ..., per_device_train_batch_size: _Optional[int] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_length: _Optional[int] = ..., seed: _Optional[int] = ..., bf16: bool = ..., train_on_prompt: bool = ..., r: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., lora_dropout: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., num_workers: _Optional[int] = ..., zero_stage: _Optional[int] = ..., save_steps: _Optional[int] = ...) -> None: ...
+    max_tokens: int
+    def __init__(self, base_model: _Optional[str] = ..., datasets: _Optional[_Iterable[_Union[WeightedDataset, _Mapping]]] = ..., method: _Optional[_Union[TrainingSpec.Method, str]] = ..., splitting: _Optional[_Union[TrainingSpec.Splitting, str]] = ..., max_steps: _Optional[int] = ..., num_train_epochs: _Optional[float] = ..., learning_rate: _Optional[float] = ..., lr_scheduler_type: _Optional[str] = ..., warmup_ratio: _Optional[float] = ..., weight_decay: _Optional[float] = ..., max_grad_norm: _Optional[float] = ..., per_device_train_batch_size: _Optional[int] = ..., gradient_accumulation_steps: _Optional[int] = ..., max_length: _Optional[int] = ..., seed: _Optional[int] = ..., bf16: bool = ..., train_on_prompt: bool = ..., r: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., lora_dropout: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., num_workers: _Optional[int] = ..., zero_stage: _Optional[int] = ..., save_steps: _Optional[int] = ..., max_tokens: _Optional[int] = ...) -> None: ...
 
 class WeightedDataset(_message.Message):
     __slots__ = ("dataset", "weight")
@@ -174,20 +192,22 @@ class TrainingSnapshot(_message.Message):
     def __init__(self, step: _Optional[int] = ..., step_count: _Optional[int] = ..., loss: _Optional[float] = ..., learning_rate: _Optional[float] = ..., grad_norm: _Optional[float] = ..., trained_token_count: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., snapshot_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ImportModelRequest(_message.Message):
-    __slots__ = ("parent", "model_id", "source_uri", "display_name", "request_id", "validate_only")
+    __slots__ = ("parent", "model_id", "source_uri", "display_name", "request_id", "validate_only", "endpoint")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     parent: str
     model_id: str
     source_uri: str
     display_name: str
     request_id: str
     validate_only: bool
-    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., source_uri: _Optional[str] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    endpoint: Endpoint
+    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., source_uri: _Optional[str] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ...) -> None: ...
 
 class UploadModelRequest(_message.Message):
     __slots__ = ("header", "file_name", "chunk")
