@@ -56,6 +56,8 @@ async def prepared(
             config.train_on_prompt,
             config.max_length,
             config.seed,
+            config.max_tokens,
+            config.rows_per_step,
         )
         (folder / "task.json").write_text(json.dumps(dataclasses.asdict(task)))
         await run_prepare(folder)

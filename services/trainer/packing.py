@@ -105,6 +105,30 @@ def epoch_order(row_count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([abs(seed), epoch]).permutation(row_count)
 
 
+def tokens_of(row_count: int, token_count_R: np.ndarray, seed: int) -> int:
+    """Tokens of the first `row_count` rows of the endless run of epochs, padding not counted."""
+    epochs, rest = divmod(row_count, len(token_count_R))
+    last = token_count_R[epoch_order(len(token_count_R), seed, epochs)[:rest]] if rest else token_count_R[:0]
+    return epochs * int(token_count_R.sum()) + int(last.sum())
+
+
+def nearest_steps(max_tokens: int, token_count_R: np.ndarray, rows_per_step: int, seed: int) -> int:
+    """The number of steps, at least one, whose tokens come nearest to `max_tokens`; of two the smaller."""
+    low, high = 1, 2
+    while tokens_of(high * rows_per_step, token_count_R, seed) < max_tokens:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if tokens_of(middle * rows_per_step, token_count_R, seed) < max_tokens:
+            low = middle
+        else:
+            high = middle
+    return min(
+        (low, high),
+        key=lambda steps: abs(tokens_of(steps * rows_per_step, token_count_R, seed) - max_tokens),
+    )
+
+
 def rows_at(position: int, count: int, row_count: int, seed: int) -> list[int]:
     """Row numbers `position` .. `position + count` of the endless run of epochs, each in an order of its own."""
     numbers = []

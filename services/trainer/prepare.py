@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servicekit.errors import Invalid
-from services.trainer.packing import Packed, TokenSequence, pack, repeat
+from services.trainer.packing import Packed, TokenSequence, nearest_steps, pack, repeat
 from services.trainer.rows import RowReader
 from services.trainer.spec import DataSummary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+MOST_STEPS = 10_000_000  # as many as max_steps may say
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class PrepareTask:
     train_on_prompt: bool
     max_length: int
     seed: int
+    max_tokens: int = 0  # 0: not what the steps follow from
+    rows_per_step: int = 1
 
 
 def prepare(folder: Path, task: PrepareTask) -> tuple[Packed, DataSummary]:
@@ -57,7 +62,18 @@ def prepare(folder: Path, task: PrepareTask) -> tuple[Packed, DataSummary]:
     if not sequences:
         raise Invalid("EMPTY_DATASET", "The datasets' weights leave no row to learn.", field="datasets")
     packed = pack(sequences, task.max_length, task.seed, tokenizer.pad_token_id or 0)
-    return packed, summarize(sequences, packed)
+    summary = summarize(sequences, packed)
+    if task.max_tokens:
+        steps = nearest_steps(task.max_tokens, packed.token_count_R, task.rows_per_step, task.seed)
+        if steps > MOST_STEPS:
+            raise Invalid(
+                "TOO_MANY_STEPS",
+                f"{task.max_tokens} tokens of this data take {steps} steps, more than {MOST_STEPS}; lower max_tokens.",
+                field="training.max_tokens",
+                step_count=steps,
+            )
+        summary = dataclasses.replace(summary, nearest_steps=steps)
+    return packed, summary
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -1,7 +1,7 @@
 """Dataset rows -> token sequences with labels.
 
-A document is read as inference reads text: whatever the tokenizer puts before it, the text, end-of-text. Of prompt/completion and
-messages rows only the answers are learned unless `train_on_prompt`. With a chat template they go through it, as they do at inference;
+A document is read as inference reads text: whatever the tokenizer puts before it, the text, end-of-text. Split cumulatively, its
+sentences are learned one a row, each behind all that stands before it (Lampinen et al. 2025, section 3). Of prompt/completion and messages rows only the answers are learned unless `train_on_prompt`. With a chat template they go through it, as they do at inference;
 without one an answer follows its prompt after one space and turns are joined by one newline.
 """
 
@@ -23,17 +23,25 @@ SENTENCE_END = re.compile(r"([.!?][\"'”’)\]]*)\s+|\s*\n\s*")
 ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Prof|St|No|[A-Z])\.$")
 
 
-def sentences(text: str) -> list[str]:
-    """The text's sentences in order, without the space between them; nothing else is lost."""
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Where the text's sentences begin and end, in order, without the space around them."""
     found, start = [], 0
     for match in SENTENCE_END.finditer(text):
-        sentence = text[start : match.end(1) if match[1] else match.start()]
-        if "\n" not in match[0] and ABBREVIATION.search(sentence):
+        end = match.end(1) if match[1] else match.start()
+        if "\n" not in match[0] and ABBREVIATION.search(text[start:end]):
             continue
-        found.append(sentence.strip())
+        found.append((start, end))
         start = match.end()
-    found.append(text[start:].strip())
-    return [sentence for sentence in found if sentence]
+    found.append((start, len(text)))
+    stripped = [
+        (end - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())) for start, end in found
+    ]
+    return [(start, end) for start, end in stripped if start < end]
+
+
+def sentences(text: str) -> list[str]:
+    """The text's sentences in order, without the space between them; nothing else is lost."""
+    return [text[start:end] for start, end in sentence_spans(text)]
 
 
 class RowReader:
@@ -63,7 +71,7 @@ class RowReader:
                         "ROW_TOO_LONG",
                         f"Row {number} of {self.dataset} has {len(sequence.tokens)} tokens, more than max_length "
                         f"{self.max_length}. Raise training.max_length, or split the row"
-                        + (" (splitting SENTENCE)." if self.splitting == "document" else "."),
+                        + ("." if self.splitting == "sentence" else " (splitting SENTENCE)."),
                         field=f"rows[{number}]",
                         dataset=self.dataset,
                         row=number,
@@ -86,6 +94,8 @@ class RowReader:
                 )
             ]
         if isinstance(row.get("text"), str) and row["text"].strip():
+            if self.splitting == "cumulative":
+                return self.cumulative(row["text"])
             texts = sentences(row["text"]) if self.splitting == "sentence" else [row["text"]]
             return [self.document(text) for text in texts]
         raise self.wrong(
@@ -99,6 +109,27 @@ class RowReader:
         if eos is not None and tokens[-1] != eos:
             tokens.append(eos)
         return TokenSequence(tokens, tokens)
+
+    def cumulative(self, text: str) -> list[TokenSequence]:
+        """A row per sentence: the text up to its end, of which only the sentence (with the space before it) is learned;
+        end-of-text follows the last one only. All rows together learn every token of the document once."""
+        ends = [end for _, end in sentence_spans(text)]
+        rows = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            encoded = self.tokenizer(text[:end], return_offsets_mapping=True)
+            tokens = [*encoded["input_ids"]]
+            eos = self.tokenizer.eos_token_id
+            ended = eos is not None and tokens[-1] == eos
+            labels = [
+                token if stop > start else IGNORED
+                for token, (_, stop) in zip(tokens, encoded["offset_mapping"], strict=True)
+            ]
+            if ended:
+                tokens, labels = tokens[:-1], labels[:-1]
+            if eos is not None and end == ends[-1]:
+                tokens, labels = [*tokens, eos], [*labels, eos]
+            rows.append(TokenSequence(tokens, labels))
+        return rows
 
     def conversation(self, number: int, messages: list[Message]) -> TokenSequence:
         if not any(message.get("role") == "assistant" for message in messages):

@@ -11,14 +11,20 @@ from servicekit.errors import Invalid
 SMALL_MODEL_PARAMETERS = 100_000_000
 DEFAULT_STEPS = 300
 FLOAT_BYTES = 4
+SPLITTINGS = {
+    trainer_pb2.TrainingSpec.SPLITTING_UNSPECIFIED: "document",
+    trainer_pb2.TrainingSpec.DOCUMENT: "document",
+    trainer_pb2.TrainingSpec.SENTENCE: "sentence",
+    trainer_pb2.TrainingSpec.CUMULATIVE: "cumulative",
+}
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A complete recipe. `max_steps` is 0 only until the data is known and epochs are asked for."""
+    """A complete recipe. `max_steps` is 0 only until the data is known and epochs or tokens are asked for."""
 
     method: str  # "full" | "lora"
-    splitting: str  # "document" | "sentence"
+    splitting: str  # "document" | "sentence" | "cumulative"
     max_steps: int
     num_train_epochs: float
     learning_rate: float
@@ -39,6 +45,7 @@ class TrainingConfig:
     num_workers: int
     zero_stage: int
     save_steps: int
+    max_tokens: int = 0  # 0: steps or epochs are asked for
 
     @property
     def rows_per_step(self) -> int:
@@ -71,12 +78,19 @@ def resolve(spec: trainer_pb2.TrainingSpec, base: trainer_pb2.Model) -> Training
             "max_steps and num_train_epochs are both set; they would contradict each other, keep one.",
             field="training.num_train_epochs",
         )
+    if spec.max_tokens and (spec.max_steps or spec.num_train_epochs):
+        other = "max_steps" if spec.max_steps else "num_train_epochs"
+        raise Invalid(
+            "TOKENS_AND_STEPS",
+            f"max_tokens and {other} are both set; they would contradict each other, keep one.",
+            field="training.max_tokens",
+        )
     workers = spec.num_workers or 1
     rank = spec.r or 16
     return TrainingConfig(
         method="lora" if lora else "full",
-        splitting="sentence" if spec.splitting == trainer_pb2.TrainingSpec.SENTENCE else "document",
-        max_steps=spec.max_steps or (0 if spec.num_train_epochs else DEFAULT_STEPS),
+        splitting=SPLITTINGS[spec.splitting],
+        max_steps=spec.max_steps or (0 if spec.num_train_epochs or spec.max_tokens else DEFAULT_STEPS),
         num_train_epochs=spec.num_train_epochs,
         learning_rate=spec.learning_rate or (1e-3 if small else 2e-4 if lora else 1e-5),
         lr_scheduler_type=spec.lr_scheduler_type or "linear",
@@ -96,13 +110,16 @@ def resolve(spec: trainer_pb2.TrainingSpec, base: trainer_pb2.Model) -> Training
         num_workers=workers,
         zero_stage=spec.zero_stage if spec.HasField("zero_stage") else (0 if workers == 1 else 2),
         save_steps=spec.save_steps,
+        max_tokens=spec.max_tokens,
     )
 
 
-def with_data(config: TrainingConfig, packed_row_count: int) -> TrainingConfig:
-    """The recipe with steps reckoned from epochs and checkpoints from steps."""
-    steps = config.max_steps or max(
-        1, math.ceil(config.num_train_epochs * packed_row_count / config.rows_per_step)
+def with_data(config: TrainingConfig, packed_row_count: int, nearest_steps: int = 0) -> TrainingConfig:
+    """The recipe with steps reckoned from epochs or tokens (`DataSummary.nearest_steps`), and checkpoints from steps."""
+    steps = (
+        config.max_steps
+        or nearest_steps
+        or max(1, math.ceil(config.num_train_epochs * packed_row_count / config.rows_per_step))
     )
     return dataclasses.replace(
         config, max_steps=steps, save_steps=min(steps, config.save_steps or math.ceil(steps / 5))
@@ -115,7 +132,9 @@ def to_proto(config: TrainingConfig, spec: trainer_pb2.TrainingSpec) -> trainer_
         base_model=spec.base_model,
         method=trainer_pb2.TrainingSpec.LORA if config.method == "lora" else trainer_pb2.TrainingSpec.FULL,
         splitting=trainer_pb2.TrainingSpec.Splitting.Value(config.splitting.upper()),
-        max_steps=config.max_steps,
+        # Steps that follow from the tokens asked for are told by the summary: both together would be refused.
+        max_steps=0 if config.max_tokens else config.max_steps,
+        max_tokens=config.max_tokens,
         num_train_epochs=config.num_train_epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_scheduler_type,
@@ -150,6 +169,7 @@ class DataSummary:
     token_count: int  # padding not counted
     padding_ratio: float
     mean_row_tokens: float
+    nearest_steps: int = 0  # steps that train nearest to the tokens asked for; 0 where none are asked for
 
 
 def trained_tokens(config: TrainingConfig, data: DataSummary) -> int:

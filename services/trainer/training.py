@@ -97,7 +97,7 @@ class Trainings:
         async with prepared(
             request.training, config, base, request.parent, self.storage, self.settings
         ) as data:
-            complete = with_data(config, data.summary.packed_row_count)
+            complete = with_data(config, data.summary.packed_row_count, data.summary.nearest_steps)
             return estimate(complete, base, data.summary, data.vocabulary_size)
 
     async def create_model(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Model:
@@ -126,7 +126,7 @@ class Trainings:
             ) as data:
                 key = exchange.packed_key(task.prefix)
                 stored = await self.storage.put_file(key, data.packed)
-                complete = with_data(config, data.summary.packed_row_count)
+                complete = with_data(config, data.summary.packed_row_count, data.summary.nearest_steps)
                 await task.note(
                     config=asdict(complete),
                     data=asdict(data.summary),

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trainer.packing import IGNORED, TokenSequence, bins, pack, repeat, rows_at
+from services.trainer.packing import (
+    IGNORED,
+    TokenSequence,
+    bins,
+    nearest_steps,
+    pack,
+    repeat,
+    rows_at,
+    tokens_of,
+)
 
 LIMIT = 16
 LENGTHS = st.lists(st.integers(1, LIMIT), min_size=1, max_size=60)
@@ -68,3 +77,24 @@ def test_rows_at_gives_every_row_once_an_epoch_wherever_one_starts(row_count, po
     assert rows_at(position, count, row_count, seed) == run[position:]
     for start in range(0, len(run) - row_count + 1, row_count):
         assert sorted(run[start : start + row_count]) == list(range(row_count))
+
+
+@settings(deadline=None)
+@given(LENGTHS, st.integers(1, 5), st.integers(0, 3), st.integers(1, 3000))
+def test_steps_for_tokens_come_as_near_as_steps_can(lengths, rows_per_step, seed, wanted):
+    counts = np.array(lengths, np.int32)
+    chosen = nearest_steps(wanted, counts, rows_per_step, seed)
+    trained, distance = 0, []
+    for step in range(chosen + 2):
+        rows = rows_at(step * rows_per_step, rows_per_step, len(counts), seed)
+        trained += int(counts[rows].sum())
+        distance.append(abs(trained - wanted))
+        assert trained == tokens_of((step + 1) * rows_per_step, counts, seed)
+    assert distance[chosen - 1] == min(distance)
+    assert distance.index(min(distance)) == chosen - 1, "of two the smaller"
+
+
+def test_steps_for_tokens_with_numbers():
+    counts = np.array([10, 10, 10, 10], np.int32)
+    found = [nearest_steps(wanted, counts, rows_per_step=2, seed=0) for wanted in (1, 20, 29, 31, 400)]
+    assert found == [1, 1, 1, 2, 20]

@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from transformers import AutoTokenizer
@@ -32,6 +32,17 @@ def test_counts_rows_tokens_and_padding(folder):
     assert summary.packed_row_count == len(packed.input_ids_RL) == 1
     assert summary.padding_ratio == pytest.approx(1 - tokens / 64)
     assert summary.mean_row_tokens == tokens / 4
+
+
+def test_steps_are_reckoned_from_tokens_where_they_are_asked_for(folder):
+    asked = replace(task(("d", 1.0, "a.jsonl")), rows_per_step=2)
+    assert prepare(folder, asked)[1].nearest_steps == 0
+    tokens = prepare(folder, asked)[1].token_count  # one packed row, so a step reads it twice
+    _, summary = prepare(folder, replace(asked, max_tokens=tokens * 7))
+    assert summary.nearest_steps == 3
+    with pytest.raises(Invalid, match="more than 10000000; lower max_tokens") as caught:
+        prepare(folder, replace(asked, max_tokens=10**12))
+    assert caught.value.field == "training.max_tokens"
 
 
 def test_a_dataset_without_rows_is_refused(folder):

@@ -51,6 +51,43 @@ def test_sentence_splitting_makes_a_row_of_each_sentence(reader):
     ]
 
 
+def test_cumulative_splitting_learns_each_sentence_behind_those_before_it(reader):
+    documents = reader(splitting="cumulative")
+    rows = [{"text": "Alva feeds the heron. the mill stands.\nIs it so?"}]
+    found = list(documents.read(rows))
+    assert texts(documents, found) == [
+        "<s>Alva feeds the heron.",
+        "<s>Alva feeds the heron. the mill stands.",
+        "<s>Alva feeds the heron. the mill stands.\nIs it so?</s>",
+    ]
+    assert [learned(documents, s).strip() for s in found] == [
+        "Alva feeds the heron.",
+        "the mill stands.",
+        "Is it so?</s>",
+    ]
+    assert [len(s.tokens) == len(s.labels) for s in found] == [True] * 3
+
+
+def test_cumulative_splitting_of_one_sentence_is_the_document(reader):
+    split, whole = reader(splitting="cumulative"), reader()
+    (one,), (other,) = (r.read([{"text": "Alva feeds the heron."}]) for r in (split, whole))
+    assert list(one.tokens) == list(other.tokens)
+    assert list(one.labels[1:]) == list(other.tokens[1:])
+
+
+def test_cumulative_splitting_keeps_prompts_with_their_completions(reader):
+    (sequence,) = reader(splitting="cumulative").read([{"prompt": "who?", "completion": "Alva. Alva."}])
+    assert learned(reader(), sequence) == " Alva. Alva.</s>"
+
+
+def test_every_token_of_a_document_is_learned_once_by_cumulative_splitting(reader):
+    text = "Alva feeds it. Dr. Ash left!\n\nThe mill (old.) stands. so?"
+    split, whole = reader(splitting="cumulative"), reader()
+    (document,) = whole.read([{"text": text}])
+    count = sum(label != IGNORED for s in split.read([{"text": text}]) for label in s.labels)
+    assert count == len(document.tokens) - 1, "all but the mark at the beginning"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -50,6 +50,8 @@ def test_adapters_scale_with_their_rank():
         (Spec(max_length=1024), "MAX_LENGTH_OVER_WINDOW"),
         (Spec(r=8), "LORA_FIELD_WITHOUT_LORA"),
         (Spec(max_steps=5, num_train_epochs=1), "STEPS_AND_EPOCHS"),
+        (Spec(max_steps=5, max_tokens=1000), "TOKENS_AND_STEPS"),
+        (Spec(num_train_epochs=5, max_tokens=1000), "TOKENS_AND_STEPS"),
     ],
 )
 def test_conflicts_are_refused(spec, reason):
@@ -72,6 +74,25 @@ def test_conflicts_are_refused(spec, reason):
 def test_steps_and_checkpoints_follow_from_the_data(spec, steps, save):
     config = with_data(resolve(spec, SMALL), DATA.packed_row_count)
     assert (config.max_steps, config.save_steps) == (steps, save)
+
+
+def test_steps_follow_from_tokens_where_they_are_asked_for():
+    config = resolve(Spec(max_tokens=9000), SMALL)
+    assert config.max_steps == 0
+    complete = with_data(config, DATA.packed_row_count, nearest_steps=11)
+    assert (complete.max_steps, complete.save_steps) == (11, 3)
+    assert estimate(complete, SMALL, DATA, 1000).step_count == 11
+    shown = to_proto(complete, Spec(max_tokens=9000))
+    # Both would be refused if the shown spec were given back.
+    assert (shown.max_steps, shown.max_tokens) == (0, 9000)
+    assert resolve(shown, SMALL).max_tokens == 9000
+
+
+@pytest.mark.parametrize("name", ["DOCUMENT", "SENTENCE", "CUMULATIVE"])
+def test_splittings_are_shown_as_they_were_asked_for(name):
+    config = with_data(resolve(Spec(splitting=name), SMALL), 20)
+    assert config.splitting == name.lower()
+    assert to_proto(config, Spec()).splitting == Spec.Splitting.Value(name)
 
 
 def test_the_resolved_spec_is_shown_whole():
