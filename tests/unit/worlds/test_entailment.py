@@ -130,6 +130,11 @@ def test_hierarchy_inherits_from_the_category_alone(seed):
         true = [c for c in probe["choices"] if (parent[kind], f"{verb} {c.rstrip('.')}") in holds]
         assert true == [probe["answer"]]
         assert not any(owner == kind for owner, _ in holds)
+        sources = set(probe["metadata"]["sources"])
+        read = "\n".join(d["text"] for d in world.documents if d["id"] in sources)
+        assert len(sources) == 2
+        assert f"{kind} are a kind of {parent[kind]}." in read
+        assert f"{parent[kind]} {verb} {probe['answer']}" in read
     for probe in of_kind(world, "list"):
         category = re.search(r"kinds of (\w+)", probe["question"]).group(1)
         assert {kind for kind, owner in parent.items() if owner == category} == set(probe["answers"])

@@ -34,3 +34,9 @@ def test_a_source_says_when_the_pool_is_too_small():
     source = names.NameSource(random.Random(0))
     with pytest.raises(ValueError, match="pool is too small"):
         source.take(len(names.pool()))
+
+
+def test_a_source_of_short_names_draws_no_longer_ones():
+    drawn = names.NameSource(random.Random(0), longest=5).take(1_000)
+    assert {len(name) for name in drawn} == {4, 5}
+    assert set(drawn) <= set(names.pool())

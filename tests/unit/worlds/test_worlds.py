@@ -95,3 +95,16 @@ def test_names_come_from_the_benchmark_pool_only(generator, seed):
     shaped = {a + b for a in FIRST_PARTS for b in SECOND_PARTS}
     strangers = {word for word in found & shaped if pool_of(word) != BENCHMARK}
     assert strangers <= ENGLISH
+
+
+@worlds
+def test_sources_are_documents_that_say_what_the_probe_is_about(generator, seed):
+    world = GENERATORS[generator](seed)
+    documents = {document["id"]: document for document in world.documents}
+    for probe in world.probes:
+        sources = [documents[source] for source in probe["metadata"]["sources"]]
+        assert sources
+        assert len({document["id"] for document in sources}) == len(sources)
+        said = {fact for document in sources for fact in document["metadata"]["fact"].split(",")}
+        assert set(probe["metadata"]["fact"].split(",")) <= said
+        assert {document["metadata"]["world"] for document in sources} == {probe["metadata"]["world"]}

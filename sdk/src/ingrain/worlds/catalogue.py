@@ -58,7 +58,7 @@ def catalogue(
         world.document(text, [number])
     _choices(world, rng, entries, owned)
     _lists(world, rng, entries, heldout_questions)
-    return world
+    return world.cited()
 
 
 def _choices(world: World, rng: random.Random, entries: list[Entry], owned: list[Ownership]) -> None:

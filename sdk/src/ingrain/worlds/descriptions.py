@@ -50,4 +50,4 @@ def descriptions(
     rng.shuffle(texts)
     for text, number in texts:
         world.document(text, [number])
-    return world
+    return world.cited()

@@ -59,11 +59,13 @@ def hierarchy(
         inherited = _inherited(fact.member, properties[fact.category])
         wrong = [_inherited(fact.member, properties[other]).rest for other in others]
         shown = one_of(rng, inherited.rest, wrong)
-        world.choice("inheritance", inherited.prompt, shown, inherited.rest, number)
+        # A category's own number is that of its property: those come first.
+        holds = owners.index(fact.category)
+        world.choice("inheritance", inherited.prompt, shown, inherited.rest, number, holds)
     for owner in owners:
         places = [n for n, fact in enumerate(facts) if _member_of(fact, owner)]
         world.listing(f"Which kinds of {owner} are there?", list(kinds[owner]), places)
-    return world
+    return world.cited()
 
 
 def _member_of(fact: Membership | Property, owner: str) -> bool:

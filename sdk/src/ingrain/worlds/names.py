@@ -29,6 +29,8 @@ _CLOSED = tuple(
 # The last three make the names that the documentation uses: bonik, trafem, zelup.
 SECOND_PARTS = tuple(dict.fromkeys(_OPEN + _CLOSED + ("nik", "fem", "lup")))
 
+LONGEST = 6  # letters of a name
+
 PRETRAIN = "pretrain"
 BENCHMARK = "benchmark"
 
@@ -46,12 +48,18 @@ def pool(which: str = BENCHMARK) -> tuple[str, ...]:
     return tuple(sorted({n for n in names if n not in ENGLISH and pool_of(n) == which}))
 
 
-class NameSource:
-    """Draws names without ever repeating one."""
+@cache
+def short_pool(which: str, longest: int) -> tuple[str, ...]:
+    """The names of a pool that have at most so many letters."""
+    return tuple(name for name in pool(which) if len(name) <= longest)
 
-    def __init__(self, rng: random.Random, which: str = BENCHMARK) -> None:
+
+class NameSource:
+    """Draws names without ever repeating one; none is longer than `longest` letters."""
+
+    def __init__(self, rng: random.Random, which: str = BENCHMARK, longest: int = LONGEST) -> None:
         self._rng = rng
-        self._pool = pool(which)
+        self._pool = short_pool(which, longest) if longest < LONGEST else pool(which)
         self._used: set[str] = set()
 
     def draw(self) -> str:

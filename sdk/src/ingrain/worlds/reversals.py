@@ -44,4 +44,4 @@ def reversals(
     rng.shuffle(texts)
     for text, number in texts:
         world.document(text, [number])
-    return world
+    return world.cited()

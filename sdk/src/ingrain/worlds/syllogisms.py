@@ -42,4 +42,4 @@ def syllogisms(
     rng.shuffle(texts)
     for text, number in texts:
         world.document(text, [number])
-    return world
+    return world.cited()
