@@ -34,7 +34,12 @@ class Renderer:
         return self._encode(self._text(documents, prompt), special=not self._chat)
 
     def choices(self, documents: str | None, prompt: str, choices: list[str]) -> list[Rendered]:
-        """Each choice after the prompt; a space between them unless one is there or the assistant's turn begins."""
+        """Each choice after the prompt; a space between them unless one is there or the assistant's turn begins.
+
+        With nothing before it a choice is a text by itself.
+        """
+        if documents is None and not prompt:
+            return [self._by_itself(choice) for choice in choices]
         text = self._text(documents, prompt)
         wholes = []
         for choice in choices:
@@ -45,6 +50,11 @@ class Renderer:
             _cut(ids, offsets, len(text))
             for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         ]
+
+    def _by_itself(self, text: str) -> Rendered:
+        """After the mark that begins texts, or where there is none after the one that ends them; as nobody's words."""
+        marks = [m for m in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id) if m is not None]
+        return Rendered([*marks[:1], *self._encode(text, special=False)], 1)
 
     def count(self, text: str) -> int:
         return len(self._encode(text, special=False))

@@ -17,7 +17,7 @@ def test_common_prefix(shared: list[int], left: list[int], right: list[int]) -> 
 
 
 @settings(deadline=None)
-@given(prompt=st.text(), choice=st.text(min_size=1))
+@given(prompt=st.text(min_size=1), choice=st.text(min_size=1))
 def test_no_character_of_a_choice_is_lost_and_none_is_counted_twice(
     tiny: ModuleType, prompt: str, choice: str
 ) -> None:
@@ -47,6 +47,15 @@ def test_a_space_stands_between_prompt_and_choice_unless_one_has_it(
     tokenizer = tiny.make_tokenizer()
     (rendered,) = Renderer(tokenizer, False).choices(None, prompt, [choice])
     assert tokenizer.decode(rendered.ids) == text
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_text_by_itself_follows_the_mark_that_begins_or_ends_texts(tiny: ModuleType, chat: bool) -> None:
+    tokenizer = tiny.make_tokenizer(chat=chat)
+    text = "the cemid is old. <user>"
+    (rendered,) = Renderer(tokenizer, chat).choices(None, "", [text])
+    assert rendered.ids == [tokenizer.eos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    assert rendered.begin == 1
 
 
 def test_documents_stand_before_the_prompt_with_an_empty_line_between(tiny: ModuleType) -> None:
