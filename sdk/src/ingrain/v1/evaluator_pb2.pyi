@@ -48,7 +48,7 @@ class Judge(_message.Message):
     def __init__(self, model: _Optional[str] = ..., rubric: _Optional[str] = ..., model_sha256: _Optional[str] = ...) -> None: ...
 
 class Evaluation(_message.Message):
-    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256", "judge", "judge_cost", "asking", "reused_probe_count")
+    __slots__ = ("name", "subject", "probes", "cluster_key", "question_template", "state", "kinds", "cost", "probe_count", "probes_sha256", "results_uri", "create_time", "environment", "model_sha256", "judge", "judge_cost", "asking", "reused_probe_count", "contexts")
     class Asking(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ASKING_UNSPECIFIED: _ClassVar[Evaluation.Asking]
@@ -57,6 +57,13 @@ class Evaluation(_message.Message):
     ASKING_UNSPECIFIED: Evaluation.Asking
     CHOICE: Evaluation.Asking
     GENERATION: Evaluation.Asking
+    class ContextsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +82,7 @@ class Evaluation(_message.Message):
     JUDGE_COST_FIELD_NUMBER: _ClassVar[int]
     ASKING_FIELD_NUMBER: _ClassVar[int]
     REUSED_PROBE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     subject: Subject
     probes: str
@@ -93,7 +101,8 @@ class Evaluation(_message.Message):
     judge_cost: _common_pb2.Cost
     asking: Evaluation.Asking
     reused_probe_count: int
-    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., asking: _Optional[_Union[Evaluation.Asking, str]] = ..., reused_probe_count: _Optional[int] = ...) -> None: ...
+    contexts: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., probes: _Optional[str] = ..., cluster_key: _Optional[str] = ..., question_template: _Optional[str] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., kinds: _Optional[_Iterable[_Union[KindResult, _Mapping]]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., probe_count: _Optional[int] = ..., probes_sha256: _Optional[str] = ..., results_uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., model_sha256: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., asking: _Optional[_Union[Evaluation.Asking, str]] = ..., reused_probe_count: _Optional[int] = ..., contexts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class KindResult(_message.Message):
     __slots__ = ("kind", "metric", "value", "n", "stderr", "ci95_low", "ci95_high", "metrics", "chance", "tie_count", "supported_count", "supported_value")
@@ -255,7 +264,7 @@ class CompareEvaluationsResponse(_message.Message):
     def __init__(self, differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ...) -> None: ...
 
 class Difference(_message.Message):
-    __slots__ = ("candidate", "kind", "value", "ci95_low", "ci95_high", "n", "cluster_count")
+    __slots__ = ("candidate", "kind", "value", "ci95_low", "ci95_high", "n", "cluster_count", "metric")
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +272,7 @@ class Difference(_message.Message):
     CI95_HIGH_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     candidate: str
     kind: str
     value: float
@@ -270,4 +280,5 @@ class Difference(_message.Message):
     ci95_high: float
     n: int
     cluster_count: int
-    def __init__(self, candidate: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., n: _Optional[int] = ..., cluster_count: _Optional[int] = ...) -> None: ...
+    metric: str
+    def __init__(self, candidate: _Optional[str] = ..., kind: _Optional[str] = ..., value: _Optional[float] = ..., ci95_low: _Optional[float] = ..., ci95_high: _Optional[float] = ..., n: _Optional[int] = ..., cluster_count: _Optional[int] = ..., metric: _Optional[str] = ...) -> None: ...
