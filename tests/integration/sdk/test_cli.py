@@ -148,7 +148,7 @@ def test_bundled_model_refuses_ordinary_text(ingrain, docs: Path) -> None:
 
 def test_bundled_model_studies_a_world(ingrain, tmp_path: Path) -> None:
     world = tmp_path / "world"
-    made = ingrain("worlds", str(world), "--seed", "3", "--kind", "catalogue")
+    made = ingrain("world", "generate", "catalogue", str(world), "--seed", "3")
     assert made.returncode == 0, made.stderr
     done = ingrain("study", str(world))
     assert done.returncode == 0, done.stderr
@@ -203,7 +203,9 @@ def test_ctrl_c_detaches_with_130() -> None:
         ["up"],
         ["down"],
         ["ask"],
-        ["worlds"],
+        ["world"],
+        ["world", "generate"],
+        ["world", "import"],
         ["dataset", "upload"],
         ["dataset", "import"],
         ["model", "train"],

@@ -38,7 +38,7 @@ def test_reversals(seed, heldout):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_syllogisms(seed):
-    world = GENERATORS["syllogisms"](seed)
+    world = GENERATORS["syllogisms"](seed, count=69)
     premises = {
         (document["metadata"]["world"], document["metadata"]["fact"]): CLAIM.findall(document["text"])
         for document in world.documents

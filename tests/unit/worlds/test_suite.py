@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from ingrain.worlds import GENERATORS, HELDOUT_WORDINGS, WORDINGS, in_context
+from ingrain.worlds import GENERATORS, HELDOUT_WORDINGS, WORDINGS, in_context, sized
 from ingrain.worlds import comparisons as texts
 
 
@@ -54,3 +54,25 @@ def test_the_house_format_of_a_context():
 def test_lists_spread_over_three_documents_or_are_refused():
     with pytest.raises(ValueError, match="three documents"):
         GENERATORS["catalogue"](0, per_purpose=2)
+
+
+def test_reversals_and_syllogisms_have_the_papers_sizes():
+    reversals = sized("reversals", 0, "paper")
+    told = Counter(document["metadata"]["fact"] for document in reversals.documents)
+    assert (len(told), set(told.values())) == (100, {10})
+    assert len({document["text"] for document in reversals.documents}) == 1000
+    assert {(p["kind"], len(p["choices"])) for p in reversals.probes} == {("forward", 2), ("reversal", 2)}
+    adjectives = {word for d in texts.DIMENSIONS for word in (d.high, d.low)}
+    used = {a for a in adjectives if any(f" {a} than " in d["text"] for d in reversals.documents)}
+    assert len([d for d in texts.DIMENSIONS if used & {d.high, d.low}]) == 28
+    syllogisms = sized("syllogisms", 0, "paper")
+    assert len(syllogisms.documents) == 69
+    asked = [p for p in syllogisms.probes if p["kind"] == "syllogism"]
+    assert len(asked) == 69
+    assert {len(p["choices"]) for p in asked} == {6}
+
+
+@pytest.mark.parametrize(("world", "size"), [("cats", "small"), ("catalogue", "paper")])
+def test_unknown_worlds_and_sizes_are_refused(world, size):
+    with pytest.raises(ValueError, match=r"there is no world|in the sizes small"):
+        sized(world, 0, size)

@@ -65,7 +65,7 @@ app.add_typer(evaluations.app, name="evaluation")
 app.command("ask")(ask.ask)
 app.add_typer(operations.app, name="operation")
 app.add_typer(keys.app, name="key")
-app.command("worlds")(worlds.worlds)
+app.add_typer(worlds.app, name="world")
 
 
 def main() -> None:

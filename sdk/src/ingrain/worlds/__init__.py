@@ -6,24 +6,34 @@ model's pretraining never saw one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .catalogue import catalogue
 from .descriptions import descriptions
+from .family import family
 from .hierarchy import hierarchy
+from .registry import GENERATORS, SIZES, sized
+from .reversal_curse import reversal_curse
 from .reversals import reversals
+from .semantic import semantic
 from .suite import suite
 from .syllogisms import syllogisms
 from .wordings import HELDOUT_WORDINGS, WORDINGS, in_context
 from .world import World
 
-GENERATORS: dict[str, Callable[..., World]] = {
-    "reversals": reversals,
-    "syllogisms": syllogisms,
-    "catalogue": catalogue,
-    "descriptions": descriptions,
-    "hierarchy": hierarchy,
-    "suite": suite,
-}
-
-__all__ = ["GENERATORS", "HELDOUT_WORDINGS", "WORDINGS", "World", "in_context"]
+__all__ = [
+    "GENERATORS",
+    "HELDOUT_WORDINGS",
+    "SIZES",
+    "WORDINGS",
+    "World",
+    "catalogue",
+    "descriptions",
+    "family",
+    "hierarchy",
+    "in_context",
+    "reversal_curse",
+    "reversals",
+    "semantic",
+    "sized",
+    "suite",
+    "syllogisms",
+]
