@@ -172,6 +172,12 @@ class Operations:
 
         await self.database.run(cancel)
 
+    async def wake(self, target: str) -> None:
+        """What was deferred (or waits before another try) is taken up at once."""
+        mine = sa.and_(table.c.target == target, table.c.state == PENDING)
+        await self.database.run(lambda c: c.execute(table.update().where(mine).values(not_before=0.0)))
+        self.created.set()
+
     async def delete(self, name: str) -> None:
         """Forgets an operation that has ended."""
 

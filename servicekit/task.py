@@ -19,6 +19,14 @@ class LostLease(Exception):
     """Another worker has this operation; nothing more may be written."""
 
 
+class Deferred(Exception):
+    """Raised by a handler that wants to be called again later; it counts as no failure and no attempt."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"later, in {seconds:g} s")
+        self.seconds = seconds
+
+
 class Task:
     """One attempt at an operation. Its writes count only while it holds the fence."""
 

@@ -26,10 +26,10 @@ from servicekit.operations import Operations, happens
 from servicekit.settings import ServiceSettings
 from servicekit.statuses import to_status
 from servicekit.tables import operation as table
-from servicekit.task import LostLease, Task
+from servicekit.task import Deferred, LostLease, Task
 from servicekit.waiting import tell_waiting_in
 
-__all__ = ["Handler", "LostLease", "Task", "Worker"]
+__all__ = ["Deferred", "Handler", "LostLease", "Task", "Worker"]
 
 log = structlog.get_logger()
 Handler = Callable[[Task, Any], Awaitable[Message]]
@@ -150,6 +150,10 @@ class Worker:
             failpoint("worker.after_finish")
         except LostLease:
             log.warning("lease_lost")
+        except Deferred as pause:
+            later = self.database.now() + pause.seconds
+            back = {"state": ops.PENDING, "owner": None, "lease_until": None, "attempts": task.attempt - 1}
+            await self._write_out(lambda c: task.write_in(c, not_before=later, **back))
         except asyncio.CancelledError as error:
             if task.stopping:
                 await self._stopped(task, work)

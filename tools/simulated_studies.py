@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
-from services.evaluator.compare import differences
 from services.evaluator.summary import summarize
-from services.studies.analyse import Material
-from services.studies.plan import METHODS, normalised
+from services.studies.material import Material
+from services.studies.methods import METHODS, participants
+from services.studies.spec import normalised
 from services.studies.statistics import answers
 
 PROJECT = "projects/simulated"
@@ -112,27 +112,20 @@ def study_of(scenario: Scenario, seed: int) -> tuple[studies_pb2.Study, Material
         tolerance=scenario.tolerance,
     )
     study = studies_pb2.Study(name=f"{PROJECT}/studies/s{seed}", spec=normalised(spec))
-    gaps = [
-        ("base", later, difference)
-        for later in methods[1:]
-        for difference in differences(later, results[later], results["base"], seed, set())
-    ]
     derived = datasets_pb2.Dataset()
     derived.provenance.cost.flops = 0.05 * _training().summary.cost.flops
     worlds = [f"w{world}" for world in range(scenario.worlds)]
     return study, Material(
         documents=datasets_pb2.Dataset(row_count=100),
         probes=datasets_pb2.Dataset(row_count=len(probes)),
-        model=_model(),
-        contexts=dict.fromkeys(worlds, CONTEXT),
-        context_costs={},
         probe_rows=probes,
-        models={method: _training() if "finetune" in method else _model() for method in methods},
-        evaluations={method: _evaluation(method, results[method]) for method in methods},
-        answers={method: answers(results[method]) for method in methods},
+        participants=participants(study.spec),
+        models={"model": _model()},
+        contexts=dict.fromkeys(worlds, CONTEXT),
+        weights={method: [_training() if "finetune" in method else _model()] for method in methods},
+        evaluations={method: [_evaluation(method, results[method])] for method in methods},
+        answers={method: [answers(results[method])] for method in methods},
         derived={"augment": derived},
-        augmented_rows=None,
-        differences=gaps,
     )
 
 

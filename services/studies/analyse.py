@@ -1,101 +1,148 @@
 """What was gathered -> what was found: costs, coverage, decision. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
-from services.studies import costs, coverage, repeats
-from services.studies.decide import decide, usable
-from services.studies.findings import Findings, MethodFindings
-from services.studies.plan import METHODS
-from services.studies.statistics import Answers, compare_all, counted_kinds, pooled
+from ingrain.v1 import evaluator_pb2, studies_pb2
+from servicekit.clusters import ClusteredMean
+from services.studies import costs, coverage, repeats, retention
+from services.studies.decide import Decision, decide, usable
+from services.studies.findings import Findings, MethodFindings, SeedFindings, Support
+from services.studies.limits import limits_of
+from services.studies.material import Material
+from services.studies.pricing import method_cost
+from services.studies.statistics import (
+    Answers,
+    by_kind,
+    compare_all,
+    counted_kinds,
+    mean_over_seeds,
+    pooled,
+    stability,
+)
 
-# Pairs whose differences the report shows: everything against these, as far as they were asked.
+# Pairs whose differences by kind the report shows: everything against these, as far as they were asked.
 BASELINES = ("base", "icl", "finetune")
-
-
-@dataclass(frozen=True)
-class Material:
-    """All that a study gathered. `models` and the like are by method, `derived` by step."""
-
-    documents: datasets_pb2.Dataset
-    probes: datasets_pb2.Dataset
-    model: trainer_pb2.Model
-    contexts: Mapping[str, int]  # tokens of the documents by group
-    context_costs: Mapping[str, common_pb2.Cost]  # of reading them, by group, as far as it is known
-    probe_rows: Sequence[Mapping[str, Any]]
-    models: Mapping[str, trainer_pb2.Model]
-    evaluations: Mapping[str, evaluator_pb2.Evaluation]
-    answers: Mapping[str, Answers]
-    derived: Mapping[str, datasets_pb2.Dataset]
-    augmented_rows: Sequence[Mapping[str, Any]] | None  # None where nothing was augmented
-    differences: Sequence[tuple[str, str, evaluator_pb2.Difference]]
 
 
 def findings(study: studies_pb2.Study, material: Material) -> Findings:
     """`study`: with its steps and a normalised spec."""
     spec = study.spec
-    methods = [method for method in METHODS if method in material.evaluations]
-    prices = {method: method_cost(method, material, spec.group_key) for method in methods}
+    compared = list(material.participants)
+    bills = {p.id: method_cost(p, material, spec) for p in compared}
     repeated = repeats.repeated(material.probe_rows, spec.group_key)
-    answers = {method: material.answers[method].without(repeated) for method in methods}
-    counted = counted_kinds(answers[methods[0]])
-    of_counted = {method: answers[method].of_kinds(counted) for method in methods}
-    accuracies = {method: pooled(of_counted[method], spec.seed) for method in methods}
-    compared = {method: of_counted[method] for method in usable(methods)}
-    comparisons = compare_all(compared, spec.tolerance, spec.seed)
-    values = {method: mean.value for method, mean in accuracies.items()}
-    decision = decide(values, prices, comparisons, spec.question_count, spec.tolerance)
-    covered = None
-    if material.augmented_rows is not None:
-        covered = coverage.covered_probes(material.probe_rows, material.augmented_rows, spec.group_key)
+    by_seed = {p.id: [a.without(repeated) for a in material.answers[p.id]] for p in compared}
+    answers = {id: mean_over_seeds(of_seeds) for id, of_seeds in by_seed.items()}
+    counted = counted_kinds(answers[compared[0].id])
+    of_counted = {id: one.of_kinds(counted) for id, one in answers.items()}
+    accuracies = {id: pooled(one, spec.seed) for id, one in of_counted.items()}
+    comparisons = compare_all({id: of_counted[id] for id in usable(list(answers))}, spec.tolerance, spec.seed)
+    economies = costs.economies(bills, spec.question_count, material.prices.currency_code)
+    limits = limits_of(spec.requirements, economies[0], material.latencies)
+    titles = {p.id: p.title for p in compared}
+    values = {id: mean.value for id, mean in accuracies.items()}
+    decision = decide(values, titles, economies[0], comparisons, spec.tolerance, limits)
+    covered = _covered(material, spec.group_key)
     found = {}
-    for method in methods:
-        evaluation = material.evaluations[method]
-        pays = method != "icl" and "icl" in prices
-        found[method] = MethodFindings(
-            model=material.models[method],
-            evaluation=evaluation,
-            kinds=repeats.recount(evaluation.kinds, answers[method]) if repeated else list(evaluation.kinds),
-            accuracy=accuracies[method],
-            cost=prices[method],
-            break_even=costs.break_even(prices[method], prices["icl"]) if pays else None,
-            covered=None if covered is None else coverage.split(answers[method], covered, inside=True),
-            uncovered=None if covered is None else coverage.split(answers[method], covered, inside=False),
+    for participant in compared:
+        id = participant.id
+        of_seeds = [
+            SeedFindings(seed, model, evaluation, pooled(one.of_kinds(counted)).value)
+            for seed, model, evaluation, one in zip(
+                participant.seeds, material.weights[id], material.evaluations[id], by_seed[id], strict=True
+            )
+        ]
+        kinds = list(material.evaluations[id][0].kinds)
+        found[id] = MethodFindings(
+            participant=participant,
+            seeds=of_seeds,
+            kinds=repeats.recount(kinds, answers[id]) if repeated or len(of_seeds) > 1 else kinds,
+            accuracy=accuracies[id],
+            cost=bills[id],
+            break_even=_break_evens(id, bills, economies),
+            covered=None if covered is None else coverage.split(answers[id], covered, inside=True),
+            uncovered=None if covered is None else coverage.split(answers[id], covered, inside=False),
+            latencies=material.latencies.get(id, ()),
+            support=_support(kinds),
         )
     return Findings(
         study=study,
         documents=material.documents,
         probes=material.probes,
-        model=material.model,
+        models=material.models,
         contexts=material.contexts,
         methods=found,
         derived=material.derived,
-        differences=material.differences,
+        differences=list(differences(answers, spec.seed)),
         comparisons=comparisons,
         counted=counted,
         repeated=repeated,
-        ties={method: answers[method].tied for method in methods if answers[method].tied},
+        ties={id: one.tied for id, one in answers.items() if one.tied},
+        retained=retention.retained(material, spec.seed),
+        economies=economies,
         decision=decision,
+        confidence=_confidence(decision, accuracies, limits.broken, economies[0], spec),
+        limits=limits,
+        prices=material.prices,
+        previous=material.previous,
     )
 
 
-def method_cost(method: str, material: Material, group_key: str) -> costs.MethodCost:
-    """Building: what augmentation and training took. A question: the evaluation's mean."""
-    evaluation = material.evaluations[method]
-    asked = costs.amount(evaluation.cost)
-    if method == "icl":
-        groups = coverage.groups(material.probe_rows, group_key)
-        measured = {group: costs.amount(cost) for group, cost in material.context_costs.items() if cost.flops}
-        return costs.icl_cost(
-            material.model, asked, evaluation.probe_count, material.contexts, groups, measured
-        )
-    build = costs.Amount()
-    model = material.models[method]
-    if model.HasField("summary"):
-        build += costs.amount(model.summary.cost)
-    derived = {"augmented_finetune": "augment", "shuffled_finetune": "augment shuffled"}.get(method)
-    if derived:
-        build += costs.amount(material.derived[derived].provenance.cost)
-    return costs.MethodCost(build, asked.times(1 / evaluation.probe_count))
+def differences(
+    answers: Mapping[str, Answers], seed: int
+) -> Iterator[tuple[str, str, evaluator_pb2.Difference]]:
+    """Of everyone against the baselines, by kind, paired by probe."""
+    ids = list(answers)
+    for baseline in (id for id in ids if id in BASELINES):
+        for candidate in ids[ids.index(baseline) + 1 :]:
+            for kind, mean in by_kind(answers[candidate], answers[baseline], seed):
+                low, high = mean.interval
+                yield (
+                    baseline,
+                    candidate,
+                    evaluator_pb2.Difference(
+                        kind=kind,
+                        value=mean.value,
+                        ci95_low=low,
+                        ci95_high=high,
+                        n=mean.n,
+                        cluster_count=mean.cluster_count,
+                    ),
+                )
+
+
+def _covered(material: Material, group_key: str) -> set[str] | None:
+    """Probes answered word for word by what the study's own model wrote, by the widest augmentation there is."""
+    for step in ("augment", "augment local", "augment global"):
+        if step in material.rows:
+            return coverage.covered_probes(material.probe_rows, material.rows[step], group_key)
+    return None
+
+
+def _break_evens(
+    id: str, bills: Mapping[str, costs.MethodCost], economies: Sequence[costs.Economy]
+) -> dict[str, costs.BreakEven]:
+    if id == "icl" or "icl" not in bills:
+        return {}
+    return {economy.unit: costs.break_even(id, economy) for economy in economies}
+
+
+def _support(kinds: Sequence[evaluator_pb2.KindResult]) -> Support | None:
+    named = [kind for kind in kinds if kind.HasField("supported_count")]
+    n = sum(kind.supported_count for kind in named)
+    if not n:
+        return Support(0, 0.0) if named else None
+    return Support(n, sum(kind.supported_value * kind.supported_count for kind in named) / n)
+
+
+def _confidence(
+    decision: Decision,
+    accuracies: Mapping[str, ClusteredMean],
+    broken: Mapping[str, str],
+    economy: costs.Economy,
+    spec: studies_pb2.StudySpec,
+) -> float:
+    if not decision.method:
+        return 0.0
+    allowed = {id: accuracies[id] for id in usable(list(accuracies)) if id not in broken}
+    totals = {id: economy.total(id) for id in allowed}
+    return stability(allowed, totals, spec.tolerance, decision.method, spec.seed)

@@ -1,31 +1,26 @@
 """Which method to use. Pure.
 
-A method is out where another is better by more than the tolerance, beyond doubt; controls are out always. Of the
-others the cheapest wins. Why: docs/decisions/0004-what-the-probes-can-tell.md.
+A method is out where it does not keep to the limits, or where another that does is better by more than the tolerance,
+beyond doubt; controls are out always. Of the others the cheapest wins. Why: docs/decisions/0004-what-the-probes-can-tell.md.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.studies.costs import MethodCost, questions_until, total_flops
-from services.studies.plan import CONTROLS
+from services.studies.changes import changes, cheapest_first
+from services.studies.costs import FLOP, Economy, questions_until
+from services.studies.limits import Limits
+from services.studies.methods import METHODS
 from services.studies.statistics import Comparison
-
-TITLES = {
-    "base": "the model as it is",
-    "icl": "the documents in the context",
-    "finetune": "fine-tuning on the documents",
-    "augmented_finetune": "fine-tuning on the documents and on what the model infers from them",
-    "shuffled_finetune": "fine-tuning with augmentations that say nothing true (a control)",
-}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`method` to use; `best` by accuracy; `equals` are the methods that are not out, cheapest first.
+    """`method` to use, empty where none keeps to the limits; `best` by accuracy of those that do (else of all);
+    `equals` are the methods that are not out, cheapest first.
 
     `decisive`: the best is shown to be better than the next. `adequate`: the method is shown to be within the
-    tolerance of the best, rather than only not shown to be outside.
+    tolerance of the best, rather than only not shown to be outside. `changes`: what would change it.
     """
 
     method: str
@@ -34,32 +29,45 @@ class Decision:
     adequate: bool
     reason: str
     equals: list[str]
+    changes: list[str]
 
 
-def usable(methods: Sequence[str]) -> list[str]:
+def method_of(id: str) -> str:
+    """`icl` of `icl@large`."""
+    return id.partition("@")[0]
+
+
+def is_control(id: str) -> bool:
+    return METHODS[method_of(id)].control
+
+
+def usable(ids: Sequence[str]) -> list[str]:
     """Those that somebody would use; all where there is nothing but controls."""
-    return [method for method in methods if method not in CONTROLS] or list(methods)
+    return [id for id in ids if not is_control(id)] or list(ids)
 
 
 def decide(
     accuracies: Mapping[str, float],
-    costs: Mapping[str, MethodCost],
+    titles: Mapping[str, str],
+    economy: Economy,
     comparisons: Sequence[Comparison],
-    question_count: int,
     tolerance: float,
+    limits: Limits,
 ) -> Decision:
-    """`accuracies`: pooled, by method, in the same kinds as the comparisons, which are all pairs of usable methods."""
-    price = {method: total_flops(costs[method], question_count) for method in accuracies}
-    ranked = sorted(usable(list(accuracies)), key=lambda method: (-accuracies[method], price[method]))
-    out = {c.candidate if c.value < 0 else c.baseline for c in comparisons if c.beyond}
-    equals = sorted((m for m in ranked if m not in out), key=lambda method: price[method])
+    """`accuracies`: pooled, by id, in the same kinds as the comparisons, which are all pairs of usable ones."""
+    candidates = usable(list(accuracies))
+    allowed = [id for id in candidates if id not in limits.broken]
+    if not allowed:
+        return _nobody(candidates, accuracies, economy, limits)
+    ranked = sorted(allowed, key=lambda id: (-accuracies[id], economy.total(id)))
+    equals = cheapest_first(allowed, economy, comparisons)
     best, chosen = ranked[0], equals[0]
     between = {(c.candidate, c.baseline): c for c in [*comparisons, *(c.turned() for c in comparisons)]}
-    to_best = {method: between[method, best] for method in ranked[1:]}
+    to_best = {id: between[id, best] for id in ranked[1:]}
     decisive = len(ranked) == 1 or to_best[ranked[1]].significant
     adequate = chosen == best or to_best[chosen].low > -tolerance
     words = [
-        f"Use {chosen} ({TITLES[chosen]}): it answers {accuracies[chosen]:.1%} of the probes right, averaged over kinds."
+        f"Use {chosen} ({titles[chosen]}): it answers {accuracies[chosen]:.1%} of the probes right, averaged over kinds."
     ]
     if chosen != best:
         words.append(
@@ -71,10 +79,21 @@ def decide(
             f"The next, {ranked[1]}, reaches {accuracies[ranked[1]]:.1%} (difference {_gap(to_best[ranked[1]])})."
         )
     if len(ranked) > 1:
-        words.append(_prices(chosen, best if chosen != best else ranked[1], costs, question_count))
+        words.append(_prices(chosen, best if chosen != best else ranked[1], economy))
     if not decisive:
         words.append(_doubt(best, ranked[1], to_best[ranked[1]], comparisons))
-    return Decision(chosen, best, decisive, adequate, " ".join(words), equals)
+    words += [f"{id} is left out: {why}." for id, why in limits.broken.items() if id in candidates]
+    told = changes(chosen, equals, candidates, accuracies, economy, comparisons, tolerance, limits)
+    return Decision(chosen, best, decisive, adequate, " ".join(words), equals, told)
+
+
+def _nobody(
+    candidates: Sequence[str], accuracies: Mapping[str, float], economy: Economy, limits: Limits
+) -> Decision:
+    best = max(candidates, key=lambda id: (accuracies[id], -economy.total(id)))
+    told = "; ".join(f"{id}: {limits.broken[id]}" for id in candidates)
+    reason = f"No method keeps to the limits ({told}). By accuracy alone the best is {best} with {accuracies[best]:.1%}."
+    return Decision("", best, False, False, reason, [], [f"Relaxing the limits would: {told}."])
 
 
 def _standing(to_best: Comparison, adequate: bool, tolerance: float) -> str:
@@ -95,20 +114,30 @@ def _doubt(best: str, next: str, gap: Comparison, comparisons: Sequence[Comparis
     )
 
 
-def _prices(chosen: str, other: str, costs: Mapping[str, MethodCost], question_count: int) -> str:
+def _prices(chosen: str, other: str, economy: Economy) -> str:
     """Both totals, and from how many questions on the one beats the other."""
-    ours, theirs = costs[chosen], costs[other]
+    count = economy.question_count
     text = (
-        f"Building it and asking {question_count:,} questions takes {total_flops(ours, question_count):.2e} "
-        f"floating-point operations, {other} {total_flops(theirs, question_count):.2e}"
+        f"Building it and asking {count:,} questions takes {amount(economy.total(chosen), economy.unit)}, "
+        f"{other} {amount(economy.total(other), economy.unit).removesuffix(' floating-point operations')}"
     )
-    build = ours.build.flops - theirs.build.flops
-    question = ours.question.flops - theirs.question.flops
+    build = economy.build[chosen] - economy.build[other]
+    question = economy.question[chosen] - economy.question[other]
     if build > 0 > question:
-        return f"{text}; {chosen} is the cheaper of the two from {questions_until(build, -question):,} questions on."
+        pays = questions_until(build, -question)
+        return f"{text}; {chosen} is the cheaper of the two from {pays:,} questions on."
     if build < 0 < question:
         return f"{text}; from {questions_until(-build, question):,} questions on {other} would be the cheaper of the two."
     return text + "."
+
+
+def amount(value: float, unit: str) -> str:
+    """For a sentence: `1.2e+12 floating-point operations`, `3.40 EUR`, or that it is not known."""
+    if value == float("inf"):
+        return "an amount that has no price"
+    if unit == FLOP:
+        return f"{value:.2e} floating-point operations"
+    return f"{value:,.2f} {unit}" if value >= 0.1 else f"{value:.2g} {unit}"
 
 
 def _points(share: float) -> str:

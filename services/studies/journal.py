@@ -94,6 +94,10 @@ class Journal:
             self._told.append(what)
             await self._tell(StudyEvent(message=message), told=self._told)
 
+    async def say_again(self, message: str) -> None:
+        """A line for people, each time."""
+        await self._tell(StudyEvent(message=message))
+
     async def _change(
         self,
         id: str,

@@ -14,11 +14,8 @@ def notes(found: Findings) -> list[str]:
             "others. The result shows how the methods compare for this model; the result on real text needs a real "
             "checkpoint (a folder or a hub id)."
         )
-    lines.append(
-        "Costs are floating-point operations reckoned from token counts; hosting, storage and people's time are "
-        "not in them. Seconds were measured where each step ran, beside whatever else ran there."
-    )
-    if "icl" in found.methods:
+    lines.append(_about_costs(found))
+    if any(method.cost.cold_question for method in found.methods.values()):
         lines.append(
             "Documents in the context have two prices: cached (the context was read once and is held; a question "
             "only looks at it) and not cached (every question reads the whole context). Totals use the first."
@@ -34,9 +31,49 @@ def notes(found: Findings) -> list[str]:
             "recommended."
         )
     lines += _about_the_probes(found)
-    trained = [m for m in found.methods.values() if m.model.HasField("summary")]
+    lines += _about_trainings(found)
+    if any(model.HasField("endpoint") for model in found.models.values()):
+        lines.append(
+            "One of the models gives no log-likelihoods, so everyone was asked for text: a probe with choices is right "
+            "where what was written is a right choice."
+        )
+    if found.limits.unchecked:
+        lines.append(found.limits.unchecked)
+    return lines
+
+
+def _about_costs(found: Findings) -> str:
+    if found.prices.currency_code:
+        return (
+            f"Money is reckoned from what was measured and the operator's prices of {found.prices.effective_date}"
+            f"{f' ({found.prices.source})' if found.prices.source else ''}; storage, idle machines and people's time are not in "
+            "it. Seconds were measured where each step ran, beside whatever else ran there."
+        )
+    return (
+        "Costs are floating-point operations reckoned from token counts; hosting, storage and people's time are "
+        "not in them. Seconds were measured where each step ran, beside whatever else ran there."
+    )
+
+
+def _about_trainings(found: Findings) -> list[str]:
+    lines = []
+    trained = {m.model.name: m.model.summary for m in found.methods.values() if m.model.HasField("summary")}
+    steps = {summary.step_count for summary in trained.values()}
+    tokens = [summary.cost.trained_token_count for summary in trained.values()]
     if len(trained) > 1:
-        lines.append(f"Every training took the same {trained[0].model.summary.step_count:,} optimizer steps.")
+        taken = (
+            f"the same {steps.pop():,} optimizer steps" if len(steps) == 1 else "different numbers of steps"
+        )
+        lines.append(
+            f"Every training took {taken} and between {min(tokens):,} and {max(tokens):,} tokens; whoever "
+            "learns from more rows sees each of them less often."
+        )
+    seeds = max(len(m.seeds) for m in found.methods.values())
+    if seeds > 1:
+        lines.append(
+            f"Trainings ran with {seeds} seeds each: accuracies are means over them, intervals are those over probes, and "
+            "the first seed's model is the one that is handed over."
+        )
     return lines
 
 

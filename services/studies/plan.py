@@ -1,42 +1,53 @@
 """StudySpec -> the steps that make something, with what each stands on. Pure.
 
-    augment            documents, model            -> datasets/augmented-...
-    augment shuffled   documents, model            -> datasets/shuffled-...
-    train M            model, documents[, derived] -> models/M-...
-    evaluate M         model[, documents], probes  -> evaluations/M-...
+    augment [local|global|shuffled]   documents, model            -> datasets/augmented-...
+    train M [seed S]                  model, documents[, derived] -> models/M-...
+    evaluate M [seed S]               model[, documents], probes  -> evaluations/M-...
+    retain W of M [seed S]            model, what nobody trains on -> evaluations/W-M-...
 
-A step's fingerprint is a digest over its kind, the digests of its inputs and its settings; its resource is named
-after the fingerprint. Whoever asks for the same step again, in this study or another, finds what was made.
+M is a method, or a method with a contender: `icl@large`. A step's fingerprint is a digest over its kind, the digests
+of its inputs and its settings; its resource is named after the fingerprint. Whoever asks for the same step again, in
+this study or another, finds what was made.
 """
 
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from ingrain.v1 import evaluator_pb2, studies_pb2, trainer_pb2
-from servicekit.errors import Invalid
-
-# In the order in which they are run and shown.
-METHODS = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
-DEFAULT_METHODS = METHODS[:4]
-CONTROLS = ("shuffled_finetune",)  # tell why a method works; nobody would use them
-STRATEGIES = ("rephrase", "reverse", "infer", "link", "about")
-
-DEFAULT_SAMPLES_PER_DOCUMENT = 3
-DEFAULT_TEMPERATURE = 0.7
-DEFAULT_MAX_STEPS = 400
-DEFAULT_QUESTION_COUNT = 10_000
-DEFAULT_TOLERANCE = 0.02
+from ingrain.v1 import augmenter_pb2, evaluator_pb2, studies_pb2, trainer_pb2
+from services.studies.methods import (
+    GLOBAL_STRATEGIES,
+    LOCAL_STRATEGIES,
+    UNITS,
+    Method,
+    Participant,
+    participants,
+)
 
 # Every row counts alike, whether a person wrote it or the model.
 ORIGINAL_WEIGHT = 1.0
 DERIVED_WEIGHT = 1.0
+_DERIVED = {
+    "all": "augment",
+    "local": "augment local",
+    "global": "augment global",
+    "shuffled": "augment shuffled",
+}
+_PREFIXES = {
+    "all": "augmented",
+    "local": "augmented-local",
+    "global": "augmented-global",
+    "shuffled": "shuffled",
+}
+# Roles of what is measured before and after every training.
+RETAINED_TEXT, RETAINED_PROBES = "retained text", "retained probes"
+RETAINED_CONTEXT, RETAINED_CONTEXT_PROBES = "retained context", "retained context probes"
 
 M = TypeVar("M", bound=Message)
 
@@ -45,11 +56,11 @@ _FORMAT = 1  # part of every fingerprint; raised when the same settings begin to
 
 @dataclass(frozen=True)
 class Step:
-    """One resource to make. `inputs`: role -> `documents`, `probes`, `model`, or the id of an earlier step."""
+    """One resource to make. `inputs`: role -> a role among the study's inputs, or the id of an earlier step."""
 
     id: str
     kind: str  # augment, train or evaluate
-    method: str
+    method: str  # or what a method is with, `finetune@large`
     prefix: str  # beginning of the resource's id
     inputs: Mapping[str, str]
     settings: Message  # AugmentationSpec, TrainingSpec or Evaluation, without the names of inputs
@@ -63,66 +74,49 @@ class Step:
         return [source for source in self.inputs.values() if source in steps]
 
 
-def normalised(spec: studies_pb2.StudySpec) -> studies_pb2.StudySpec:
-    """The spec with every default written out. Raises Invalid for what cannot be compared."""
-    spec = _copy(spec)
-    methods = list(dict.fromkeys(spec.methods)) or list(DEFAULT_METHODS)
-    for i, method in enumerate(spec.methods):
-        if method not in METHODS:
-            known = ", ".join(METHODS)
-            raise Invalid(
-                "UNKNOWN_METHOD",
-                f"{method!r} is not a method; known are {known}.",
-                field=f"study.spec.methods[{i}]",
-                method=method,
-                known=known,
-            )
-    spec.methods[:] = [method for method in METHODS if method in methods]
-    if spec.training.num_train_epochs and not spec.training.max_steps:
-        raise Invalid(
-            "EPOCHS_NOT_COMPARABLE",
-            "A study gives every training the same number of optimizer steps; set training.max_steps instead of num_train_epochs.",
-            field="study.spec.training.num_train_epochs",
-        )
-    spec.training.num_train_epochs = 0
-    spec.training.max_steps = spec.training.max_steps or DEFAULT_MAX_STEPS
-    spec.training.base_model = ""
-    del spec.training.datasets[:]
-    spec.training.seed = spec.augmentation.seed = spec.seed
-
-    augmentation = spec.augmentation
-    augmentation.dataset = augmentation.model = ""
-    augmentation.strategies[:] = list(augmentation.strategies) or list(STRATEGIES)
-    augmentation.samples_per_document = augmentation.samples_per_document or DEFAULT_SAMPLES_PER_DOCUMENT
-    if not augmentation.HasField("temperature"):
-        augmentation.temperature = DEFAULT_TEMPERATURE
-    augmentation.group_key = spec.group_key
-    augmentation.distinct_key = augmentation.distinct_key or spec.distinct_key
-    augmentation.prompt_set = augmentation.prompt_set or "default"
-    augmentation.shuffled = False
-
-    spec.question_count = spec.question_count or DEFAULT_QUESTION_COUNT
-    if not spec.HasField("tolerance"):
-        spec.tolerance = DEFAULT_TOLERANCE
-    return spec
-
-
 def plan(spec: studies_pb2.StudySpec) -> list[Step]:
     """The steps of a normalised spec; each comes after those that it needs."""
-    augmented = "augmented_finetune" in spec.methods
-    shuffled = "shuffled_finetune" in spec.methods
-    steps = []
-    if augmented:
-        steps.append(_augment(spec, "augment", "augmented_finetune", shuffled=False))
-    if shuffled:
-        steps.append(_augment(spec, "augment shuffled", "shuffled_finetune", shuffled=True))
-    if "finetune" in spec.methods:
-        steps.append(_train(spec, "finetune", derived=None))
-    if augmented:
-        steps.append(_train(spec, "augmented_finetune", derived="augment"))
-    if shuffled:
-        steps.append(_train(spec, "shuffled_finetune", derived="augment shuffled"))
-    return steps + [_evaluate(spec, method) for method in spec.methods]
+    compared = participants(spec)
+    steps: dict[str, Step] = {}
+    for participant in compared:
+        for step in _augmentation(spec, participant):
+            steps.setdefault(step.id, step)
+    for participant in compared:
+        for step in _trainings(spec, participant):
+            steps.setdefault(step.id, step)
+    for participant in compared:
+        for step in _evaluations(spec, participant):
+            steps.setdefault(step.id, step)
+    if spec.HasField("retention"):
+        for step in _retention(spec, compared):
+            steps.setdefault(step.id, step)
+    return list(steps.values())
+
+
+def augment_id(participant: Participant) -> str:
+    """The step that derives what it is trained on; empty where that is the documents alone."""
+    step = _DERIVED.get(participant.method.trained_on, "")
+    return f"{step}{suffix(participant)}" if step else ""
+
+
+def train_id(participant: Participant, seed: int) -> str:
+    """The step that trains it; empty where it is not trained."""
+    return (
+        f"train {participant.weights}{_of_seed(participant, seed)}" if participant.method.trained_on else ""
+    )
+
+
+def evaluate_id(participant: Participant, seed: int) -> str:
+    return f"evaluate {participant.id}{_of_seed(participant, seed)}"
+
+
+def retain_id(what: str, weights: str, seed_number: int = 0) -> str:
+    """`what`: text, probes or context. `weights`: as Participant has them."""
+    return f"retain {what} of {weights}" + (f" seed {seed_number + 1}" if seed_number else "")
+
+
+def suffix(participant: Participant) -> str:
+    return participant.id.removeprefix(participant.method.name)
 
 
 def fingerprint(step: Step, digests: Mapping[str, str]) -> str:
@@ -147,35 +141,113 @@ def request_uuid(collection: str, id: str, digest: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{collection}/{id}/{digest}"))
 
 
-def _augment(spec: studies_pb2.StudySpec, id: str, method: str, shuffled: bool) -> Step:
-    settings = _copy(spec.augmentation)
-    settings.shuffled = shuffled
-    inputs = {"documents": "documents", "model": "model"}
-    return Step(id, "augment", method, "shuffled" if shuffled else "augmented", inputs, settings)
+def subject_context(spec: studies_pb2.StudySpec, method: Method) -> evaluator_pb2.SubjectContext | None:
+    """What is in the context of whom the method answers with, but for the documents' name."""
+    if not method.reads:
+        return None
+    context = evaluator_pb2.SubjectContext(group_key=spec.group_key, distinct_key=spec.distinct_key)
+    if method.reads == "subset":
+        context.subset.CopyFrom(spec.subset)
+    if method.reads in UNITS:
+        context.retrieval.CopyFrom(spec.retrieval)
+        context.retrieval.unit = UNITS[method.reads]
+    return context
 
 
-def _train(spec: studies_pb2.StudySpec, method: str, derived: str | None) -> Step:
-    settings = _copy(spec.training)
-    settings.datasets.append(trainer_pb2.WeightedDataset(weight=ORIGINAL_WEIGHT))
-    inputs = {"model": "model", "documents": "documents"}
-    if derived:
-        settings.datasets.append(trainer_pb2.WeightedDataset(weight=DERIVED_WEIGHT))
-        inputs["derived"] = derived
-    return Step(f"train {method}", "train", method, method.replace("_", "-"), inputs, settings)
+def _of_seed(participant: Participant, seed: int) -> str:
+    """Nothing for the first seed, so that a study of one names its steps plainly."""
+    number = participant.seeds.index(seed)
+    return f" seed {number + 1}" if number else ""
 
 
-def _evaluate(spec: studies_pb2.StudySpec, method: str) -> Step:
-    settings = evaluator_pb2.Evaluation(cluster_key=spec.group_key)
-    inputs = {"model": "model" if method in ("base", "icl") else f"train {method}", "probes": "probes"}
-    if method == "icl":
-        settings.subject.context.SetInParent()  # also without keys it tells icl from base
-        settings.subject.context.group_key = spec.group_key
-        settings.subject.context.distinct_key = spec.distinct_key
-        inputs["documents"] = "documents"
-    return Step(f"evaluate {method}", "evaluate", method, method.replace("_", "-"), inputs, settings)
+def _augmentation(spec: studies_pb2.StudySpec, participant: Participant) -> Iterator[Step]:
+    kind = participant.method.trained_on
+    if kind not in _DERIVED:
+        return
+    settings = augmenter_pb2.AugmentationSpec()
+    settings.CopyFrom(spec.augmentation)
+    settings.shuffled = kind == "shuffled"
+    kept = {"local": LOCAL_STRATEGIES, "global": GLOBAL_STRATEGIES}.get(kind)
+    if kept:
+        settings.strategies[:] = [name for name in settings.strategies if name in kept]
+    inputs = {"documents": "documents", "model": participant.model}
+    yield Step(augment_id(participant), "augment", participant.id, _PREFIXES[kind], inputs, settings)
 
 
-def _copy(message: M) -> M:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy
+def _trainings(spec: studies_pb2.StudySpec, participant: Participant) -> Iterator[Step]:
+    if not participant.method.trained_on:
+        return
+    for seed in participant.seeds:
+        settings = trainer_pb2.TrainingSpec()
+        settings.CopyFrom(spec.training)
+        settings.seed = seed
+        if spec.matching == studies_pb2.TOKENS:
+            settings.max_tokens, settings.max_steps = tokens_of(settings), 0
+        settings.datasets.append(trainer_pb2.WeightedDataset(weight=ORIGINAL_WEIGHT))
+        inputs = {"model": participant.model, "documents": "documents"}
+        if derived := augment_id(participant):
+            settings.datasets.append(trainer_pb2.WeightedDataset(weight=DERIVED_WEIGHT))
+            inputs["derived"] = derived
+        prefix = participant.weights.partition("@")[0].replace("_", "-")
+        yield Step(train_id(participant, seed), "train", participant.weights, prefix, inputs, settings)
+
+
+def tokens_of(training: trainer_pb2.TrainingSpec) -> int:
+    """What `max_steps` steps without padding hold; zeros in the spec mean the trainer's defaults."""
+    rows = (training.per_device_train_batch_size or 4) * (training.gradient_accumulation_steps or 1)
+    return training.max_steps * rows * (training.num_workers or 1) * (training.max_length or 256)
+
+
+def _evaluations(spec: studies_pb2.StudySpec, participant: Participant) -> Iterator[Step]:
+    for seed in participant.seeds:
+        settings = evaluator_pb2.Evaluation(cluster_key=spec.group_key)
+        if spec.asking == evaluator_pb2.Evaluation.GENERATION:
+            settings.asking = spec.asking
+        if spec.HasField("judge"):
+            settings.judge.CopyFrom(spec.judge)
+        inputs = {"model": train_id(participant, seed) or participant.model, "probes": "probes"}
+        context = subject_context(spec, participant.method)
+        if context is not None:
+            settings.subject.context.CopyFrom(context)
+            settings.subject.context.SetInParent()  # also without keys it tells icl from base
+            inputs["documents"] = "documents"
+        prefix = participant.method.name.replace("_", "-")
+        yield Step(evaluate_id(participant, seed), "evaluate", participant.id, prefix, inputs, settings)
+
+
+def _retention(spec: studies_pb2.StudySpec, compared: list[Participant]) -> Iterator[Step]:
+    """Of every training, and of the model before it."""
+    retention = spec.retention
+    for participant in compared:
+        if not participant.method.trained_on or participant.method.control:
+            continue
+        sources = [("base" + suffix(participant), 0, participant.model)]
+        sources += [
+            (participant.weights, number, train_id(participant, seed))
+            for number, seed in enumerate(participant.seeds)
+        ]
+        for weights, number, model in sources:
+            if retention.text:
+                inputs = {"model": model, "probes": RETAINED_TEXT}
+                yield _retain("text", weights, number, inputs, evaluator_pb2.Evaluation())
+            if retention.probes:
+                inputs = {"model": model, "probes": RETAINED_PROBES}
+                yield _retain("probes", weights, number, inputs, evaluator_pb2.Evaluation())
+            if retention.context:
+                settings = evaluator_pb2.Evaluation(cluster_key=retention.group_key)
+                settings.subject.context.group_key = retention.group_key
+                settings.subject.context.distinct_key = retention.distinct_key
+                settings.subject.context.SetInParent()
+                inputs = {
+                    "model": model,
+                    "probes": RETAINED_CONTEXT_PROBES,
+                    "documents": RETAINED_CONTEXT,
+                }
+                yield _retain("context", weights, number, inputs, settings)
+
+
+def _retain(
+    what: str, weights: str, number: int, inputs: Mapping[str, str], settings: evaluator_pb2.Evaluation
+) -> Step:
+    prefix = f"{what}-{weights.partition('@')[0]}".replace("_", "-")
+    return Step(retain_id(what, weights, number), "evaluate", weights, prefix, inputs, settings)

@@ -13,8 +13,15 @@ from typing import Any
 COLOURS = {
     "base": "#6b6b6b",
     "icl": "#0072b2",
+    "icl_subset": "#56b4e9",
+    "icl_retrieved": "#3a5f8a",
+    "rag": "#7a4fa3",
     "finetune": "#d55e00",
     "augmented_finetune": "#009e73",
+    "augmented_finetune_local": "#5f9e00",
+    "augmented_finetune_global": "#00788c",
+    "finetune_icl": "#a34a00",
+    "augmented_finetune_icl": "#00573f",
     "shuffled_finetune": "#cc79a7",
 }
 WIDTH = 760
@@ -26,7 +33,7 @@ def accuracy_plot(report: Mapping[str, Any]) -> str:
     """A row per kind and method: the accuracy as a dot, its 95 % interval as a line, chance as a dashed line."""
     methods: Mapping[str, Any] = report["methods"]
     kinds = list(dict.fromkeys(kind for method in methods.values() for kind in method["kinds"]))
-    left, right, row, header = 190, 600, 20, 30
+    left, right, row, header = 230, 600, 20, 30
     parts: list[str] = []
 
     def x(share: float) -> float:
@@ -49,7 +56,7 @@ def accuracy_plot(report: Mapping[str, Any]) -> str:
         for name, result in shown:
             middle = y + row / 2
             low, high = result["ci95"]
-            colour = COLOURS.get(name, INK)
+            colour = _colour(name)
             parts.append(_text(left - 10, middle + 4, name, anchor="end", size=12.5))
             parts.append(_line(x(low), middle, x(high), middle, colour, width=3))
             parts.append(
@@ -76,23 +83,23 @@ def accuracy_plot(report: Mapping[str, Any]) -> str:
 
 
 def cost_plot(report: Mapping[str, Any]) -> str:
-    """Total floating-point operations against the number of questions, both logarithmic, break-evens marked."""
+    """Total cost against the number of questions, both logarithmic, break-evens marked; in the unit that decided."""
     curves = _curves(report)
     marks = _marks(report)
     questions = report["inputs"]["question_count"]
     last = max([questions, 10_000, *(n for _, n, _ in marks)])
     decades_x = math.ceil(math.log10(last)) + 1
     values = [total(n) for _, total, _, _ in curves for n in (1, 10**decades_x)]
-    low = math.floor(math.log10(min(v for v in values if v > 0)))
-    high = math.ceil(math.log10(max(values)))
+    low = math.floor(math.log10(min((v for v in values if v > 0), default=1)))
+    high = max(low + 1, math.ceil(math.log10(max([v for v in values if v > 0], default=10))))
     left, right, top = 74, 560, 30 + 20 * len(marks)
     bottom = top + 340
 
     def x(n: float) -> float:
         return left + math.log10(max(n, 1)) / decades_x * (right - left)
 
-    def y(flops: float) -> float:
-        return bottom - (math.log10(flops) - low) / (high - low) * (bottom - top)
+    def y(cost: float) -> float:
+        return bottom - (math.log10(max(cost, 10.0**low)) - low) / (high - low) * (bottom - top)
 
     parts = []
     for decade in range(decades_x + 1):
@@ -106,8 +113,10 @@ def cost_plot(report: Mapping[str, Any]) -> str:
         parts.append(_text(left - 8, y(10.0**decade) + 4, label, anchor="end", fill=MUTED, size=12))
     parts.append(_text((left + right) / 2, bottom + 40, "questions asked", anchor="middle", size=13))
     middle = (top + bottom) / 2
+    unit = report["recommendation"]["unit"]
+    axis = "floating-point operations in all" if unit == "FLOP" else f"{unit} in all"
     parts.append(
-        f'<text x="18" y="{middle}" font-size="13" text-anchor="middle" fill="{INK}" transform="rotate(-90 18 {middle})">floating-point operations in all</text>'
+        f'<text x="18" y="{middle}" font-size="13" text-anchor="middle" fill="{INK}" transform="rotate(-90 18 {middle})">{escape(axis)}</text>'
     )
     parts.append(_line(x(questions), top, x(questions), bottom, INK, dash="1 4", width=1.5))
     parts.append(
@@ -159,25 +168,50 @@ def _curves(report: Mapping[str, Any]) -> list[tuple[str, Any, str, str]]:
     def line(build: float, question: float) -> Any:
         return lambda n: build + n * question
 
+    priced = report["recommendation"]["unit"] != "FLOP"
     curves = []
     for name, method in report["methods"].items():
-        cost, colour = method["cost"], COLOURS.get(name, INK)
-        cold = cost.get("question_cold")
-        label = f"{name}, cached" if cold else name
-        curves.append((label, line(cost["build"]["flops"], cost["question"]["flops"]), colour, ""))
-        if cold:
-            curves.append((f"{name}, not cached", line(0.0, cold["flops"]), colour, "6 4"))
+        cost, colour = method["cost"], _colour(name)
+        build, question, cold = _money(cost) if priced else _flops(cost)
+        if question is None:  # another server answers, and there is no price
+            continue
+        curves.append((f"{name}, cached" if cold is not None else name, line(build, question), colour, ""))
+        if cold is not None:
+            curves.append((f"{name}, not cached", line(0.0, cold), colour, "6 4"))
     return curves
+
+
+def _flops(cost: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+    """Of building, of a question, of one that nothing is cached for."""
+    cold = cost["question_cold"]
+    question = None if cost["total_flops"] is None else cost["question"]["flops"]
+    return cost["build"]["flops"], question, cold["flops"] if cold else None
+
+
+def _money(cost: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+    warm, cold = cost["thousand_questions_price"], cost["thousand_questions_cold_price"]
+    return (
+        float(cost["build_price"] or 0),
+        None if warm is None else float(warm) / 1000,
+        None if cold is None else float(cold) / 1000,
+    )
 
 
 def _marks(report: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """Break-evens against cached `icl` that lie on the plot; controls and what is cheaper at once have none."""
     methods = (report.get("break_even") or {}).get("methods", {})
+    priced = report["recommendation"]["unit"] != "FLOP"
+    pays = {name: (entry["money"] if priced else entry) or {"warm": None} for name, entry in methods.items()}
     return [
-        (name, entry["warm"], COLOURS.get(name, INK))
-        for name, entry in methods.items()
-        if entry["warm"] and name != "shuffled_finetune"
+        (name, entry["warm"], _colour(name))
+        for name, entry in pays.items()
+        if entry["warm"] and not report["methods"][name]["control"] and "@" not in name
     ]
+
+
+def _colour(name: str) -> str:
+    """Of a contender's method that of the method, for its name stands beside it."""
+    return COLOURS.get(name.partition("@")[0], INK)
 
 
 def _apart(positions: Sequence[float], distance: float, top: float, bottom: float) -> list[float]:

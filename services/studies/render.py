@@ -1,6 +1,7 @@
 """report.json -> report.md and report.html. Pure: everything shown is in the report."""
 
 import json
+import math
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -9,14 +10,29 @@ import jinja2
 
 from services.studies import plots
 
+READS = {
+    "": "",
+    "all": ", with the documents in its context",
+    "subset": ", with a part of the documents in its context",
+    "documents": ", with the documents that are found for a question in its context",
+    "passages": ", with the passages that are found for a question in its context",
+}
+
 
 def render(report: Mapping[str, Any]) -> dict[str, bytes]:
     """By form: `json`, `md` and `html`, the last one self-contained (no script, nothing loaded)."""
+    # Whose kinds are shown by what its own model wrote: the first that was trained on that.
+    methods = report["methods"]
+    augmented = [name for name in methods if name.startswith("augmented_")] or list(methods)
+    written = augmented[0] if any(m["covered"] for m in methods.values()) else ""
     view = {
         "r": report,
         # Each kind as the first method that has it shows it, for metric, n and chance.
         "kinds": {k: v for m in reversed(report["methods"].values()) for k, v in m["kinds"].items()},
-        "has_split": any(m["covered"] for m in report["methods"].values()),
+        "has_split": bool(written),
+        "split_of": written,
+        "seeds": max(len(m["seeds"]) for m in report["methods"].values()),
+        "reads": READS,
         "reused": [step["id"] for step in report["steps"] if step["status"] == "REUSED"],
     }
     html = _environment(escape=True).get_template("report.html.jinja")
@@ -83,6 +99,16 @@ def questions(value: int | None) -> str:
     return "from the first" if value <= 1 else f"from {value:,}"
 
 
+def price(amount: str | None) -> str:
+    """At least two decimals, and three digits that are not zero."""
+    if amount is None:
+        return ""
+    value = float(amount)
+    if value == 0 or value >= 1:
+        return f"{value:,.2f}"
+    return f"{value:.{2 - math.floor(math.log10(value))}f}"
+
+
 def _three_digits(value: float) -> str:
     return (
         f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
@@ -98,7 +124,7 @@ def _environment(escape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown = {f.__name__: f for f in (si, duration, points, p, verdict, whole, tokens, questions)}
+    shown = {f.__name__: f for f in (si, duration, points, p, verdict, whole, tokens, questions, price)}
     environment.filters |= {**shown, "pct": plots.percent}
     return environment
 

@@ -1,24 +1,25 @@
 """What was found -> report.json, the one source of every form of the report. Pure. Its schema: docs/report.md."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2
-from services.studies import costs
-from services.studies.coverage import Split
-from services.studies.decide import TITLES
-from services.studies.findings import Findings, MethodFindings
+from ingrain.v1 import datasets_pb2, studies_pb2
+from services.studies import bill, costs
+from services.studies.findings import Findings, MethodFindings, Retained
+from services.studies.limits import p95
 from services.studies.notes import notes
+from services.studies.report_inputs import environments, inputs
+from services.studies.report_methods import difference, kept, method
+from services.studies.reuse import reuse
 from services.studies.statistics import Comparison
 
-SCHEMA = "ingrain.report/1"
+SCHEMA = "ingrain.report/2"
 
 
 def build(found: Findings) -> dict[str, Any]:
-    """The report as JSON values. Numbers are unrounded; forms for people round them."""
+    """The report as JSON values. Numbers are unrounded; forms for people round them. Money is decimal strings."""
     spec = found.study.spec
     return {
         "schema": SCHEMA,
@@ -26,98 +27,65 @@ def build(found: Findings) -> dict[str, Any]:
         "title": found.study.display_name,
         "create_time": _time(found.study.create_time),
         "end_time": _time(found.study.end_time),
-        "recommendation": {
-            "method": found.decision.method,
-            "title": TITLES[found.decision.method],
-            "model": found.methods[found.decision.method].model.name,
-            "reason": found.decision.reason,
-            "decisive": found.decision.decisive,
-            "adequate": found.decision.adequate,
-            "best": found.decision.best,
-            "equals": found.decision.equals,
-        },
-        "methods": {name: _method(name, m, found) for name, m in found.methods.items()},
+        "recommendation": _recommendation(found),
+        "methods": {name: method(name, m, found) for name, m in found.methods.items()},
         "comparisons": [_comparison(comparison, spec.tolerance) for comparison in found.comparisons],
-        "differences": [_difference(*entry) for entry in found.differences],
-        "break_even": _break_even(found.methods),
+        "differences": [difference(*entry) for entry in found.differences],
+        "retention": [_retained(row) for row in found.retained],
+        "break_even": _break_even(found),
+        "prices": _prices(found.prices),
+        "requirements": _requirements(spec),
+        "previous": _previous(found),
         "steps": [_step(step) for step in found.study.steps],
+        "reuse": _reuse(found),
         "augmentation": {step: _derived(dataset) for step, dataset in found.derived.items()},
-        "environment": _environments(found),
-        "inputs": _inputs(found),
+        "environment": environments(found),
+        "inputs": inputs(found),
         "notes": notes(found),
     }
 
 
-def outcome(name: str, method: MethodFindings) -> studies_pb2.MethodOutcome:
+def outcome(name: str, entry: MethodFindings, found: Findings) -> studies_pb2.MethodOutcome:
     """The same for the Study resource."""
+    low, high = entry.accuracy.interval
     message = studies_pb2.MethodOutcome(
         method=name,
-        model=method.model.name,
-        evaluation=method.evaluation.name,
-        kinds=method.kinds,
-        build_cost=costs.cost_message(method.cost.build),
-        question_cost=costs.cost_message(method.cost.question),
+        model=entry.model.name,
+        evaluation=entry.evaluation.name,
+        kinds=entry.kinds,
+        build_cost=costs.cost_message(entry.cost.build),
+        question_cost=costs.cost_message(entry.cost.question.amount),
+        accuracy=entry.accuracy.value,
+        ci95_low=low,
+        ci95_high=high,
+        latency_p95_seconds=p95(entry.latencies) or 0.0,
     )
-    if method.break_even and method.break_even.warm is not None:
-        message.break_even_question_count = method.break_even.warm
+    if entry.cost.build_price is not None and entry.cost.question.price is not None:
+        message.build_price.CopyFrom(bill.money(entry.cost.build_price, found.prices))
+        message.thousand_questions_price.CopyFrom(bill.money(1000 * entry.cost.question.price, found.prices))
+    deciding = entry.break_even.get(found.economies[0].unit)
+    if deciding and deciding.warm is not None:
+        message.break_even_question_count = deciding.warm
     return message
 
 
-def _method(name: str, method: MethodFindings, found: Findings) -> dict[str, Any]:
-    cost = {
-        "build": asdict(method.cost.build),
-        "question": asdict(method.cost.question),
-        "total_flops": costs.total_flops(method.cost, found.study.spec.question_count),
-    }
-    if method.cost.cold_question:
-        cost["question_cold"] = asdict(method.cost.cold_question)
+def _recommendation(found: Findings) -> dict[str, Any]:
+    decision = found.decision
+    winner = found.methods.get(decision.method)
     return {
-        "title": TITLES[name],
-        "model": method.model.name,
-        "evaluation": method.evaluation.name,
-        "accuracy": method.accuracy.value,
-        "ci95": list(method.accuracy.interval),
-        "kinds": {kind.kind: _kind(kind, kind.kind in found.counted) for kind in method.kinds},
-        "cost": cost,
-        "covered": _split(method.covered),
-        "uncovered": _split(method.uncovered),
-    }
-
-
-def _kind(kind: evaluator_pb2.KindResult, counted: bool) -> dict[str, Any]:
-    return {
-        "metric": kind.metric,
-        "accuracy": kind.value,
-        "n": kind.n,
-        "counted": counted,
-        "stderr": kind.stderr,
-        "ci95": [kind.ci95_low, kind.ci95_high],
-        "chance": kind.chance if kind.HasField("chance") else None,
-        "metrics": dict(sorted(kind.metrics.items())),
-    }
-
-
-def _split(part: Split | None) -> dict[str, Any] | None:
-    if part is None:
-        return None
-    return {
-        "n": part.n,
-        "accuracy": part.accuracy,
-        "stderr": part.stderr,
-        "ci95": list(part.ci95) if part.ci95 else None,
-        "kinds": {kind: dict(values) for kind, values in part.kinds.items()},
-    }
-
-
-def _difference(baseline: str, candidate: str, difference: evaluator_pb2.Difference) -> dict[str, Any]:
-    return {
-        "candidate": candidate,
-        "baseline": baseline,
-        "kind": difference.kind,
-        "value": difference.value,
-        "ci95": [difference.ci95_low, difference.ci95_high],
-        "n": difference.n,
-        "clusters": difference.cluster_count,
+        "method": decision.method,
+        "title": winner.participant.title if winner else "",
+        "model": winner.model.name if winner else "",
+        "reads": winner.participant.method.reads if winner else "",
+        "reason": decision.reason,
+        "decisive": decision.decisive,
+        "adequate": decision.adequate,
+        "best": decision.best,
+        "equals": decision.equals,
+        "confidence": found.confidence,
+        "changes": decision.changes,
+        "excluded": dict(found.limits.broken),
+        "unit": found.economies[0].unit,
     }
 
 
@@ -133,7 +101,7 @@ def _comparison(comparison: Comparison, tolerance: float) -> dict[str, Any]:
         "value": comparison.value,
         "ci95": [comparison.low, comparison.high],
         "p_adjusted": comparison.p,
-        "p_margin_adjusted": comparison.p_margin,
+        "p_margin": comparison.p_margin,
         "detectable": comparison.detectable,
         "verdict": verdict,
         "n": comparison.n,
@@ -141,30 +109,89 @@ def _comparison(comparison: Comparison, tolerance: float) -> dict[str, Any]:
     }
 
 
-def _break_even(methods: Mapping[str, MethodFindings]) -> dict[str, Any] | None:
-    if "icl" not in methods:
+def _retained(row: Retained) -> dict[str, Any]:
+    return {
+        "weights": row.weights,
+        "bits_per_byte": row.bits_per_byte,
+        "probes": kept(row.probes),
+        "context": kept(row.context),
+    }
+
+
+def _break_even(found: Findings) -> dict[str, Any] | None:
+    """`warm`, `cold`: in floating-point operations; `money` the same in money, where there are prices."""
+    if "icl" not in found.methods:
         return None
-    icl = methods["icl"].cost
-    assert icl.cold_question is not None
+    icl = found.methods["icl"].cost
     return {
         "compared_with": "icl",
         "unit": "questions",
         "formula": costs.FORMULA,
-        "icl": {
-            "build_flops": icl.build.flops,
-            "question_flops": icl.question.flops,
-            "question_cold_flops": icl.cold_question.flops,
-        },
+        "icl": _inputs_of_break_even(icl),
         "methods": {
             name: {
-                "warm": method.break_even.warm,
-                "cold": method.break_even.cold,
-                "build_flops": method.cost.build.flops,
-                "question_flops": method.cost.question.flops,
+                **_break_even_of(entry.break_even[costs.FLOP]),
+                "money": next(
+                    (_break_even_of(one) for unit, one in entry.break_even.items() if unit != costs.FLOP),
+                    None,
+                ),
+                **_inputs_of_break_even(entry.cost),
             }
-            for name, method in methods.items()
-            if method.break_even
+            for name, entry in found.methods.items()
+            if entry.break_even
         },
+    }
+
+
+def _break_even_of(one: costs.BreakEven) -> dict[str, Any]:
+    return {"warm": one.warm, "cold": one.cold}
+
+
+def _inputs_of_break_even(cost: costs.MethodCost) -> dict[str, Any]:
+    cold = cost.cold_question
+    return {
+        "build_flops": cost.build.flops,
+        "question_flops": cost.question.amount.flops,
+        "question_cold_flops": cold.amount.flops if cold else None,
+        "build_price": None if cost.build_price is None else bill.shown(cost.build_price),
+        "question_price": None if cost.question.price is None else str(cost.question.price),
+        "question_cold_price": str(cold.price) if cold and cold.price is not None else None,
+    }
+
+
+def _prices(table: studies_pb2.PriceTable) -> dict[str, Any] | None:
+    if not table.currency_code:
+        return None
+    return MessageToDict(table, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _requirements(spec: studies_pb2.StudySpec) -> dict[str, Any] | None:
+    if not spec.HasField("requirements"):
+        return None
+    given = spec.requirements
+    budget = given.budget if given.HasField("budget") else None
+    return {
+        "questions_per_month": given.questions_per_month,
+        "months": given.months,
+        "budget": {"amount": budget.amount, "currency_code": budget.currency_code} if budget else None,
+        "latency_seconds": given.latency_seconds or None,
+    }
+
+
+def _previous(found: Findings) -> dict[str, Any] | None:
+    """The earlier verdict, for whom it stands beside the present one."""
+    if found.previous is None:
+        return None
+    earlier = found.previous
+    return {
+        "study": earlier["study"],
+        "end_time": earlier["end_time"],
+        "documents_sha256": earlier["inputs"]["documents"]["sha256"],
+        "probes_sha256": earlier["inputs"]["probes"]["sha256"],
+        "method": earlier["recommendation"]["method"],
+        "reason": earlier["recommendation"]["reason"],
+        "same_verdict": earlier["recommendation"]["method"] == found.decision.method,
+        "accuracies": {name: entry["accuracy"] for name, entry in earlier["methods"].items()},
     }
 
 
@@ -179,6 +206,14 @@ def _step(step: studies_pb2.StudyStep) -> dict[str, Any]:
     }
 
 
+def _reuse(found: Findings) -> dict[str, Any]:
+    made: dict[str, Any] = dict(found.derived)
+    for name, entry in found.methods.items():
+        for number, of_seed in enumerate(entry.seeds):
+            made[f"evaluate {name}" + (f" seed {number + 1}" if number else "")] = of_seed.evaluation
+    return asdict(reuse(found.study.steps, made))
+
+
 def _derived(dataset: datasets_pb2.Dataset) -> dict[str, Any]:
     source = dataset.provenance
     return {
@@ -188,80 +223,8 @@ def _derived(dataset: datasets_pb2.Dataset) -> dict[str, Any]:
         "prompt_set": source.prompt_set,
         "kept": dict(sorted(source.kept_counts.items())),
         "dropped": dict(sorted(source.dropped_counts.items())),
-    }
-
-
-def _environments(found: Findings) -> list[dict[str, Any]]:
-    """Where things ran: each distinct environment with the steps that ran in it."""
-    ran = [
-        (f"train {name}", method.model.summary.environment)
-        for name, method in found.methods.items()
-        if method.model.HasField("summary")
-    ]
-    ran += [(f"evaluate {name}", method.evaluation.environment) for name, method in found.methods.items()]
-    environments: dict[str, dict[str, Any]] = {}
-    for step, environment in ran:
-        entry = _environment(environment)
-        startup_s = entry.pop("startup_seconds")
-        known = environments.setdefault(repr(entry), {**entry, "steps": [], "startup_seconds": {}})
-        known["steps"].append(step)
-        if startup_s:
-            known["startup_seconds"][step] = startup_s
-    return list(environments.values())
-
-
-def _environment(environment: common_pb2.Environment) -> dict[str, Any]:
-    return {
-        "backend": environment.backend,
-        "device": environment.device,
-        "process_count": environment.process_count,
-        "zero_stage": environment.zero_stage if environment.HasField("zero_stage") else None,
-        "dtype": environment.dtype,
-        "versions": dict(sorted(environment.versions.items())),
-        "startup_seconds": environment.startup_duration.ToTimedelta().total_seconds(),
-    }
-
-
-def _inputs(found: Findings) -> dict[str, Any]:
-    spec, model = found.study.spec, found.model
-    return {
-        "documents": _dataset(found.documents),
-        "probes": _dataset(found.probes),
-        "model": {
-            "name": model.name,
-            "title": model.display_name,
-            "source": model.source,
-            "sha256": model.sha256,
-            "architecture": model.architecture,
-            "parameter_count": model.parameter_count,
-            "layer_count": model.layer_count,
-            "hidden_size": model.hidden_size,
-            "context_window": model.context_window,
-            "chat_template": model.chat_template,
-            "domain": model.domain,
-        },
-        "methods": list(spec.methods),
-        "group_key": spec.group_key,
-        "distinct_key": spec.distinct_key,
-        "group_count": len(found.contexts),
-        "context_token_count": {
-            "total": sum(found.contexts.values()),
-            "largest": max(found.contexts.values(), default=0),
-        },
-        "question_count": spec.question_count,
-        "tolerance": spec.tolerance,
-        "seed": spec.seed,
-        "training": MessageToDict(spec.training, preserving_proto_field_name=True),
-        "augmentation": MessageToDict(spec.augmentation, preserving_proto_field_name=True),
-    }
-
-
-def _dataset(dataset: datasets_pb2.Dataset) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "title": dataset.display_name,
-        "sha256": dataset.sha256,
-        "row_count": dataset.row_count,
+        "prompt_count": source.prompt_count,
+        "reused_prompt_count": source.reused_prompt_count,
     }
 
 

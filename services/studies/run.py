@@ -2,30 +2,35 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import common_pb2, studies_pb2
-from servicekit.errors import DomainError, Unavailable
+from ingrain.v1 import studies_pb2
+from servicekit.errors import DomainError, Invalid, Unavailable
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources
 from servicekit.storage import Storage
-from servicekit.worker import Task
+from servicekit.worker import Deferred, Task
 from services.studies import analyse, report
+from services.studies.bill import load_prices
 from services.studies.ensure import ensure, latest_operation
 from services.studies.failures import domain_error
+from services.studies.findings import Findings
+from services.studies.gather import gather
 from services.studies.journal import Journal
-from services.studies.plan import Step, plan
-from services.studies.preflight import Inputs, check_unchanged, inspect, rehearse
+from services.studies.material import Material
+from services.studies.plan import Step, plan, subject_context
+from services.studies.preflight import Inputs, check_unchanged, inspect, settled
 from services.studies.records import Records, StoredReport
-from services.studies.repeats import repeated
+from services.studies.rehearsal import rehearse
+from services.studies.reuse import reuse
 from services.studies.settings import StudiesSettings
-from services.studies.statistics import answers
 
 OUTAGE_S = 120.0  # how long the platform may be out of reach
-MOST_COMPARED = 20_000  # probes that a comparison by kind names; where some repeat, those beyond are left out
+PAUSED_S = 5.0  # a paused study is looked at so often, besides being woken
 CANCEL_S = 10.0  # how long children are asked to end before the study gives up on telling them
 
 
@@ -43,14 +48,20 @@ class Runner:
         self._studies = studies
         self._records = records
         self._storage = storage
+        self._prices = load_prices(settings.prices)
 
     async def __call__(self, task: Task, request: studies_pb2.CreateStudyRequest) -> studies_pb2.Study:
         study = await self._studies.get(task.target)
-        steps = plan(study.spec)
+        if study.paused:
+            raise Deferred(PAUSED_S)
+        steps = plan(study.spec)  # their ids; what inputs settle changes none of them
         journal = Journal(task, self._records, self._studies, [step.id for step in steps])
         client = gateway_client(self._settings, task.project)
         try:
-            return await through_outages(lambda: self._run(task, client, journal, study, steps))
+            return await through_outages(lambda: self._run(task, client, journal, study))
+        except Paused:
+            await journal.say_again("Paused: steps at work go on to their end, no further one begins.")
+            raise Deferred(PAUSED_S) from None
         except asyncio.CancelledError:
             if task.stopping == "cancelled":
                 await cancel_children(client, journal)
@@ -64,24 +75,23 @@ class Runner:
             raise
 
     async def _run(
-        self,
-        task: Task,
-        client: AsyncClient,
-        journal: Journal,
-        study: studies_pb2.Study,
-        steps: Sequence[Step],
+        self, task: Task, client: AsyncClient, journal: Journal, study: studies_pb2.Study
     ) -> studies_pb2.Study:
-        spec = study.spec
-        inputs = await inspect(client, spec)
-        await rehearse(client, steps, inputs)
+        previous = await self._previous(task, study.spec.previous_study)
+        inputs = await inspect(client, study.spec, self._prices)
+        spec = settled(study.spec, inputs)
+        study.spec.CopyFrom(spec)
+        steps = plan(spec)
+        await rehearse(client, steps, inputs, self._prices)
         await journal.say(
             "preflight",
             f"{inputs.documents.row_count:,} documents and {inputs.probes.row_count:,} probes checked.",
         )
-        made = await make_all(client, journal, steps, inputs)
+        made = await make_all(client, journal, steps, inputs, lambda: self._check_not_paused(study.name))
+        await journal.say("reuse", reuse(journal.steps, made).sentence)
         await journal.say("compare", "Comparing the methods probe by probe.")
-        material = await gather(client, spec, inputs, made)
-        await check_unchanged(client, inputs, material.evaluations.values())
+        material = await gather(client, spec, inputs, made, self._prices, previous)
+        await check_unchanged(client, inputs, [e for of in material.evaluations.values() for e in of])
         del study.steps[:]
         study.steps.extend(journal.steps)
         study.end_time.GetCurrentTime()
@@ -90,13 +100,52 @@ class Runner:
             stored = await self._storage.put(f"{task.prefix}/report.{form}", content)
             at = StoredReport(f"{task.prefix}/report.{form}", stored.sha256)
             await self._records.set_report(study.name, form, at)
-        study.outcomes.extend(report.outcome(name, method) for name, method in found.methods.items())
-        study.recommendation.method = found.decision.method
-        study.recommendation.model = found.methods[found.decision.method].model.name
-        study.recommendation.reason = found.decision.reason
-        study.recommendation.decisive = found.decision.decisive
-        await journal.say("decide", f"Recommended: {found.decision.method}.")
+        study.outcomes.extend(report.outcome(id, method, found) for id, method in found.methods.items())
+        study.recommendation.CopyFrom(recommendation(found))
+        await journal.say("decide", f"Recommended: {found.decision.method or 'no method'}.")
         return study
+
+    async def _previous(self, task: Task, name: str) -> dict[str, Any] | None:
+        """The earlier study's report. Raises Invalid where there is none."""
+        if not name:
+            return None
+        stored = await self._records.report(name, "json") if name.startswith(f"{task.project}/") else None
+        if stored is None:
+            raise Invalid(
+                "NO_PREVIOUS_REPORT",
+                f"{name} has no report to stand beside this one; leave previous_study out, or name a study that has ended.",
+                field="study.spec.previous_study",
+            )
+        report: dict[str, Any] = json.loads(await self._storage.get(stored.storage_key))
+        return report
+
+    async def _check_not_paused(self, name: str) -> None:
+        if (await self._studies.get(name)).paused:
+            raise Paused
+
+
+class Paused(Exception):
+    """No further step is to begin."""
+
+
+def recommendation(found: Findings) -> studies_pb2.Recommendation:
+    """For the Study resource."""
+    decision = found.decision
+    made = studies_pb2.Recommendation(
+        method=decision.method,
+        reason=decision.reason,
+        decisive=decision.decisive,
+        confidence=found.confidence,
+        changes=decision.changes,
+    )
+    if decision.method:
+        winner = found.methods[decision.method]
+        made.model = winner.model.name
+        context = subject_context(found.study.spec, winner.participant.method)
+        if context is not None:
+            made.context.CopyFrom(context)
+            made.context.dataset = found.documents.name
+    return made
 
 
 async def through_outages(run: Callable[[], Awaitable[studies_pb2.Study]]) -> studies_pb2.Study:
@@ -116,9 +165,7 @@ async def through_outages(run: Callable[[], Awaitable[studies_pb2.Study]]) -> st
             pause_s = min(2 * pause_s, 10.0)
 
 
-def conclude(
-    study: studies_pb2.Study, material: analyse.Material
-) -> tuple[report.Findings, dict[str, bytes]]:
+def conclude(study: studies_pb2.Study, material: Material) -> tuple[Findings, dict[str, bytes]]:
     """What was found, and the report in its forms."""
     from services.studies.render import render  # the template engine is needed only here
 
@@ -127,7 +174,11 @@ def conclude(
 
 
 async def make_all(
-    client: AsyncClient, journal: Journal, steps: Sequence[Step], inputs: Inputs
+    client: AsyncClient,
+    journal: Journal,
+    steps: Sequence[Step],
+    inputs: Inputs,
+    before_each: Callable[[], Awaitable[None]],
 ) -> Mapping[str, Any]:
     """The steps' resources by step. Independent steps run beside each other: a fit beside what the engine does.
 
@@ -142,6 +193,7 @@ async def make_all(
         names = inputs.names | {source: resource.name for source, resource in earlier.items()}
         digests = inputs.digests | {source: resource.sha256 for source, resource in earlier.items()}
         async with lanes[step.kind]:
+            await before_each()
             try:
                 return await ensure(
                     client,
@@ -162,59 +214,6 @@ async def make_all(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return {id: task.result() for id, task in tasks.items()}
-
-
-async def gather(
-    client: AsyncClient, spec: studies_pb2.StudySpec, inputs: Inputs, made: Mapping[str, Any]
-) -> analyse.Material:
-    """All that the conclusions need: answers, derived rows, differences."""
-    evaluations = {method: made[f"evaluate {method}"] for method in spec.methods}
-    results = {
-        method: answers([row async for row in client.evaluations.results(evaluation.name)])
-        for method, evaluation in evaluations.items()
-    }
-    augmented_rows = None
-    if "augment" in made:
-        augmented_rows = [row async for row in client.datasets.rows(made["augment"].name)]
-    repeats = set(repeated(inputs.probe_rows, spec.group_key))
-    once = [str(row["id"]) for row in inputs.probe_rows if row["id"] not in repeats] if repeats else []
-    method_of = {evaluation.name: method for method, evaluation in evaluations.items()}
-    differences = []
-    for baseline in analyse.BASELINES:
-        later = (
-            list(spec.methods)[list(spec.methods).index(baseline) + 1 :] if baseline in evaluations else []
-        )
-        if later:
-            names = [evaluations[method].name for method in later]
-            compared = await client.evaluations.compare(
-                evaluations[baseline].name, names, seed=spec.seed, probe_ids=once[:MOST_COMPARED]
-            )
-            differences += [(baseline, method_of[d.candidate], d) for d in compared]
-    return analyse.Material(
-        documents=inputs.documents,
-        probes=inputs.probes,
-        model=inputs.model,
-        contexts=inputs.contexts,
-        context_costs=await context_costs(client, spec) if "icl" in evaluations else {},
-        probe_rows=inputs.probe_rows,
-        models={method: made.get(f"train {method}", inputs.model) for method in spec.methods},
-        evaluations=evaluations,
-        answers=results,
-        derived={id: made[id] for id in ("augment", "augment shuffled") if id in made},
-        augmented_rows=augmented_rows,
-        differences=differences,
-    )
-
-
-async def context_costs(client: AsyncClient, spec: studies_pb2.StudySpec) -> dict[str, common_pb2.Cost]:
-    """What reading each group's documents took, of the contexts that the evaluation of `icl` left."""
-    wanted = (spec.model, spec.dataset, spec.group_key, spec.distinct_key)
-    found: dict[str, common_pb2.Cost] = {}
-    async for context in client.contexts.list():
-        selection = context.selection
-        if (context.model, context.dataset, selection.key, selection.distinct_key) == wanted:
-            found.setdefault(selection.value, context.cost)
-    return found
 
 
 async def cancel_children(client: AsyncClient, journal: Journal) -> None:

@@ -14,10 +14,13 @@ from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources, new_id
 from servicekit.storage import Storage
-from services.studies.plan import normalised, plan
-from services.studies.preflight import inspect, rehearse
+from services.studies.bill import load_prices
+from services.studies.plan import plan
+from services.studies.preflight import inspect, settled
 from services.studies.records import Records, StoredReport
+from services.studies.rehearsal import rehearse
 from services.studies.settings import StudiesSettings
+from services.studies.spec import normalised
 
 Format = studies_pb2.GetReportRequest
 FORMS = {
@@ -44,6 +47,7 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         self._operations = operations
         self._records = records
         self._storage = storage
+        self._prices = load_prices(settings.prices)
 
     async def CreateStudy(
         self, request: studies_pb2.CreateStudyRequest, context: Any
@@ -57,7 +61,8 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         )
         if request.validate_only:
             client = gateway_client(self._settings, parent)
-            estimate = await rehearse(client, plan(spec), await inspect(client, spec))
+            inputs = await inspect(client, spec, self._prices)
+            estimate = await rehearse(client, plan(settled(spec, inputs)), inputs, self._prices)
             return self._operations.done_with_estimate(study.name, "CreateStudy", estimate)
         return await self._operations.start("CreateStudy", request, study, request_id=request.request_id)
 
@@ -71,6 +76,34 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         parent = authorize(request.parent)
         studies, token = await self._studies.list(parent, request.page_size, request.page_token)
         return studies_pb2.ListStudiesResponse(studies=studies, next_page_token=token)
+
+    async def PauseStudy(self, request: studies_pb2.PauseStudyRequest, context: Any) -> studies_pb2.Study:
+        return await self._set_paused(request.name, True)
+
+    async def ResumeStudy(self, request: studies_pb2.ResumeStudyRequest, context: Any) -> studies_pb2.Study:
+        study = await self._set_paused(request.name, False)
+        await self._operations.wake(study.name)
+        return study
+
+    async def _set_paused(self, name: str, paused: bool) -> studies_pb2.Study:
+        authorize(name)
+
+        def change(study: studies_pb2.Study) -> None:
+            if study.state != common_pb2.CREATING:
+                state = common_pb2.State.Name(study.state)
+                raise WrongState(
+                    "STUDY_NOT_RUNNING",
+                    f"{name} is {state}; only a study at work can be paused or resumed.",
+                    state=state,
+                )
+            study.paused = paused
+
+        return await self._studies.update(name, change)
+
+    async def GetPriceTable(
+        self, request: studies_pb2.GetPriceTableRequest, context: Any
+    ) -> studies_pb2.PriceTable:
+        return self._prices
 
     async def DeleteStudy(self, request: studies_pb2.DeleteStudyRequest, context: Any) -> empty_pb2.Empty:
         authorize(request.name)

@@ -1,5 +1,7 @@
 """What studies need beyond `ServiceSettings`."""
 
+from pathlib import Path
+
 from servicekit.settings import ServiceSettings
 
 
@@ -7,3 +9,6 @@ class StudiesSettings(ServiceSettings):
     """Read from `INGRAIN_<NAME>`."""
 
     watch_poll_s: float = 0.25  # how often a watcher looks for new events
+    prices: Path | None = (
+        None  # the operator's price table, a PriceTable as JSON; money is shown only with one
+    )

@@ -3,7 +3,7 @@
 Shapes: P probes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,6 +15,7 @@ from servicekit.clusters import ClusteredMean, clustered_mean
 SIGNIFICANT = 0.05
 # A kind of fewer probes is shown with its interval; no verdict rests on it.
 LEAST_PROBES = 10
+STABILITY_RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Answers:
 class Comparison:
     """Candidate minus baseline, pooled over the kinds that count, paired by probe.
 
-    p-values are two-sided and Holm-adjusted over all comparisons of a study: `p` of no difference at all, `p_margin`
-    of a difference that the tolerance allows (1 where it is not exceeded). `detectable` is the smallest difference
+    p-values are two-sided: `p` of no difference at all, Holm-adjusted over all comparisons of a study; `p_margin` of a
+    difference that the tolerance allows (1 where it is not exceeded), of this comparison alone. `detectable` is the smallest difference
     that the probes would show four times in five, at 5 % without adjustment.
     """
 
@@ -72,8 +73,8 @@ class Comparison:
 
     @property
     def beyond(self) -> bool:
-        """The two differ by more than the tolerance."""
-        return self.p_margin < SIGNIFICANT
+        """The two differ, and by more than the tolerance."""
+        return self.significant and self.p_margin < SIGNIFICANT
 
     def turned(self) -> "Comparison":
         """Baseline minus candidate."""
@@ -118,12 +119,43 @@ def pooled_difference(candidate: Answers, baseline: Answers, seed: int = 0) -> C
     return clustered_mean(gaps_P, common.clusters, common.kinds, least=-1.0, seed=seed)
 
 
+def mean_over_seeds(subjects: Sequence[Answers]) -> Answers:
+    """Of each probe the mean over trainings that differ by their seed only; ties of all of them."""
+    first = subjects[0]
+    values_SP = np.stack([subject.values for subject in subjects])
+    tied = sum(subject.tied for subject in subjects)
+    return Answers(first.ids, first.kinds, first.clusters, values_SP.mean(0), tied)
+
+
+def by_kind(candidate: Answers, baseline: Answers, seed: int = 0) -> Iterator[tuple[str, ClusteredMean]]:
+    """Candidate minus baseline for each kind, of the probes that both answered."""
+    for kind in dict.fromkeys(candidate.kinds):
+        yield kind, pooled_difference(candidate.of_kinds([kind]), baseline.of_kinds([kind]), seed)
+
+
+def stability(
+    means: Mapping[str, ClusteredMean], totals: Mapping[str, float], tolerance: float, chosen: str, seed: int
+) -> float:
+    """Share of resampled probe sets in which `chosen` is the cheapest of those within the tolerance of the best.
+
+    All are resampled alike: the same clusters are drawn for everyone.
+    """
+    names = sorted(means, key=lambda name: totals[name])
+    generator = np.random.default_rng(seed)
+    units = len(means[chosen].parts_U)
+    drawn_RU = generator.integers(0, units, (STABILITY_RESAMPLES, units))
+    values_RM = np.stack([means[name].value + means[name].parts_U[drawn_RU].sum(1) for name in names], axis=1)
+    adequate_RM = values_RM >= values_RM.max(1, keepdims=True) - tolerance - 1e-12
+    first_R = adequate_RM.argmax(1)  # the cheapest, for they are in the order of their costs
+    return float((first_R == names.index(chosen)).mean())
+
+
 def compare_all(subjects: Mapping[str, Answers], tolerance: float, seed: int = 0) -> list[Comparison]:
     """Every pair, each later one minus an earlier one, with p-values adjusted over all of them."""
     pairs = list(combinations(subjects, 2))
     means = [pooled_difference(subjects[later], subjects[earlier], seed) for earlier, later in pairs]
     ps = holm([mean.p_value(0.0) for mean in means])
-    ps_margin = holm([_p_margin(mean, tolerance) for mean in means])
+    ps_margin = [_p_margin(mean, tolerance) for mean in means]
     return [
         Comparison(
             later, earlier, mean.value, *mean.interval, p, p_margin, mean.detectable, mean.n, mean.cluster_count

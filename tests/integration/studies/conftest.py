@@ -68,11 +68,15 @@ class Trainer(services.Trainer):
         made.summary.cost.CopyFrom(cost(2e12, trained_token_count=40_000))
         made.summary.environment.backend = "ray train + deepspeed"
         made.summary.environment.zero_stage = 0
+        made.summary.environment.device = "cpu"
         return operation
 
 
 class Inference(inference_pb2_grpc.InferenceServicer):
     tokens_per_word = 1
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []  # the contexts of single questions
 
     def CountTokens(self, request: Any, context: Any) -> inference_pb2.CountTokensResponse:
         counts = [self.tokens_per_word * len(text.split()) for text in request.texts]
@@ -82,12 +86,20 @@ class Inference(inference_pb2_grpc.InferenceServicer):
         """As the evaluator leaves them: one of each group of the documents."""
         response = inference_pb2.ListContextsResponse()
         for world in WORLDS:
-            held = response.contexts.add(
-                model=f"{PROJECT}/models/small", dataset=f"{PROJECT}/datasets/documents"
-            )
-            held.selection.key, held.selection.value, held.selection.distinct_key = "world", world, "fact"
+            held = response.contexts.add(name=f"{PROJECT}/contexts/{world}", token_count=15)
             held.cost.CopyFrom(cost(7e7, prompt_token_count=15))
         return response
+
+    def GetEngine(self, request: Any, context: Any) -> inference_pb2.Engine:
+        return inference_pb2.Engine(environment=common_pb2.Environment(device="cpu"))
+
+    def Score(self, request: Any, context: Any) -> inference_pb2.ScoreResponse:
+        self.asked.append(request.context)
+        return inference_pb2.ScoreResponse()
+
+    def Generate(self, request: Any, context: Any) -> inference_pb2.GenerateResponse:
+        self.asked.append(request.context)
+        return inference_pb2.GenerateResponse()
 
 
 class Evaluator(measuring.Evaluator):
@@ -101,6 +113,9 @@ class Evaluator(measuring.Evaluator):
         made = self.store.resources[f"{request.parent}/evaluations/{request.evaluation_id}"]
         made.probe_count = len(self.library.rows[made.probes])
         cached = 200 if made.subject.HasField("context") else 0
+        made.environment.device = "cpu"
+        if cached:
+            made.contexts.update({world: f"{PROJECT}/contexts/{world}" for world in WORLDS})
         made.cost.CopyFrom(cost(1e9 + 1e6 * cached, prompt_token_count=160, cached_token_count=cached))
         return operation
 
@@ -124,26 +139,6 @@ class Evaluator(measuring.Evaluator):
     def ReadResults(self, request: Any, context: Any) -> Iterator[evaluator_pb2.ReadResultsResponse]:
         rows = [json.dumps(row) for row in self._values(self.store.active(request.name)).values()]
         yield evaluator_pb2.ReadResultsResponse(rows=rows[request.start_row :], start_row=request.start_row)
-
-    def CompareEvaluations(self, request: Any, context: Any) -> evaluator_pb2.CompareEvaluationsResponse:
-        response = evaluator_pb2.CompareEvaluationsResponse()
-        baseline = self._values(self.store.active(request.baseline))
-        for candidate in request.candidates:
-            values = self._values(self.store.active(candidate))
-            for kind in dict.fromkeys(row["kind"] for row in values.values()):
-                gaps = [
-                    row["value"] - baseline[id]["value"] for id, row in values.items() if row["kind"] == kind
-                ]
-                mean = sum(gaps) / len(gaps)
-                response.differences.add(
-                    candidate=candidate,
-                    kind=kind,
-                    value=mean,
-                    ci95_low=mean - 0.1,
-                    ci95_high=mean + 0.1,
-                    n=len(gaps),
-                )
-        return response
 
 
 class Platform(FakePlatform):

@@ -26,7 +26,7 @@ async def refused(client: AsyncClient, spec: studies_pb2.StudySpec) -> errors.Op
 
 
 async def test_an_unknown_method_is_refused_at_once(client: AsyncClient, spec: studies_pb2.StudySpec) -> None:
-    spec.methods[:] = ["base", "rag"]
+    spec.methods[:] = ["base", "lora"]
     with pytest.raises(errors.Invalid) as caught:
         await begin(client, spec)
     assert caught.value.reason == "UNKNOWN_METHOD"

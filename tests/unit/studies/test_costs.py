@@ -1,25 +1,36 @@
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingrain.v1 import common_pb2, trainer_pb2
 from services.studies.costs import (
+    FLOP,
     Amount,
+    Line,
     MethodCost,
     amount,
     break_even,
+    cold,
     cost_message,
-    icl_cost,
+    economies,
     questions_until,
-    total_flops,
+    reading,
 )
 
 MODEL = trainer_pb2.Model(parameter_count=1000, layer_count=2, hidden_size=10)
 
 
-def cost(build: float, question: float, cold: float | None = None) -> MethodCost:
+def cost(
+    build: float, question: float, cold: float | None = None, prices: tuple[str, ...] = ()
+) -> MethodCost:
+    """`prices`: of building, of a question, of a cold one."""
+    made, asked, again = (*map(Decimal, prices), None, None, None)[:3]
     return MethodCost(
-        Amount(flops=build), Amount(flops=question), None if cold is None else Amount(flops=cold)
+        (Line("training", Amount(flops=build), made),),
+        Line("question", Amount(flops=question), asked),
+        None if cold is None else Line("question", Amount(flops=cold), again),
     )
 
 
@@ -48,39 +59,63 @@ def test_break_even_is_the_first_number_that_pays(
 
 
 def test_against_icl_warm_and_cold() -> None:
-    found = break_even(cost(10_000, 20), cost(100, 30, cold=120))
+    (economy,) = economies({"finetune": cost(10_000, 20), "icl": cost(100, 30, cold=120)}, 10, "")
+    found = break_even("finetune", economy)
     assert (found.warm, found.cold) == (990, 100)
 
 
 def test_never_where_a_cached_question_costs_no_more() -> None:
-    found = break_even(cost(10_000, 30), cost(100, 30, cold=120))
+    (economy,) = economies({"finetune": cost(10_000, 30), "icl": cost(100, 30, cold=120)}, 10, "")
+    found = break_even("finetune", economy)
     assert (found.warm, found.cold) == (None, 112)
 
 
-def test_icl_reads_each_context_once_and_cold_questions_read_their_own() -> None:
+def test_money_decides_where_everything_has_a_price() -> None:
+    costs = {
+        "finetune": cost(10_000, 20, prices=("2.50", "0.0001")),
+        "icl": cost(100, 30, cold=120, prices=("0", "0.0011", "0.01")),
+    }
+    by_money, by_flops = economies(costs, 1000, "EUR")
+    assert (by_money.unit, by_flops.unit) == ("EUR", FLOP)
+    assert by_money.total("finetune") == pytest.approx(2.6)
+    assert (break_even("finetune", by_money).warm, break_even("finetune", by_money).cold) == (2500, 253)
+    costs["base"] = cost(0, 20)
+    assert [economy.unit for economy in economies(costs, 1000, "EUR")] == [FLOP]
+
+
+def test_what_another_server_answers_has_no_operations_and_never_pays() -> None:
+    far = MethodCost((), Line("question", Amount(prompt_token_count=900)), elsewhere=True)
+    costs = {"icl": cost(100, 30, cold=120), "icl@large": far}
+    (economy,) = economies(costs, 1000, "EUR")
+    assert economy.total("icl@large") == float("inf")
+    assert economy.total("icl@large", 0) == 0
+    assert break_even("icl@large", economy).warm is None
+    (both,) = economies({"icl": far, "icl@large": far}, 1000, "")
+    assert break_even("icl@large", both).warm is None
+
+
+def test_a_cold_question_reads_its_own_context() -> None:
     asked = Amount(
-        prompt_token_count=40, cached_token_count=400, flops=8000, compute_seconds=2, wall_seconds=3
+        prompt_token_count=10, cached_token_count=100, flops=2000, compute_seconds=0.5, wall_seconds=0.75
     )
-    found = icl_cost(MODEL, asked, 4, {"a": 10, "b": 20}, ["a", "a", "a", "b"], measured={})
     # 2 * 1000 * L + 4 * 2 * 10 * L * (L + 1) / 2
-    read_a, read_b = 20_000 + 80 * 55, 40_000 + 80 * 210
-    assert found.build.flops == pytest.approx(read_a + read_b)
-    assert found.build.prompt_token_count == 30
-    assert (found.question.flops, found.question.cached_token_count) == (2000, 100)
-    assert found.cold_question is not None
-    assert found.cold_question.flops == pytest.approx(2000 + (3 * read_a + read_b) / 4)
-    assert found.cold_question.prompt_token_count == pytest.approx(10 + 12.5)
-    assert (found.cold_question.cached_token_count, found.cold_question.compute_seconds) == (0, 0)
+    read = {"a": reading(MODEL, 10), "b": reading(MODEL, 20)}
+    assert read["a"].flops == pytest.approx(20_000 + 80 * 55)
+    found = cold(asked, read, ["a", "a", "a", "b"])
+    assert found.flops == pytest.approx(2000 + (3 * (20_000 + 80 * 55) + 40_000 + 80 * 210) / 4)
+    assert found.prompt_token_count == pytest.approx(10 + 12.5)
+    assert (found.cached_token_count, found.compute_seconds) == (0, 0)
 
 
-def test_reading_that_was_measured_is_not_reckoned() -> None:
-    asked = Amount(flops=8000)
-    measured = {"b": Amount(flops=5.0, compute_seconds=0.5)}
-    found = icl_cost(MODEL, asked, 4, {"a": 10, "b": 20}, ["b"], measured)
-    assert found.build.flops == pytest.approx(20_000 + 80 * 55 + 5)
-    assert found.build.compute_seconds == 0.5
-    assert found.cold_question is not None
-    assert found.cold_question.flops == pytest.approx(2005)
+def test_seconds_of_a_cold_question_are_known_where_reading_was_measured() -> None:
+    asked = Amount(flops=2000, compute_seconds=0.5)
+    found = cold(asked, {"b": Amount(flops=5.0, compute_seconds=0.25)}, ["b"])
+    assert (found.flops, found.compute_seconds) == (2005, 0.75)
+
+
+def test_the_cache_hit_rate() -> None:
+    assert Amount(prompt_token_count=25, cached_token_count=75).cache_hit_rate == 0.75
+    assert Amount().cache_hit_rate is None
 
 
 def test_amounts_add_and_become_protos() -> None:
@@ -90,4 +125,4 @@ def test_amounts_add_and_become_protos() -> None:
     assert cost_message(doubled.times(0.25)) == common_pb2.Cost(
         prompt_token_count=2, flops=1.25, wall_seconds=0.5
     )
-    assert total_flops(cost(100, 7), 10) == 170
+    assert economies({"a": cost(100, 7)}, 10, "")[0].total("a") == 170

@@ -1,7 +1,9 @@
 from itertools import combinations
 
-from services.studies.costs import Amount, MethodCost
+from services.studies.costs import FLOP, Economy
 from services.studies.decide import Decision, decide, usable
+from services.studies.limits import Limits
+from services.studies.methods import METHODS
 from services.studies.statistics import Comparison
 
 # To build, and per question.
@@ -14,18 +16,30 @@ COSTS = {
 }
 
 
+TITLES = {name: method.title for name, method in METHODS.items()}
+NO_LIMITS = Limits()
+
+
+def economy(names: object, questions: int, unit: str = FLOP) -> Economy:
+    build = {name: float(COSTS[name][0]) for name in names}
+    return Economy(unit, build, {name: float(COSTS[name][1]) for name in names}, {}, questions)
+
+
 def decided(
-    accuracies: dict[str, float], half_width: float, questions: int = 10_000, tolerance: float = 0.02
+    accuracies: dict[str, float],
+    half_width: float,
+    questions: int = 10_000,
+    tolerance: float = 0.02,
+    limits: Limits = NO_LIMITS,
 ) -> Decision:
     """With intervals of that half width, and p-values that are 0 or 1 as the intervals say."""
-    costs = {m: MethodCost(Amount(flops=COSTS[m][0]), Amount(flops=COSTS[m][1])) for m in accuracies}
     comparisons = []
     for earlier, later in combinations(usable(list(accuracies)), 2):
         gap = accuracies[later] - accuracies[earlier]
         p, p_margin = float(abs(gap) <= half_width), float(abs(gap) - half_width <= tolerance)
         ends = gap - half_width, gap + half_width
         comparisons.append(Comparison(later, earlier, gap, *ends, p, p_margin, 1.43 * half_width, 100, 20))
-    return decide(accuracies, costs, comparisons, questions, tolerance)
+    return decide(accuracies, TITLES, economy(accuracies, questions), comparisons, tolerance, limits)
 
 
 CLEAR = {"base": 0.4, "icl": 0.9, "finetune": 0.6, "augmented_finetune": 0.895}
@@ -76,10 +90,9 @@ def test_without_any_significant_difference_the_cheapest_of_all_wins() -> None:
 
 def test_what_is_worse_than_another_that_is_not_the_best_is_out_too() -> None:
     accuracies = {"base": 0.7, "icl": 0.8, "finetune": 0.81}
-    costs = {m: MethodCost(Amount(flops=COSTS[m][0]), Amount(flops=COSTS[m][1])) for m in accuracies}
     pairs = [("icl", "base", 0.1, 0.001), ("finetune", "base", 0.11, 0.2), ("finetune", "icl", 0.01, 0.9)]
     comparisons = [Comparison(c, b, v, v - 0.1, v + 0.1, p, p, 0.1, 100, 20) for c, b, v, p in pairs]
-    found = decide(accuracies, costs, comparisons, 10, 0.02)
+    found = decide(accuracies, TITLES, economy(accuracies, 10), comparisons, 0.02, NO_LIMITS)
     assert (found.method, found.best, found.equals) == ("icl", "finetune", ["icl", "finetune"])
 
 
@@ -97,3 +110,43 @@ def test_a_single_method() -> None:
     found = decided({"icl": 0.7}, half_width=0.0)
     assert (found.method, found.decisive) == ("icl", True)
     assert "70.0%" in found.reason
+
+
+def test_what_would_change_it_numbers_of_questions() -> None:
+    few = decided(CLEAR, half_width=0.01)
+    assert "With more than 39,967 questions: augmented_finetune." in few.changes
+    many = decided(CLEAR, half_width=0.01, questions=100_000)
+    assert "With fewer than 39,967 questions: icl." in many.changes
+    assert any(
+        change.startswith("If every point counts") and change.endswith("icl.") for change in many.changes
+    )
+
+
+def test_what_would_change_it_less_accuracy() -> None:
+    found = decided({"base": 0.85, "icl": 0.9}, half_width=0.005)
+    assert found.changes == ["If 5.0 points less accuracy are good enough: base, which is cheaper."]
+
+
+def test_who_breaks_a_limit_is_left_out_and_it_says_so() -> None:
+    slow = {"icl": "5 of 100 answers take 2 s or longer"}
+    found = decided(CLEAR, half_width=0.01, limits=Limits(slow, {"the limit of 1 s": {}}))
+    assert (found.method, found.best) == ("augmented_finetune", "augmented_finetune")
+    assert "icl is left out: 5 of 100 answers" in found.reason
+    assert "Without the limit of 1 s: icl." in found.changes
+
+
+def test_where_nobody_keeps_to_the_limits_nobody_is_recommended() -> None:
+    broken = dict.fromkeys(CLEAR, "too dear")
+    found = decided(CLEAR, half_width=0.01, limits=Limits(broken, {}))
+    assert (found.method, found.best, found.equals) == ("", "icl", [])
+    assert found.reason.startswith("No method keeps to the limits")
+
+
+def test_what_has_no_price_is_never_the_cheapest() -> None:
+    accuracies = {"icl": 0.9, "icl@large": 0.9}
+    costs = Economy(FLOP, {"icl": 1e9, "icl@large": 0}, {"icl": 10.0, "icl@large": float("inf")}, {}, 10)
+    titles = dict.fromkeys(accuracies, "documents in the context")
+    same = Comparison("icl@large", "icl", 0.0, -0.01, 0.01, 1.0, 1.0, 0.02, 100, 20)
+    found = decide(accuracies, titles, costs, [same], 0.02, NO_LIMITS)
+    assert found.method == "icl"
+    assert "icl@large an amount that has no price" in found.reason

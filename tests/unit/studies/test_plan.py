@@ -3,7 +3,11 @@ import pytest
 from ingrain.v1 import studies_pb2
 from servicekit.errors import Invalid
 from services.studies import plan as planning
-from services.studies.plan import METHODS, fingerprint, normalised, plan, request_uuid, resource_id
+from services.studies.methods import METHODS
+from services.studies.plan import fingerprint, plan, request_uuid, resource_id
+from services.studies.spec import normalised
+
+FIVE = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
 
 DIGESTS = {"documents": "a" * 64, "probes": "b" * 64, "model": "c" * 64, "derived": "d" * 64}
 
@@ -45,7 +49,7 @@ def test_methods_run_in_the_order_of_the_table() -> None:
 
 def test_an_unknown_method_is_named_with_its_place_and_the_known_ones() -> None:
     with pytest.raises(Invalid) as caught:
-        normalised(spec(methods=["base", "rag"]))
+        normalised(spec(methods=["base", "lora"]))
     assert (caught.value.reason, caught.value.field) == ("UNKNOWN_METHOD", "study.spec.methods[1]")
     assert all(method in caught.value.message for method in METHODS)
 
@@ -58,14 +62,14 @@ def test_epochs_are_refused_because_trainings_would_differ_in_steps() -> None:
 
 
 def test_the_whole_plan() -> None:
-    steps = steps_of(methods=METHODS)
+    steps = steps_of(methods=FIVE)
     assert list(steps) == [
         "augment",
         "augment shuffled",
         "train finetune",
         "train augmented_finetune",
         "train shuffled_finetune",
-        *(f"evaluate {method}" for method in METHODS),
+        *(f"evaluate {method}" for method in FIVE),
     ]
     assert steps["train augmented_finetune"].needs(steps) == ["augment"]
     assert steps["evaluate shuffled_finetune"].needs(steps) == ["train shuffled_finetune"]
@@ -73,7 +77,7 @@ def test_the_whole_plan() -> None:
 
 
 def test_trainings_differ_by_their_data_only() -> None:
-    steps = steps_of(methods=METHODS)
+    steps = steps_of(methods=FIVE)
     plain, augmented = steps["train finetune"].settings, steps["train augmented_finetune"].settings
     assert (len(plain.datasets), len(augmented.datasets)) == (1, 2)
     del augmented.datasets[1]
@@ -106,7 +110,7 @@ def test_a_fingerprint_depends_on_inputs_and_settings_and_not_on_names() -> None
 
 
 def test_shuffled_rows_are_another_dataset() -> None:
-    steps = steps_of(methods=METHODS)
+    steps = steps_of(methods=FIVE)
     assert fingerprint(steps["augment"], DIGESTS) != fingerprint(steps["augment shuffled"], DIGESTS)
 
 

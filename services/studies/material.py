@@ -1,0 +1,40 @@
+"""All that a study gathered, before anything is concluded from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingrain.v1 import datasets_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
+from services.studies.methods import Participant
+from services.studies.statistics import Answers
+
+
+@dataclass(frozen=True)
+class Material:
+    """`models` are the base models by role (`model`, `model large`). By participant's id, one for each seed of training:
+    `weights` (the models that answered), `evaluations` and `answers`. By step: `derived`, `rows` (augmented rows),
+    `retained` and `retained_answers` (of what nobody trains on; of text there are no answers).
+    """
+
+    documents: datasets_pb2.Dataset
+    probes: datasets_pb2.Dataset
+    probe_rows: Sequence[Mapping[str, Any]]
+    participants: Sequence[Participant]
+    models: Mapping[str, trainer_pb2.Model]
+    contexts: Mapping[str, int]  # tokens of all documents by group, as the study's model reads them
+    weights: Mapping[str, Sequence[trainer_pb2.Model]]
+    evaluations: Mapping[str, Sequence[evaluator_pb2.Evaluation]]
+    answers: Mapping[str, Sequence[Answers]]
+    derived: Mapping[str, datasets_pb2.Dataset] = field(default_factory=dict)
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    retained: Mapping[str, evaluator_pb2.Evaluation] = field(default_factory=dict)
+    retained_answers: Mapping[str, Answers] = field(default_factory=dict)
+    contexts_read: Mapping[str, Mapping[str, inference_pb2.Context]] = field(default_factory=dict)  # by group
+    latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)  # seconds of single questions
+    prices: studies_pb2.PriceTable = field(default_factory=studies_pb2.PriceTable)
+    previous: Mapping[str, Any] | None = None  # the earlier study's report
+
+    @property
+    def model(self) -> trainer_pb2.Model:
+        """The study's own."""
+        return self.models["model"]
