@@ -1,14 +1,12 @@
 """Pooled answers -> intervals, findings, docs/reproduction.md and the README's drawing. Pure, except for `write`."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from servicekit.clusters import RESAMPLES, clustered_mean
 
-RESAMPLES = 10_000
 PAIRS = (
     ("icl", "base"),
     ("augmented_finetune", "icl"),
@@ -25,7 +23,9 @@ def pooled(methods: Mapping[str, Mapping[str, Answers]]) -> dict[str, Shares]:
     for better, worse in PAIRS:
         if better in methods and worse in methods:
             differences[f"{better} - {worse}"] = {
-                kind: summary({key: value - methods[worse][kind][key] for key, value in answers.items()})
+                kind: summary(
+                    {key: value - methods[worse][kind][key] for key, value in answers.items()}, least=-1.0
+                )
                 for kind, answers in methods[better].items()
             }
     shares = {
@@ -35,22 +35,17 @@ def pooled(methods: Mapping[str, Mapping[str, Answers]]) -> dict[str, Shares]:
     return {"methods": shares, "differences": differences}
 
 
-def summary(answers: Answers) -> dict[str, float]:
-    """Mean and percentile interval, resampling whole worlds (seed and world together)."""
-    clusters: dict[tuple[int, str], list[float]] = defaultdict(list)
-    for (seed, world, _), value in answers.items():
-        clusters[(seed, world)].append(value)
-    sums_C = np.array([sum(values) for values in clusters.values()])
-    counts_C = np.array([len(values) for values in clusters.values()])
-    drawn_RC = np.random.default_rng(0).integers(0, len(sums_C), (RESAMPLES, len(sums_C)))
-    means_R = sums_C[drawn_RC].sum(1) / counts_C[drawn_RC].sum(1)
-    low, high = np.percentile(means_R, [2.5, 97.5])
+def summary(answers: Answers, least: float = 0.0) -> dict[str, float]:
+    """Mean and interval, resampling whole worlds (seed and world together). `least`: what an answer can be."""
+    worlds = [f"{seed} {world}" for seed, world, _ in answers]
+    mean = clustered_mean(list(answers.values()), worlds, least=least)
+    low, high = mean.interval
     return {
-        "value": float(sums_C.sum() / counts_C.sum()),
-        "ci95_low": float(low),
-        "ci95_high": float(high),
-        "n": int(counts_C.sum()),
-        "clusters": len(sums_C),
+        "value": mean.value,
+        "ci95_low": low,
+        "ci95_high": high,
+        "n": mean.n,
+        "clusters": mean.cluster_count,
     }
 
 
