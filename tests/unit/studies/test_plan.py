@@ -122,3 +122,76 @@ def test_resource_names_and_request_ids_follow_from_the_fingerprint() -> None:
     first = request_uuid("models", resource_id(step, digest), digest)
     assert first == request_uuid("models", resource_id(step, digest), digest)
     assert first != request_uuid("models", resource_id(step, digest, 2), digest)
+
+
+def test_who_is_trained_on_the_same_shares_the_training() -> None:
+    steps = steps_of(methods=["finetune", "finetune_icl"])
+    assert [id for id in steps if id.startswith("train")] == ["train finetune"]
+    assert steps["evaluate finetune_icl"].inputs == {
+        "model": "train finetune",
+        "probes": "probes",
+        "documents": "documents",
+    }
+
+
+def test_seeds_are_trainings_and_evaluations_of_their_own() -> None:
+    steps = steps_of(methods=["icl", "finetune"], training_seeds=[8, 9])
+    assert list(steps) == [
+        "train finetune",
+        "train finetune seed 2",
+        "evaluate icl",
+        "evaluate finetune",
+        "evaluate finetune seed 2",
+    ]
+    assert [steps[f"train finetune{s}"].settings.seed for s in ("", " seed 2")] == [8, 9]
+    first, second = (fingerprint(steps[f"train finetune{s}"], DIGESTS) for s in ("", " seed 2"))
+    assert first != second
+
+
+def test_a_contender_has_steps_of_its_own_on_its_own_model() -> None:
+    large = studies_pb2.Contender(model="projects/p/models/large", methods=["icl", "augmented_finetune"])
+    steps = steps_of(methods=["base"], contenders=[large])
+    assert list(steps) == [
+        "augment@large",
+        "train augmented_finetune@large",
+        "evaluate base",
+        "evaluate icl@large",
+        "evaluate augmented_finetune@large",
+    ]
+    assert steps["train augmented_finetune@large"].inputs == {
+        "model": "model large",
+        "documents": "documents",
+        "derived": "augment@large",
+    }
+
+
+def test_local_and_global_augmentation_have_their_strategies() -> None:
+    steps = steps_of(methods=["augmented_finetune_local", "augmented_finetune_global"])
+    assert list(steps["augment local"].settings.strategies) == ["rephrase", "reverse", "infer"]
+    assert list(steps["augment global"].settings.strategies) == ["link", "about"]
+    assert steps["train augmented_finetune_global"].inputs["derived"] == "augment global"
+
+
+def test_matched_tokens_are_those_of_full_steps() -> None:
+    given = spec(matching=studies_pb2.TOKENS)
+    given.training.max_steps, given.training.per_device_train_batch_size = 10, 2
+    given.training.max_length, given.training.num_workers = 100, 3
+    settings = {s.id: s for s in plan(normalised(given))}["train finetune"].settings
+    assert (settings.max_steps, settings.max_tokens) == (0, 10 * 2 * 100 * 3)
+
+
+def test_what_is_kept_is_asked_before_and_after_each_training() -> None:
+    retention = studies_pb2.Retention(text="projects/p/datasets/t", probes="projects/p/datasets/g")
+    steps = steps_of(
+        methods=["icl", "finetune", "shuffled_finetune"], training_seeds=[1, 2], retention=retention
+    )
+    kept = {id: step.inputs for id, step in steps.items() if id.startswith("retain")}
+    assert list(kept) == [
+        "retain text of base",
+        "retain probes of base",
+        "retain text of finetune",
+        "retain probes of finetune",
+        "retain text of finetune seed 2",
+        "retain probes of finetune seed 2",
+    ]
+    assert kept["retain probes of finetune seed 2"]["model"] == "train finetune seed 2"

@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 from services.studies.statistics import (
     Answers,
     answers,
+    by_kind,
     compare_all,
     counted_kinds,
     holm,
+    mean_over_seeds,
     pooled,
     pooled_difference,
+    stability,
 )
 
 
@@ -95,3 +98,36 @@ def test_ties_are_counted_as_the_rows_say_or_as_their_scores_show() -> None:
         {"id": "d", "kind": "list", "value": 0},
     ]
     assert answers(rows).tied == 2
+
+
+def test_seeds_are_averaged_probe_by_probe() -> None:
+    first = Answers(["a", "b"], ["k", "k"], ["x", "y"], np.array([1.0, 0.0]), tied=1)
+    second = Answers(["a", "b"], ["k", "k"], ["x", "y"], np.array([1.0, 1.0]), tied=2)
+    found = mean_over_seeds([first, second])
+    assert found.values.tolist() == [1.0, 0.5]
+    assert found.tied == 3
+
+
+def subject(right: int, of: int = 60) -> Answers:
+    """A probe in each of `of` clusters, the first `right` of them right."""
+    ids = [str(i) for i in range(of)]
+    return Answers(ids, ["k"] * of, ids, np.array([float(i < right) for i in range(of)]))
+
+
+def test_a_clear_verdict_is_stable_and_a_close_one_is_not() -> None:
+    totals = {"cheap": 1.0, "dear": 2.0}
+    clear = {"cheap": pooled(subject(10)), "dear": pooled(subject(50))}
+    assert stability(clear, totals, 0.02, "dear", 1) == 1.0
+    assert stability(clear, totals, 0.02, "cheap", 1) == 0.0
+    equal = {"cheap": pooled(subject(40)), "dear": pooled(subject(40))}
+    assert stability(equal, totals, 0.02, "cheap", 1) == 1.0  # the same probes right: never apart
+    close = {"cheap": pooled(subject(40)), "dear": pooled(subject(42))}
+    assert 0.2 < stability(close, totals, 0.02, "cheap", 1) < 0.8
+
+
+def test_differences_by_kind_are_paired() -> None:
+    kinds = ["a", "b"] * 30
+    one = Answers(subject(30).ids, kinds, subject(30).clusters, np.ones(60))
+    other = Answers(subject(30).ids, kinds, subject(30).clusters, np.array([0.0, 1.0] * 30))
+    found = {kind: mean.value for kind, mean in by_kind(one, other)}
+    assert found == {"a": 1.0, "b": 0.0}
