@@ -12,7 +12,7 @@ from ingrain.v1 import trainer_pb2 as pb
 from servicekit import identity, worker
 from servicekit.errors import Unavailable
 from servicekit.tables import operation as table
-from servicekit.worker import Task
+from servicekit.worker import Deferred, Task
 
 Service = Any  # of conftest.py
 
@@ -245,3 +245,27 @@ async def test_a_database_that_does_not_answer_is_unavailable(service: Service) 
     with pytest.raises(Unavailable) as caught:
         await service.database.run(broken)
     assert caught.value.reason == "DATABASE_UNAVAILABLE"
+
+
+async def test_what_is_deferred_comes_again_and_counts_as_no_attempt(service: Service) -> None:
+    """Many more times than an operation may be attempted; at once where it is woken."""
+    seen: list[int] = []
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        seen.append(task.attempt)
+        if len(seen) <= 12:
+            raise Deferred(0.0 if len(seen) < 12 else 600.0)
+        return await service.finished(task, request)
+
+    name = await service.start()
+    running = asyncio.create_task(service.worker(handler).run())
+    async with asyncio.timeout(20):
+        while len(seen) < 12:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(1.0)
+    assert seen == [1] * 12
+    assert not (await service.operations.get(name)).done
+    await service.operations.wake("projects/p/models/m")
+    assert (await service.operations.wait(name, 10)).done
+    assert seen == [1] * 13
+    await stopped(running)
