@@ -1,27 +1,27 @@
-"""A batch of probes of one shape and one context -> answers."""
+"""A batch of probes of one shape and one context -> what the model gave, and that as rows."""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ingrain import AsyncClient, errors, matching
-from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2
-from servicekit.contexts import ensure_context
+from ingrain.v1 import inference_pb2
 from servicekit.errors import Invalid
 from services.evaluator import metrics
 from services.evaluator.probes import Probe
+from services.evaluator.texts import MESSAGE_BYTES, in_messages, word_count
 
 ANSWER_TOKENS = 64
 CALL_S = 1800.0
-MESSAGE_BYTES = 3 << 20  # of prompts and choices in a message
+Given = dict[str, Any]  # {"answers": one per probe, "usage": [...]}, as it is stored
 
 
 def batches(probes: Sequence[Probe], group_key: str, size: int) -> Iterator[list[Probe]]:
     """Probes that can be asked in one call: the same shape, the same context, at most `size` that fit a message."""
-    ordered: dict[tuple[bool, str], list[Probe]] = {}
+    ordered: dict[tuple[bool, bool, str], list[Probe]] = {}
     for probe in probes:
         group = probe.value_of(group_key) if group_key else ""
-        ordered.setdefault((probe.is_choice, group), []).append(probe)
+        ordered.setdefault((probe.is_choice, probe.is_text, group), []).append(probe)
     for alike in ordered.values():
         batch: list[Probe] = []
         batch_bytes = 0
@@ -34,14 +34,23 @@ def batches(probes: Sequence[Probe], group_key: str, size: int) -> Iterator[list
         yield batch
 
 
-async def ask(
-    client: AsyncClient, model: str, context: str, batch: Sequence[Probe], cluster_key: str
-) -> dict[str, Any]:
-    """{"rows": answers as they are stored, "usage": [...]}."""
+def asked_of(batch: Sequence[Probe]) -> list[Any]:
+    """All that the answers depend on beside model and context."""
+    if batch[0].is_text:
+        return ["text", [probe.windows for probe in batch]]
+    if batch[0].is_choice:
+        return ["choice", [[probe.prompt, probe.choices] for probe in batch]]
+    return ["written", ANSWER_TOKENS, [probe.prompt for probe in batch]]
+
+
+async def ask(client: AsyncClient, model: str, context: str, batch: Sequence[Probe]) -> Given:
+    """Answers: of a choice `[sums, token counts]`, of a text the sum of each window, else what was written."""
+    if batch[0].is_text:
+        return await _read(client, model, batch)
     try:
         if batch[0].is_choice:
-            return await _score(client, model, context, batch, cluster_key)
-        return await _generate(client, model, context, batch, cluster_key)
+            return await _score(client, model, context, batch)
+        return await _generate(client, model, context, batch)
     except errors.Invalid as error:
         raise of_probe(error, batch) from error
 
@@ -57,33 +66,36 @@ def of_probe(error: errors.Invalid, batch: Sequence[Probe]) -> Exception:
     return Invalid(error.reason, message, field=f"probes[{probe.id!r}]", **error.metadata)
 
 
-async def _score(
-    client: AsyncClient, model: str, context: str, batch: Sequence[Probe], cluster_key: str
-) -> dict[str, Any]:
+async def _score(client: AsyncClient, model: str, context: str, batch: Sequence[Probe]) -> Given:
     items = [inference_pb2.ScoreItem(prompt=probe.prompt, choices=probe.choices) for probe in batch]
     request = inference_pb2.ScoreRequest(model=model, context=context, items=items)
     answer = await client.stubs.inference.Score(request, timeout=CALL_S)
-    rows = []
-    for probe, scores in zip(batch, answer.items, strict=True):
-        sums = [choice.sum_logprob for choice in scores.choices]
-        token_counts = [choice.token_count for choice in scores.choices]
-        values = metrics.forced_choice(sums, token_counts, probe.choices, probe.right)
-        chosen = probe.choices[sums.index(max(sums))]
-        rows.append(
-            _row(probe, cluster_key, "acc", values, chosen)
-            | {
-                "scores": sums,
-                "token_counts": token_counts,
-                "chance": metrics.chance(len(probe.choices), len(probe.right)),
-                "tie": metrics.is_tie(sums),
-            }
-        )
-    return {"rows": rows, "usage": usage_of(answer.usage)}
+    found = [
+        [[choice.sum_logprob for choice in scores.choices], [choice.token_count for choice in scores.choices]]
+        for scores in answer.items
+    ]
+    return {"answers": found, "usage": usage_of(answer.usage)}
 
 
-async def _generate(
-    client: AsyncClient, model: str, context: str, batch: Sequence[Probe], cluster_key: str
-) -> dict[str, Any]:
+async def _read(client: AsyncClient, model: str, batch: Sequence[Probe]) -> Given:
+    """Without context: each window after the mark that begins texts."""
+    sums: list[float] = []
+    usage = [0.0] * 5
+    owners = [text for text in batch for _ in text.windows]
+    for run in in_messages([window for text in batch for window in text.windows]):
+        items = [inference_pb2.ScoreItem(choices=[window]) for window in run]
+        request = inference_pb2.ScoreRequest(model=model, items=items)
+        try:
+            answer = await client.stubs.inference.Score(request, timeout=CALL_S)
+        except errors.Invalid as error:
+            raise of_probe(error, owners[len(sums) :]) from error
+        sums.extend(scores.choices[0].sum_logprob for scores in answer.items)
+        usage = [total + more for total, more in zip(usage, usage_of(answer.usage), strict=True)]
+    following = iter(sums)
+    return {"answers": [[next(following) for _ in text.windows] for text in batch], "usage": usage}
+
+
+async def _generate(client: AsyncClient, model: str, context: str, batch: Sequence[Probe]) -> Given:
     request = inference_pb2.GenerateRequest(
         model=model,
         context=context,
@@ -92,20 +104,47 @@ async def _generate(
         stop=["\n"],
     )
     answer = await client.stubs.inference.Generate(request, timeout=CALL_S)
-    rows = []
-    for probe, generation in zip(batch, answer.generations, strict=True):
-        text = generation.text.strip()
-        if probe.is_list:
-            rows.append(_row(probe, cluster_key, "f1", matching.list_match(text, probe.answers), text))
-        else:
-            values = matching.answer_match(text, probe.answers)
-            rows.append(_row(probe, cluster_key, "exact_match", values, text))
-    return {"rows": rows, "usage": usage_of(answer.usage)}
+    found = [generation.text.strip() for generation in answer.generations]
+    return {"answers": found, "usage": usage_of(answer.usage)}
 
 
-def _row(
-    probe: Probe, cluster_key: str, headline: str, values: dict[str, float], answer: str
-) -> dict[str, Any]:
+def row_of(probe: Probe, answer: Any, cluster_key: str) -> dict[str, Any]:
+    """The answer as it is kept and shown; its metrics are counted here."""
+    if probe.is_text:
+        return _text_row(probe, answer, cluster_key)
+    if probe.is_choice:
+        return _choice_row(probe, answer, cluster_key)
+    if probe.is_list:
+        values = matching.list_match(answer, probe.answers)
+        return _row(probe, cluster_key, "f1", values) | {"answer": answer}
+    values = matching.answer_match(answer, probe.answers)
+    return _row(probe, cluster_key, "exact_match", values) | {"answer": answer}
+
+
+def _choice_row(probe: Probe, answer: Any, cluster_key: str) -> dict[str, Any]:
+    sums, token_counts = answer
+    values = metrics.forced_choice(sums, token_counts, probe.choices, probe.right)
+    return _row(probe, cluster_key, "acc", values) | {
+        "answer": probe.choices[sums.index(max(sums))],
+        "scores": sums,
+        "token_counts": token_counts,
+        "chance": metrics.chance(len(probe.choices), len(probe.right)),
+        "tie": metrics.is_tie(sums),
+    }
+
+
+def _text_row(probe: Probe, sums: Sequence[float], cluster_key: str) -> dict[str, Any]:
+    total, byte_count, words = sum(sums), probe.size_bytes, word_count(probe.text)
+    values = metrics.text_likelihood(total, byte_count, words)
+    return _row(probe, cluster_key, metrics.BITS_PER_BYTE, values) | {
+        "loglikelihood": total,
+        "byte_count": byte_count,
+        "word_count": words,
+        "window_count": len(sums),
+    }
+
+
+def _row(probe: Probe, cluster_key: str, headline: str, values: dict[str, float]) -> dict[str, Any]:
     return {
         "id": probe.id,
         "kind": probe.kind,
@@ -114,7 +153,6 @@ def _row(
         "metric": headline,
         "value": values[headline],
         "metrics": values,
-        "answer": answer,
     }
 
 
@@ -126,13 +164,3 @@ def usage_of(usage: inference_pb2.Usage) -> list[float]:
         usage.flops,
         usage.compute_seconds,
     ]
-
-
-async def context_of(client: AsyncClient, subject: evaluator_pb2.Subject, group: str, digests: str) -> str:
-    """The context's name; other evaluations of the same model and documents (by their `digests`) share it."""
-    wanted = subject.context
-    selection = common_pb2.RowSelection(distinct_key=wanted.distinct_key)
-    if wanted.group_key:
-        selection.key, selection.value = wanted.group_key, group
-    context = inference_pb2.Context(model=subject.model, dataset=wanted.dataset, selection=selection)
-    return await ensure_context(client, context, "documents", digests)

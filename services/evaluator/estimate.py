@@ -21,7 +21,7 @@ async def estimate(
     request = inference_pb2.CountTokensRequest(model=model.name, texts=[probe.text for probe in sample])
     counts = (await client.stubs.inference.CountTokens(request)).token_counts
     mean_tokens = sum(counts) / len(sample)
-    question_count = sum(not probe.is_choice for probe in probes)
+    question_count = sum(probe.is_written for probe in probes)
     read, written = round(mean_tokens * len(probes)), ANSWER_TOKENS * question_count
     shape = model
     if model.adapter:
@@ -41,7 +41,7 @@ async def estimate(
 
 async def judging_note(client: AsyncClient, judge: evaluator_pb2.Judge, probes: Sequence[Probe]) -> str:
     """What a judge will read, taking answers to be as long as the right ones."""
-    questions = [probe for probe in probes if not probe.is_choice]
+    questions = [probe for probe in probes if probe.is_written]
     sample = sample_of(questions)
     texts = [prompt_of(judge.rubric, probe, ", ".join(probe.answers)) for probe in sample]
     counts = (

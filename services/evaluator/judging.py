@@ -5,13 +5,13 @@ number, the same one each time.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import evaluator_pb2, inference_pb2
+from ingrain.v1 import inference_pb2
 from servicekit.errors import Invalid
-from services.evaluator.asking import CALL_S, of_probe, usage_of
+from services.evaluator.asking import CALL_S, Given, of_probe, usage_of
 from services.evaluator.metrics import softmax
 from services.evaluator.probes import Probe
 
@@ -44,29 +44,23 @@ def prompt_of(rubric: str, probe: Probe, answer: str) -> str:
     return _PLACE.sub(lambda place: values[place[1]], rubric or RUBRIC)
 
 
-async def judge(
-    client: AsyncClient,
-    judge: evaluator_pb2.Judge,
-    batch: Sequence[Probe],
-    rows: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """{"rows": the answers' rows with `judge_score` among their metrics and how it came about, "usage": [...]}."""
-    prompts = [prompt_of(judge.rubric, probe, row["answer"]) for probe, row in zip(batch, rows, strict=True)]
+async def judge(client: AsyncClient, model: str, prompts: Sequence[str], batch: Sequence[Probe]) -> Given:
+    """Answers: of each prompt the sums of `yes` and `no`."""
     items = [inference_pb2.ScoreItem(prompt=prompt, choices=VERDICTS) for prompt in prompts]
-    request = inference_pb2.ScoreRequest(model=judge.model, items=items)
+    request = inference_pb2.ScoreRequest(model=model, items=items)
     try:
         answer = await client.stubs.inference.Score(request, timeout=CALL_S)
     except errors.Invalid as error:
         raise of_probe(error, batch) from error
-    judged = []
-    for row, prompt, scores in zip(rows, prompts, answer.items, strict=True):
-        yes, no = (choice.sum_logprob for choice in scores.choices)
-        score = softmax([yes, no])[0]
-        judged.append(
-            {
-                **row,
-                "metrics": {**row["metrics"], "judge_score": score},
-                "judge": {"prompt": prompt, "yes": yes, "no": no},
-            }
-        )
-    return {"rows": judged, "usage": usage_of(answer.usage)}
+    found = [[choice.sum_logprob for choice in scores.choices] for scores in answer.items]
+    return {"answers": found, "usage": usage_of(answer.usage)}
+
+
+def judged(row: dict[str, Any], prompt: str, sums: Sequence[float]) -> dict[str, Any]:
+    """The row with `judge_score` among its metrics and how it came about."""
+    yes, no = sums
+    return {
+        **row,
+        "metrics": {**row["metrics"], "judge_score": softmax(sums)[0]},
+        "judge": {"prompt": prompt, "yes": yes, "no": no},
+    }

@@ -7,6 +7,11 @@ acc_token_norm  the same by the sum divided by its tokens: the mean log-probabil
 brier_score     squared distance of the softmax over sums to what is right (Brier 1950, over all choices: 0 to 2)
 confidence      the softmax's probability of the chosen
 ece             expected calibration error, of a kind
+
+Of texts, from the sum of log-probabilities l in nats, as lm-evaluation-harness names and computes them:
+bits_per_byte    -l / bytes / ln 2
+byte_perplexity  exp(-l / bytes)
+word_perplexity  exp(-l / words)
 """
 
 import math
@@ -16,6 +21,8 @@ from collections.abc import Collection, Sequence
 # nearer than this to the first place shares it.
 TIE_NATS = 1e-4
 BINS = 15
+MOST_EXPONENT = 700.0  # of e, in a float
+BITS_PER_BYTE = "bits_per_byte"
 
 
 def forced_choice(
@@ -78,3 +85,14 @@ def expected_calibration_error(confidences: Sequence[float], hits: Sequence[floa
 def chance(choice_count: int, right_count: int) -> float:
     """Expected accuracy of a guess."""
     return right_count / choice_count
+
+
+def text_likelihood(loglikelihood: float, byte_count: int, word_count: int) -> dict[str, float]:
+    """The metrics of texts with so many bytes and words in all. Without `word_perplexity` where no float holds it."""
+    found = {
+        BITS_PER_BYTE: -loglikelihood / byte_count / math.log(2),
+        "byte_perplexity": math.exp(-loglikelihood / byte_count),
+    }
+    if -loglikelihood / word_count <= MOST_EXPONENT:
+        found["word_perplexity"] = math.exp(-loglikelihood / word_count)
+    return found

@@ -7,14 +7,16 @@ from typing import Any
 from servicekit.errors import Invalid
 
 QUESTION = "Question: {question}\nAnswer:"
+TEXT = "text"  # the kind of documents that name none
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A forced choice has `prompt`, `choices` and the indices of right ones; a question has `answers`.
+    """A forced choice has `prompt`, `choices` and the indices of right ones; a question has `answers`; a text `windows`.
 
     `prompt` is what the model reads, `question` a question as it stands in the row. The answers of a question are
-    members of one list where `is_list`, else one answer that is matched as a whole.
+    members of one list where `is_list`, else one answer that is matched as a whole. Windows are the text itself, in
+    pieces that a model can read.
     """
 
     id: str
@@ -26,15 +28,25 @@ class Probe:
     metadata: dict[str, Any]
     question: str = ""
     is_list: bool = False
+    windows: tuple[str, ...] = ()
 
     @property
     def is_choice(self) -> bool:
         return bool(self.choices)
 
     @property
+    def is_text(self) -> bool:
+        return bool(self.windows)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the model writes an answer."""
+        return not self.choices and not self.windows
+
+    @property
     def text(self) -> str:
         """All that is read for it: the prompt once, and every choice."""
-        return " ".join([self.prompt, *self.choices])
+        return "".join(self.windows) or " ".join([self.prompt, *self.choices])
 
     @property
     def size_bytes(self) -> int:
@@ -42,6 +54,12 @@ class Probe:
 
     def value_of(self, key: str) -> str:
         return str(self.metadata.get(key, ""))
+
+    @property
+    def sources(self) -> list[str]:
+        """Ids of the documents that it follows from; empty where the row does not say."""
+        named = self.metadata.get("sources")
+        return [str(id) for id in named] if isinstance(named, list) else []
 
 
 def probes_of(rows: Iterable[dict[str, Any]], question_template: str = "") -> list[Probe]:
@@ -72,3 +90,18 @@ def probe_of(row: dict[str, Any], question_template: str = "") -> Probe:
     choices = tuple(row["choices"])
     right = frozenset(choices.index(answer) for answer in answers)
     return Probe(row["id"], row["kind"], row["prompt"], choices, right, (), metadata)
+
+
+def written(probe: Probe) -> Probe:
+    """A forced choice as a question: the prompt as it is, any of the right choices is the answer."""
+    if not probe.is_choice:
+        return probe
+    answers = tuple(probe.choices[index] for index in sorted(probe.right))
+    return replace(probe, choices=(), right=frozenset(), answers=answers, question=probe.prompt)
+
+
+def text_of(row: dict[str, Any]) -> Probe:
+    """A document as one window."""
+    metadata = row.get("metadata") or {}
+    kind = str(metadata.get("kind") or TEXT)
+    return Probe(row["id"], kind, "", (), frozenset(), (), metadata, windows=(row["text"],))

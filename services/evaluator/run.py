@@ -1,33 +1,31 @@
-"""The operation: read the probes, make the contexts, ask in batches, store the answers, sum up.
+"""The operation: read the probes, ask what nobody asked before, store the answers, sum up."""
 
-Finished batches are kept as objects under a digest of what was asked, so that an attempt after a crash asks only
-what is missing.
-"""
-
-import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ingrain import AsyncClient
-from ingrain.v1 import common_pb2, datasets_pb2, inference_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, inference_pb2
 from ingrain.v1 import evaluator_pb2 as pb
-from servicekit.errors import Invalid, NotFound, WrongState
-from servicekit.failpoints import failpoint
+from servicekit.contexts import ensure_context
+from servicekit.errors import WrongState
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources
 from servicekit.storage import Storage
 from servicekit.worker import Task
-from services.evaluator.asking import ask, batches, context_of
-from services.evaluator.judging import check_rubric, judge
-from services.evaluator.probes import Probe, probes_of
+from services.evaluator.answers import Answers, Entry
+from services.evaluator.asking import ask, asked_of, batches, row_of
+from services.evaluator.documents import Documents, context_of, read_documents
+from services.evaluator.inputs import Inputs, cut_texts, inputs, read_probes
+from services.evaluator.judging import judge, judged, prompt_of
+from services.evaluator.probes import Probe
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.summary import summarize
 
-ROWS = "rows/2"  # what an answer's row holds: entries of another form are not read
+NOTHING = Documents({}, {})
 
 
 class Evaluations:
@@ -41,71 +39,40 @@ class Evaluations:
         client = gateway_client(self.settings, task.project)
         given = request.evaluation
         await task.progress("reading")
-        model, dataset, context_sha256 = await inputs(client, given)
-        probes = await read_probes(client, given)
+        found = await inputs(client, given)
+        probes = await cut_texts(client, found, await read_probes(client, given, found))
+        documents = NOTHING
+        if given.subject.HasField("context"):
+            documents = await read_documents(client, given.subject.context)
         engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
-        judge_sha256 = await judge_digest(client, given)
-        fingerprint = _fingerprint(given, model.sha256, dataset.sha256, context_sha256, judge_sha256)
-        cost, judge_cost = common_pb2.Cost(), common_pb2.Cost()
-        rows: list[dict[str, Any]] = []
-        contexts: dict[str, str] = {}
+        run = _Run(task.target, client, given, found, documents, engine, Answers(self.storage, task.project))
         group_key = given.subject.context.group_key
-        # With batches of another size, entries would hold other probes.
-        journal = f"{task.target}/journal-{self.settings.probe_batch}-{fingerprint[:24]}"
-        digests = f"{model.sha256} {context_sha256}"
-        for number, batch in enumerate(batches(probes, group_key, self.settings.probe_batch)):
-            await task.progress("asking", len(rows), len(probes), "probes")
-            key = f"{journal}/{number:06d}"
-            entry = await self._once(key, partial(_asked, client, given, batch, contexts, digests))
-            _add(cost, entry["usage"])
-            if given.HasField("judge") and not batch[0].is_choice:
-                before = time.monotonic()
-                judging = partial(judge, client, given.judge, batch, entry["rows"])
-                entry = await self._once(f"{key}-judged", judging)
-                _add(judge_cost, entry["usage"])
-                judge_cost.wall_seconds += time.monotonic() - before
-            rows.extend(entry["rows"])
-        await task.progress("asking", len(rows), len(probes), "probes")
-        cost.wall_seconds = time.monotonic() - started - judge_cost.wall_seconds
-        evaluation = await self._publish(task, rows, probes, model, dataset, cost)
-        evaluation.environment.CopyFrom(engine.environment)
-        if given.HasField("judge"):
-            evaluation.judge.model_sha256 = judge_sha256
-            evaluation.judge_cost.CopyFrom(judge_cost)
-        return evaluation
+        for batch in batches(probes, group_key, self.settings.probe_batch):
+            await task.progress("asking", len(run.rows), len(probes), "probes")
+            await run.answer(batch, batch[0].value_of(group_key) if group_key else "")
+        await task.progress("asking", len(run.rows), len(probes), "probes")
+        run.cost.wall_seconds += time.monotonic() - started - run.asking_s
+        return await self._publish(task, run, [probe.id for probe in probes])
 
-    async def _once(self, key: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """A batch's entry as an earlier attempt left it, else made and kept."""
-        with suppress(NotFound):
-            kept: dict[str, Any] = json.loads(await self.storage.get(f"{key}.json"))
-            return kept
-        entry = await make()
-        await self.storage.put(f"{key}.json", json.dumps(entry).encode())
-        failpoint("evaluator.after_batch")
-        return entry
-
-    async def _publish(
-        self,
-        task: Task,
-        rows: list[dict[str, Any]],
-        probes: list[Probe],
-        model: trainer_pb2.Model,
-        dataset: datasets_pb2.Dataset,
-        cost: common_pb2.Cost,
-    ) -> pb.Evaluation:
-        order = {probe.id: index for index, probe in enumerate(probes)}
-        rows.sort(key=lambda row: order[row["id"]])
+    async def _publish(self, task: Task, run: "_Run", order: Sequence[str]) -> pb.Evaluation:
+        rows = [run.rows[id] for id in order]
         lines = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
         stored = await self.storage.put(f"{task.prefix}/results.jsonl", lines)
         files = [{"name": "results.jsonl", "size_bytes": stored.size_bytes, "sha256": stored.sha256}]
         await self.storage.put(f"{task.prefix}/manifest.json", json.dumps({"files": files}).encode())
         evaluation = await self.resources.get(task.target)
         evaluation.kinds.extend(summarize(rows))
-        evaluation.cost.CopyFrom(cost)
+        evaluation.cost.CopyFrom(run.cost)
         evaluation.probe_count = len(rows)
-        evaluation.probes_sha256 = dataset.sha256
-        evaluation.model_sha256 = model.sha256
+        evaluation.reused_probe_count = run.reused_count
+        evaluation.probes_sha256 = run.found.probes.sha256
+        evaluation.model_sha256 = run.found.model.sha256
         evaluation.results_uri = stored.uri
+        evaluation.environment.CopyFrom(run.engine.environment)
+        evaluation.contexts.update(run.contexts)
+        if evaluation.HasField("judge"):
+            evaluation.judge.model_sha256 = run.found.judge_sha256
+            evaluation.judge_cost.CopyFrom(run.judge_cost)
         return evaluation
 
     async def results(self, name: str) -> list[dict[str, Any]]:
@@ -116,96 +83,92 @@ class Evaluations:
         return [json.loads(line) for line in content.splitlines()]
 
 
-async def _asked(
-    client: AsyncClient, given: pb.Evaluation, batch: list[Probe], contexts: dict[str, str], digests: str
-) -> dict[str, Any]:
-    """The batch's answers, with its group's context, which `contexts` keeps for the next batch."""
-    context = ""
-    if given.subject.HasField("context"):
-        group_key = given.subject.context.group_key
-        group = batch[0].value_of(group_key) if group_key else ""
-        if group not in contexts:
-            contexts[group] = await context_of(client, given.subject, group, digests)
-        context = contexts[group]
-    return await ask(client, given.subject.model, context, batch, given.cluster_key)
+@dataclass
+class _Run:
+    """One attempt: what it works with, and what it has so far.
 
+    Reused answers count with the cost that they had then, so that evaluations can be compared by cost; `asking_s` is
+    the time that this attempt took for asking, and in `cost` as part of the entries.
+    """
 
-async def inputs(
-    client: AsyncClient, given: pb.Evaluation
-) -> tuple[trainer_pb2.Model, datasets_pb2.Dataset, str]:
-    """The model, the probes' dataset and the digest of the context's documents (empty: no context)."""
-    model = await active_model(client, given.subject.model)
-    probes = await usable(client, given.probes, datasets_pb2.Dataset.PROBES, "evaluation.probes")
-    if not given.subject.HasField("context"):
-        return model, probes, ""
-    documents = datasets_pb2.Dataset.DOCUMENTS, "evaluation.subject.context.dataset"
-    return model, probes, (await usable(client, given.subject.context.dataset, *documents)).sha256
+    target: str
+    client: AsyncClient
+    given: pb.Evaluation
+    found: Inputs
+    documents: Documents
+    engine: inference_pb2.Engine
+    answers: Answers
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    contexts: dict[str, str] = field(default_factory=dict)
+    cost: common_pb2.Cost = field(default_factory=common_pb2.Cost)
+    judge_cost: common_pb2.Cost = field(default_factory=common_pb2.Cost)
+    reused_count: int = 0
+    asking_s: float = 0.0
+    _ready: dict[str, str] = field(default_factory=dict)  # contexts by group, made or found by this attempt
 
+    async def answer(self, batch: Sequence[Probe], group: str) -> None:
+        """Rows of the batch, all asked with the group's context."""
+        depends_on = ["subject", self.found.model_key, self._context_key(group), asked_of(batch)]
+        entry = await self._once(depends_on, partial(self._ask, batch, group), self.cost)
+        self.reused_count += len(batch) * (entry["evaluation"] != self.target)
+        if entry["context"]:
+            self.contexts.setdefault(group, entry["context"])
+        partly = self.given.subject.context.HasField("subset")
+        for probe, answer in zip(batch, entry["answers"], strict=True):
+            row = row_of(probe, answer, self.given.cluster_key)
+            if partly and probe.sources:
+                row["supported"] = self.documents.support(group, probe.sources)
+            self.rows[probe.id] = row
+        if self.given.HasField("judge") and batch[0].is_written:
+            await self._judge(batch)
 
-async def judge_digest(client: AsyncClient, given: pb.Evaluation) -> str:
-    """Of the model that judges; empty where nobody does. Raises Invalid for a rubric that cannot be filled in."""
-    if not given.HasField("judge"):
-        return ""
-    check_rubric(given.judge.rubric)
-    return (await active_model(client, given.judge.model)).sha256
-
-
-async def active_model(client: AsyncClient, name: str) -> trainer_pb2.Model:
-    model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
-    if model.state != common_pb2.ACTIVE:
-        state = common_pb2.State.Name(model.state)
-        raise WrongState("MODEL_NOT_ACTIVE", f"{model.name} is {state}; only an ACTIVE model can be asked")
-    return model
-
-
-async def usable(client: AsyncClient, name: str, kind: int, field: str) -> datasets_pb2.Dataset:
-    """The dataset, if it can be read and holds rows of this kind."""
-    dataset = await client.datasets.get(name)
-    if dataset.state != common_pb2.ACTIVE:
-        state = common_pb2.State.Name(dataset.state)
-        raise WrongState("DATASET_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE dataset can be read")
-    if dataset.kind != kind:
-        wanted, found = datasets_pb2.Dataset.Kind.Name(kind), datasets_pb2.Dataset.Kind.Name(dataset.kind)
-        raise Invalid(f"NOT_{wanted}", f"{name} holds {found}; here {wanted} are needed", field=field)
-    return dataset
-
-
-async def read_probes(client: AsyncClient, given: pb.Evaluation) -> list[Probe]:
-    rows = [row async for row in client.datasets.rows(given.probes)]
-    probes = probes_of(rows, given.question_template)
-    if given.HasField("judge") and all(probe.is_choice for probe in probes):
-        raise Invalid(
-            "NOTHING_TO_JUDGE",
-            "all probes have choices, which are scored; a judge reads written answers: leave it out, or add questions",
-            field="evaluation.judge",
+    async def _judge(self, batch: Sequence[Probe]) -> None:
+        rubric, model = self.given.judge.rubric, self.given.judge.model
+        prompts = [prompt_of(rubric, probe, self.rows[probe.id]["answer"]) for probe in batch]
+        depends_on = ["judge", self.found.judge_sha256, prompts]
+        entry = await self._once(
+            depends_on, partial(judge, self.client, model, prompts, batch), self.judge_cost
         )
-    group_key = given.subject.context.group_key
-    for index, probe in enumerate(probes):
-        if group_key and not probe.value_of(group_key):
-            raise Invalid(
-                "NO_GROUP",
-                f"probe {probe.id!r} (row {index + 1}) has no metadata {group_key!r}, which says what it is asked with",
-                field=f"rows[{index}].metadata.{group_key}",
-                row=index + 1,
-            )
-    return probes
+        for probe, prompt, sums in zip(batch, prompts, entry["answers"], strict=True):
+            self.rows[probe.id] = judged(self.rows[probe.id], prompt, sums)
 
+    async def _once(
+        self, depends_on: list[Any], make: Callable[[], Awaitable[Entry]], cost: common_pb2.Cost
+    ) -> Entry:
+        """The entry, made here or before, with what it took then added to `cost`."""
+        where = self.engine.environment
+        computed = [where.device, where.dtype, dict(where.versions)]
 
-def _fingerprint(given: pb.Evaluation, *digests: str) -> str:
-    asked = pb.Evaluation(
-        subject=given.subject,
-        probes=given.probes,
-        cluster_key=given.cluster_key,
-        question_template=given.question_template,
-        judge=given.judge if given.HasField("judge") else None,
-    )
-    content = asked.SerializeToString(deterministic=True) + " ".join([ROWS, *digests]).encode()
-    return hashlib.sha256(content).hexdigest()
+        async def timed() -> Entry:
+            before = time.monotonic()
+            entry = await make()
+            return entry | {"wall_seconds": time.monotonic() - before, "evaluation": self.target}
 
+        before = time.monotonic()
+        entry = await self.answers.once([computed, *depends_on], timed)
+        self.asking_s += time.monotonic() - before
+        fresh, cached, generated, flops, compute_s = entry["usage"]
+        cost.prompt_token_count += int(fresh)
+        cost.cached_token_count += int(cached)
+        cost.generated_token_count += int(generated)
+        cost.flops += flops
+        cost.compute_seconds += compute_s
+        cost.wall_seconds += entry["wall_seconds"]
+        return entry
 
-def _add(cost: common_pb2.Cost, usage: list[float]) -> None:
-    cost.prompt_token_count += int(usage[0])
-    cost.cached_token_count += int(usage[1])
-    cost.generated_token_count += int(usage[2])
-    cost.flops += usage[3]
-    cost.compute_seconds += usage[4]
+    async def _ask(self, batch: Sequence[Probe], group: str) -> Entry:
+        subject = self.given.subject
+        if subject.HasField("context") and group not in self._ready:
+            digests = f"{self.found.model.sha256} {self.found.documents_sha256}"
+            wanted = context_of(subject, group)
+            self._ready[group] = await ensure_context(self.client, wanted, "documents", digests)
+        context = self._ready.get(group, "")
+        return await ask(self.client, subject.model, context, batch) | {"context": context}
+
+    def _context_key(self, group: str) -> list[str]:
+        """Of what is read before a question: the group's texts, or what is searched and how."""
+        if not self.given.subject.HasField("context"):
+            return []
+        known = self.documents.groups.get(group)
+        retrieval = self.given.subject.context.retrieval.SerializeToString(deterministic=True)
+        return [known.sha256 if known else "", retrieval.hex()]

@@ -15,8 +15,9 @@ from servicekit.peers import gateway_client
 from servicekit.resources import new_id
 from services.evaluator.compare import differences
 from services.evaluator.estimate import estimate, judging_note
+from services.evaluator.inputs import inputs, read_probes
 from services.evaluator.judging import RUBRIC
-from services.evaluator.run import Evaluations, inputs, judge_digest, read_probes
+from services.evaluator.run import Evaluations
 
 MESSAGE_BYTES = 900_000
 
@@ -42,17 +43,19 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
             probes=given.probes,
             cluster_key=given.cluster_key,
             question_template=template,
+            asking=given.asking or pb.Evaluation.CHOICE,
             judge=pb.Judge(model=given.judge.model, rubric=given.judge.rubric or RUBRIC)
             if given.HasField("judge")
             else None,
         )
         client = gateway_client(self.evaluations.settings, project)
         # What is wrong with the request is said now, not by an operation that fails later.
-        model, _, _ = await inputs(client, given)
-        await judge_digest(client, given)
+        found = await inputs(client, given)
+        if found.model.HasField("endpoint"):  # what it cannot do depends on the probes
+            await read_probes(client, given, found)
         if request.validate_only:
-            probes = await read_probes(client, given)
-            expected = await estimate(client, model, probes, given.subject.HasField("context"))
+            probes = await read_probes(client, given, found)
+            expected = await estimate(client, found.model, probes, given.subject.HasField("context"))
             if given.HasField("judge"):
                 expected.notes.append(await judging_note(client, given.judge, probes))
             return self.operations.done_with_estimate(evaluation.name, "CreateEvaluation", expected)

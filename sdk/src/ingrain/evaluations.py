@@ -1,14 +1,15 @@
 """`client.evaluations`: what a model knows, by probes."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingrain import errors, harness
 from ingrain.names import full_name
 from ingrain.operation import AsyncOperation
-from ingrain.resource import Resource, pages, resumed
+from ingrain.resource import Resource, message_from, pages, resumed
+from ingrain.v1 import common_pb2, datasets_pb2
 from ingrain.v1 import evaluator_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ class AsyncEvaluations(Resource):
         question_template: str = "",
         judge: str = "",
         rubric: str = "",
+        asking: str = "",
+        subset: float | None = None,
+        subset_seed: int = 0,
+        retrieval: Mapping[str, Any] | None = None,
         validate_only: bool = False,
     ) -> AsyncOperation:
         """Asks `model` every probe, with the documents of `dataset` in its context where given.
 
-        `judge` is a model that says of every written answer whether it is right, as `rubric` asks it.
+        `probes` may be a dataset of documents, which are then scored by themselves (`bits_per_byte`). `judge` is a
+        model that says of every written answer whether it is right, as `rubric` asks it. `asking`: `choice` or
+        `generation`. `subset`: only this share of the documents is read; `retrieval`: each question is asked with
+        what is found for it, keywords as of Retrieval, e.g. `{"unit": "passage", "top_k": 3}`.
         """
         parent = self._client.parent
         subject = pb.Subject(model=full_name(parent, "models", model))
@@ -43,16 +51,22 @@ class AsyncEvaluations(Resource):
             subject.context.dataset = full_name(parent, "datasets", dataset)
             subject.context.group_key = group_key
             subject.context.distinct_key = distinct_key
+            if subset is not None:
+                subject.context.subset.CopyFrom(common_pb2.Subset(share=subset, seed=subset_seed))
+            if retrieval is not None:
+                subject.context.retrieval.CopyFrom(message_from(common_pb2.Retrieval, **retrieval))
         judged = pb.Judge(model=full_name(parent, "models", judge), rubric=rubric) if judge else None
         request = pb.CreateEvaluationRequest(
             parent=parent,
             evaluation_id=id or "",
-            evaluation=pb.Evaluation(
+            evaluation=message_from(
+                pb.Evaluation,
                 subject=subject,
                 probes=full_name(parent, "datasets", probes),
                 cluster_key=cluster_key,
                 question_template=question_template,
                 judge=judged,
+                asking=asking or None,
             ),
             validate_only=validate_only,
         )
@@ -108,6 +122,9 @@ class AsyncEvaluations(Resource):
         if probes.sha256 != evaluation.probes_sha256:
             message = f"{probes.name} is not what {evaluation.name} was asked: its digest changed"
             raise errors.Invalid(message, reason="PROBES_CHANGED")
+        if probes.kind == datasets_pb2.Dataset.DOCUMENTS:
+            message = f"{evaluation.name} scored texts, which are no task of that tool; its numbers are those of `kinds`"
+            raise errors.Invalid(message, reason="TEXTS_ARE_NO_TASK")
         rows = [row async for row in self._client.datasets.rows(evaluation.probes)]
         documents = await _documents(self._client, evaluation.subject)
         return harness.write(Path(folder).expanduser(), evaluation, rows, documents, answers)

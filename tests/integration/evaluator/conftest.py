@@ -11,15 +11,16 @@ from typing import Any
 import grpc
 import pytest
 
-from ingrain import AsyncClient, worlds
+from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, datasets_pb2, datasets_pb2_grpc
+from ingrain.worlds.suite import suite
 from servicekit import identity
 from services.evaluator.__main__ import assemble
 from services.evaluator.settings import EvaluatorSettings
 
 PROJECT = "projects/demo"
 GATEWAY_TOKEN = "gateway-token-of-the-test"
-WORLDS = worlds.suite(
+WORLDS = suite(
     seed=902, reversal_worlds=4, facts=2, repeats=1, syllogism_worlds=1, syllogism_count=2, catalogues=1
 )
 # A catalogue asks the same of each of its tools: a few of them will do.

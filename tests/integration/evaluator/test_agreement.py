@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ingrain import worlds
+from ingrain.worlds.suite import suite
 
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "small"
@@ -44,7 +44,7 @@ def run_tool(folder: Path, tasks: list[str], scratch: Path) -> tuple[dict[str, A
 
 def many_probes() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Documents and probes: ten worlds, and what is easily read otherwise by another tool."""
-    found = worlds.suite(
+    found = suite(
         seed=903,
         reversal_worlds=10,
         facts=3,

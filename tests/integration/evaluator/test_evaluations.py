@@ -109,7 +109,7 @@ async def test_what_cannot_be_asked_is_refused_at_once(world: Any, probes: Any) 
         ("unfinished", "probes", {}, errors.WrongState, ""),
         ("small", "none", {}, errors.NotFound, ""),
         ("small", "unfinished", {}, errors.WrongState, ""),
-        ("small", "documents", {}, errors.Invalid, "evaluation.probes"),
+        ("small", "documents", {"dataset": "documents"}, errors.Invalid, "evaluation.subject.context"),
         ("small", "probes", {"dataset": "none"}, errors.NotFound, ""),
         ("small", "probes", {"dataset": "probes"}, errors.Invalid, "evaluation.subject.context.dataset"),
         ("small", "probes", {"question_template": "Q?"}, errors.Invalid, "evaluation.question_template"),
@@ -177,37 +177,37 @@ async def test_a_cancelled_evaluation_ends_without_results(world: Any) -> None:
 
 
 async def test_an_engine_that_is_away_half_way_is_asked_nothing_twice(world: Any) -> None:
-    undisturbed = await world.evaluated("undisturbed", "reversals", **IN_CONTEXT)
     trouble = world.behind.trouble
-    calls, contexts = trouble.answered["Score"], trouble.answered["CreateContext"]
-    trouble.away["Score"] = (trouble.calls["Score"] + 2, 4)  # all four tries of the client
+    trouble.away["Score"] = (2, 4)  # all four tries of the client
     made = await world.evaluated("disturbed", "reversals", **IN_CONTEXT)
-    assert trouble.answered["Score"] == 2 * calls
-    assert await world.results("disturbed") == await world.results("undisturbed")
-    assert list(made.kinds) == list(undisturbed.kinds)
-    for field in ("prompt_token_count", "cached_token_count", "generated_token_count", "flops"):
-        assert getattr(made.cost, field) == getattr(undisturbed.cost, field)
+    assert trouble.answered["Score"] == 4  # a world each
     (operation,) = [found async for found in world.user.operations.list("evaluations/disturbed")]
     assert operation.metadata.attempt_count == 2
-    # Both read the same documents: their contexts are shared.
+    # What an earlier attempt asked is this evaluation's own.
+    assert (made.probe_count, made.reused_probe_count) == (16, 0)
     async with gateway(world) as client:
-        assert len([found async for found in client.contexts.list()]) == contexts
+        names = [context.name async for context in client.contexts.list()]
+    assert sorted(made.contexts.values()) == sorted(names)
 
 
-async def test_contexts_that_went_or_failed_are_made_again(world: Any) -> None:
-    first = await world.evaluated("first", "reversals", **IN_CONTEXT)
+async def test_contexts_that_went_or_failed_are_made_again(world: Any, probes: Any) -> None:
+    reversals = [probe for probe in probes if "reversals" in probe["metadata"]["world"]]
+    for part in range(3):  # nothing is asked twice, so that each reads all contexts
+        world.datasets.add(f"part-{part}", reversals[part::3])
+    await world.evaluated("first", "part-0", **IN_CONTEXT)
     async with gateway(world) as client:
         names = [context.name async for context in client.contexts.list()]
         assert all(name.startswith(f"{PROJECT}/contexts/documents-") for name in names)
         for name in names:
             await client.contexts.delete(name)
-        again = await world.evaluated("again", "reversals", **IN_CONTEXT)
+        again = await world.evaluated("again", "part-1", **IN_CONTEXT)
         assert {context.name async for context in client.contexts.list()} == {f"{name}-1" for name in names}
+        assert set(again.contexts.values()) == {f"{name}-1" for name in names}
         for name in names:
             (operation,) = [found async for found in client.operations.list(f"{name}-1")]
             await client.operations.delete(operation.name)  # forgotten operations do not matter
-    third = await world.evaluated("third", "reversals", **IN_CONTEXT)
-    assert list(first.kinds) == list(again.kinds) == list(third.kinds)
+    third = await world.evaluated("third", "part-2", **IN_CONTEXT)
+    assert third.contexts == again.contexts
 
 
 def gateway(world: Any) -> AsyncClient:
@@ -225,9 +225,11 @@ async def test_a_killed_evaluator_goes_on_where_it_was(
         assert behind.trouble.answered["Score"] == 2
         run_service("evaluator", settings)
         made = await operation.result(timeout_s=60)
-        calls = behind.trouble.answered["Score"] + behind.trouble.answered["Generate"]
+        asked = behind.trouble.answered["Score"] + behind.trouble.answered["Generate"]
+        assert asked == 3  # each batch once
         again = await ended(user.evaluations.create("small", "probes", "again"))
-        assert behind.trouble.answered["Score"] + behind.trouble.answered["Generate"] == 2 * calls
+        assert behind.trouble.answered["Score"] + behind.trouble.answered["Generate"] == asked
         assert list(made.kinds) == list(again.kinds)
         assert made.cost.flops == again.cost.flops
         assert made.environment == again.environment
+        assert (made.reused_probe_count, again.reused_probe_count) == (0, made.probe_count)
