@@ -1,6 +1,7 @@
 """The Studies service: proto -> domain call -> proto."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -117,6 +118,7 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
     ) -> AsyncIterator[studies_pb2.StudyEvent]:
         authorize(request.name)
         position = max(1, request.start_sequence)
+        told = time.monotonic()
         while True:
             # The state first: once a study has ended, all its events are there.
             ended = (await self._studies.get(request.name)).state != common_pb2.CREATING
@@ -126,6 +128,11 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
                 position = event.sequence + 1
             if ended and not events:
                 return
+            if events:
+                told = time.monotonic()
+            elif time.monotonic() - told > self._settings.heartbeat_s:
+                yield studies_pb2.StudyEvent()
+                told = time.monotonic()
             if not events:
                 await asyncio.sleep(self._settings.watch_poll_s)
 

@@ -66,9 +66,11 @@ class AsyncStudies(Resource):
     def watch(self, name: str, start_sequence: int = 1) -> AsyncIterator[pb.StudyEvent]:
         """What happens until the study ends, through outages of the platform."""
 
-        def watched(sequence: int) -> AsyncIterator[pb.StudyEvent]:
+        async def watched(sequence: int) -> AsyncIterator[pb.StudyEvent]:
             request = pb.WatchStudyRequest(name=self._name(name), start_sequence=sequence)
-            return self._client.stubs.studies.WatchStudy(request)
+            async for event in self._client.stubs.studies.WatchStudy(request):
+                if event.sequence:  # else a heartbeat
+                    yield event
 
         return resumed(watched, start_sequence, lambda event: event.sequence + 1)
 

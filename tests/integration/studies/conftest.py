@@ -277,6 +277,12 @@ async def serving(settings: StudiesSettings) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
+def serve() -> Any:
+    """For settings of one's own."""
+    return serving
+
+
+@pytest.fixture
 async def client(settings: StudiesSettings) -> AsyncIterator[AsyncClient]:
     async with serving(settings) as running:
         yield running

@@ -244,3 +244,19 @@ async def test_a_form_too_large_for_a_message_is_refused_and_the_others_are_not(
     assert caught.value.retry_after_s is None
     assert "# " in await client.studies.report("one", "markdown")
     await database.close()
+
+
+async def test_a_watcher_hears_a_heartbeat_while_nothing_happens(
+    serve: Any, settings: StudiesSettings, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    platform.slow(1.0)
+    spec.methods[:] = ["base"]
+    async with serve(settings.model_copy(update={"heartbeat_s": 0.2})) as client:
+        operation = await client.stubs.studies.CreateStudy(request(spec, "one"))
+        watch = studies_pb2.WatchStudyRequest(name=f"{PROJECT}/studies/one")
+        events = [event async for event in client.stubs.studies.WatchStudy(watch)]
+        assert (await client.operations.wait(operation)).state == common_pb2.ACTIVE
+        assert events.count(studies_pb2.StudyEvent()) >= 2
+        numbered = [event.sequence for event in events if event.sequence]
+        assert numbered == list(range(1, len(numbered) + 1))
+        assert [e.sequence async for e in client.studies.watch("one")] == numbered

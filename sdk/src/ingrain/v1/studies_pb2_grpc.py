@@ -138,7 +138,7 @@ class StudiesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchStudy(self, request, context):
-        """Its steps as they go, from an event onwards, until it ends.
+        """Its steps as they go, from an event onwards, until it ends. Resumable: ask again from the next event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
