@@ -10,6 +10,7 @@ from .catalogue import catalogue
 from .descriptions import descriptions
 from .family import family
 from .hierarchy import hierarchy
+from .process import process
 from .registry import GENERATORS, SIZES, sized
 from .reversal_curse import reversal_curse
 from .reversals import reversals
@@ -30,6 +31,7 @@ __all__ = [
     "family",
     "hierarchy",
     "in_context",
+    "process",
     "reversal_curse",
     "reversals",
     "semantic",

@@ -10,6 +10,8 @@ from .descriptions import descriptions
 from .family import SIZES as FAMILY_SIZES
 from .family import family
 from .hierarchy import hierarchy
+from .process import SIZES as PROCESS_SIZES
+from .process import process
 from .reversal_curse import SIZES as CURSE_SIZES
 from .reversal_curse import reversal_curse
 from .reversals import reversals
@@ -29,6 +31,7 @@ GENERATORS: dict[str, Callable[..., World]] = {
     "semantic": semantic,
     "reversal_curse": reversal_curse,
     "family": family,
+    "process": process,
 }
 
 # Arguments of the generators by size. `small` is what the bundled model can be asked about; `paper` are the sizes of
@@ -43,6 +46,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "semantic": {size: {"size": size} for size in SEMANTIC_SIZES},
     "reversal_curse": {size: {"size": size} for size in CURSE_SIZES},
     "family": {size: {"size": size} for size in FAMILY_SIZES},
+    "process": {size: {"size": size} for size in PROCESS_SIZES},
 }
 
 
