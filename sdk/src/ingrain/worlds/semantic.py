@@ -58,7 +58,7 @@ def semantic(
 ) -> World:
     """Categories, their properties and what they inherit; `changes` are fields of SemanticSize.
 
-    Kinds of probes: `rephrase` (a stated fact in a wording that no document has), `reversal` (from the other end, of facts
+    Kinds of probes: `forward` (only where a document is one sentence: that sentence), `rephrase` (a stated fact in a wording that no document has), `reversal` (from the other end, of facts
     that documents say in one direction only), `syllogism` (what holds of a category by those above it; `metadata.steps`
     facts are needed) and `category-holdout` (all that follows for a category of which only its parent is told). Wrong
     choices truly stand in the asked relation to something else. `metadata.inference` tells probes about `category` and
@@ -101,6 +101,9 @@ def semantic(
         asker.reversed("category-holdout", fact)
     for fact in _mixed(rng, further, max(0, shape.probes - len(about_heldout))):
         asker.stated("category-holdout", fact)
+    if shape.sentences == (1, 1):
+        for fact in _mixed(rng, common, shape.probes):
+            asker.stated("forward", fact)
     return world.cited()
 
 
