@@ -3,6 +3,7 @@
 The truth of a context is its text in object storage; keys and values are a replica's cache and can be lost.
 """
 
+import asyncio
 import hashlib
 import json
 import uuid
@@ -19,13 +20,17 @@ from servicekit.errors import Invalid, NotFound, Unavailable, WrongState
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources, new_id
+from servicekit.selection import select_rows
 from servicekit.storage import Storage
 from servicekit.worker import Task
+from services.inference import retrieval
 from services.inference.backend import Backend
 from services.inference.names import Meaning, Names
+from services.inference.retrieval import Index
 from services.inference.settings import InferenceSettings
 from services.inference.wire import (
     ContextRef,
+    CountCall,
     ForgetCall,
     ModelRef,
     PrefillCall,
@@ -35,6 +40,7 @@ from services.inference.wire import (
 )
 
 REMEMBERED = 64  # texts of contexts in the door's memory
+COUNTED = 512  # pieces of documents whose tokens are counted at once
 WAIT_S = 600.0
 # What ended a virtual name's context and may go well another time.
 PASSING = {code_pb2.UNAVAILABLE, code_pb2.CANCELLED, code_pb2.RESOURCE_EXHAUSTED, code_pb2.INTERNAL}
@@ -58,24 +64,53 @@ class Contexts:
         self._names = names
         self._backend = backend
         self._texts: OrderedDict[str, ContextRef] = OrderedDict()
+        self._indices: OrderedDict[str, Index] = OrderedDict()
 
     async def create(self, task: Task, request: pb.CreateContextRequest) -> pb.Context:
         given = request.context
         await task.progress("reading documents")
-        text, row_count = await self.render(task.project, given)
+        texts = await self.texts(task.project, given)
         model = await self._names.ref(given.model)
+        if given.HasField("retrieval"):
+            return await self._create_index(task, given, model, texts)
+        text = "\n".join(texts)
         await task.progress("computing keys and values")
         answer = await self._backend.call("prefill", PrefillCall(model, ContextRef(digest(text), text)))
         if isinstance(answer, Refused):
             raise_refused(answer)
         token_count, spent = answer
-        stored = await self._storage.put(f"{task.prefix}/documents.txt", text.encode())
-        files = [{"name": "documents.txt", "size_bytes": stored.size_bytes, "sha256": stored.sha256}]
+        context = await self._store(task, "documents.txt", text.encode())
+        context.token_count, context.row_count = token_count, len(texts)
+        context.sha256 = digest(f"{model.key} {text}")
+        context.cost.CopyFrom(cost_of(spent))
+        return context
+
+    async def _create_index(
+        self, task: Task, given: pb.Context, model: ModelRef, texts: list[str]
+    ) -> pb.Context:
+        found = retrieval.pieces_of(texts, given.retrieval)
+        pieces = []
+        for start in range(0, len(found), COUNTED):
+            await task.progress("counting tokens", start, len(found), "pieces")
+            part = found[start : start + COUNTED]
+            counts = await self._backend.call("count", CountCall(model, part))
+            if isinstance(counts, Refused):
+                raise_refused(counts)
+            pieces += [retrieval.Piece(*both) for both in zip(part, counts, strict=True)]
+        content = retrieval.stored(pieces)
+        context = await self._store(task, "pieces.jsonl", content)
+        context.token_count, context.row_count = sum(piece.token_count for piece in pieces), len(texts)
+        settings = given.retrieval.SerializeToString(deterministic=True).hex()
+        context.sha256 = digest(f"{model.key} {settings} {digest(content.decode())}")
+        return context
+
+    async def _store(self, task: Task, name: str, content: bytes) -> pb.Context:
+        """Writes the file and its manifest; the context that has them."""
+        stored = await self._storage.put(f"{task.prefix}/{name}", content)
+        files = [{"name": name, "size_bytes": stored.size_bytes, "sha256": stored.sha256}]
         await self._storage.put(f"{task.prefix}/manifest.json", json.dumps({"files": files}).encode())
         context = await self.resources.get(task.target)
-        context.token_count, context.row_count = token_count, row_count
-        context.sha256, context.uri = digest(f"{model.key} {text}"), stored.uri
-        context.cost.CopyFrom(cost_of(spent))
+        context.uri = stored.uri
         return context
 
     async def check(self, given: pb.Context) -> None:
@@ -90,29 +125,20 @@ class Contexts:
                 field="context.dataset",
             )
 
-    async def render(self, project: str, given: pb.Context) -> tuple[str, int]:
-        """The selected documents as one text, and how many they are."""
+    async def texts(self, project: str, given: pb.Context) -> list[str]:
+        """Of the selected documents, in order."""
         await self.check(given)
-        wanted, texts, seen = given.selection, [], set()
-        async for row in gateway_client(self._settings, project).datasets.rows(given.dataset):
-            metadata = row.get("metadata") or {}
-            if wanted.key and str(metadata.get(wanted.key)) != wanted.value:
-                continue
-            if wanted.distinct_key and wanted.distinct_key in metadata:
-                value = str(metadata[wanted.distinct_key])
-                if value in seen:
-                    continue
-                seen.add(value)
-            texts.append(row["text"])
-        if not texts:
+        rows = [row async for row in gateway_client(self._settings, project).datasets.rows(given.dataset)]
+        chosen = select_rows(rows, given.selection)
+        if not chosen:
             raise Invalid(
                 "NOTHING_SELECTED",
-                f"no document of {given.dataset} has metadata {wanted.key!r} = {wanted.value!r}",
+                f"no document of {given.dataset} has metadata {given.selection.key!r} = {given.selection.value!r}",
                 field="context.selection",
             )
-        return "\n".join(texts), len(texts)
+        return [row["text"] for row in chosen]
 
-    async def ref(self, name: str, model: ModelRef) -> ContextRef:
+    async def reading(self, name: str, model: ModelRef) -> ContextRef | Index:
         """For a call with `context`: of the same model, or of the model that an adapter stands on."""
         identity.authorize(name)
         context = await self.resources.get(name)
@@ -126,6 +152,8 @@ class Contexts:
                 f"{name} is a context of {context.model}; make one for {model.name}",
                 field="context",
             )
+        if context.HasField("retrieval"):
+            return await self._index(context)
         if name not in self._texts:
             text = (await self._storage.get(self._storage.key(context.uri))).decode()
             self._texts[name] = ContextRef(digest(text), text)
@@ -134,22 +162,39 @@ class Contexts:
         self._texts.move_to_end(name)
         return self._texts[name]
 
+    async def _index(self, context: pb.Context) -> Index:
+        """Kept within a number of bytes; one that is gone is built again from what is stored."""
+        if context.name not in self._indices:
+            content = await self._storage.get(self._storage.key(context.uri))
+            index = await asyncio.to_thread(lambda: Index(retrieval.read(content), context.retrieval))
+            self._indices[context.name] = index
+            while len(self._indices) > 1 and self._index_bytes() > self._settings.index_bytes:
+                self._indices.popitem(last=False)
+        self._indices.move_to_end(context.name)
+        return self._indices[context.name]
+
+    def _index_bytes(self) -> int:
+        return sum(index.size_bytes for index in self._indices.values())
+
     async def delete(self, name: str) -> None:
         """Hides it, and drops its keys and values; a context of the same text computes them again."""
         context = await self.resources.get(name)
         await self.resources.delete(name)
         self._texts.pop(name, None)
-        if context.uri and await self._backend.ready():
+        self._indices.pop(name, None)
+        if context.uri and not context.HasField("retrieval") and await self._backend.ready():
             text = (await self._storage.get(self._storage.key(context.uri))).decode()
             await self._backend.call("forget", ForgetCall(ContextRef(digest(text), text)))
 
     async def of_dataset(self, parent: str, meaning: Meaning) -> str:
         """The context of a virtual name, made once for the model and dataset as they are."""
         model, dataset = await self._names.ref(meaning.model), await self._names.dataset(meaning.dataset)
-        content = digest(f"{model.name} {model.key} {dataset.name} {dataset.sha256} {meaning.distinct_key}")
+        wanted = _virtual(meaning)
+        content = digest(f"{model.name} {model.key} {dataset.name} {dataset.sha256} {_settings_of(wanted)}")
+        kind = "rag" if wanted.HasField("retrieval") else "icl"
         for number in range(MOST_TRIES):
-            name = f"{parent}/contexts/icl-{content[:16]}-{number}"
-            ended = await self._made(parent, name, meaning)
+            name = f"{parent}/contexts/{kind}-{content[:16]}-{number}"
+            ended = await self._made(parent, name, wanted)
             if ended.HasField("error"):
                 if ended.error.code not in PASSING:
                     raise OperationFailed(ended.name, from_status(ended.error, operation=ended.name))
@@ -157,12 +202,11 @@ class Contexts:
                 return name
         raise Unavailable("NO_CONTEXT", f"the context of {meaning.dataset} could not be made", 30.0)
 
-    async def _made(self, parent: str, name: str, meaning: Meaning) -> operations_pb2.Operation:
-        selection = common_pb2.RowSelection(distinct_key=meaning.distinct_key)
+    async def _made(self, parent: str, name: str, wanted: pb.Context) -> operations_pb2.Operation:
         request = pb.CreateContextRequest(
             parent=parent,
             context_id=name.rpartition("/")[2],
-            context=pb.Context(model=meaning.model, dataset=meaning.dataset, selection=selection),
+            context=wanted,
             request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
         )
         operation = await self.operations.start(
@@ -188,7 +232,23 @@ def new_context(request: pb.CreateContextRequest) -> pb.Context:
         model=given.model,
         dataset=given.dataset,
         selection=given.selection,
+        retrieval=given.retrieval if given.HasField("retrieval") else None,
     )
+
+
+def _virtual(meaning: Meaning) -> pb.Context:
+    """The context that a virtual name asks for."""
+    selection = common_pb2.RowSelection(distinct_key=meaning.distinct_key, subset=meaning.subset)
+    return pb.Context(
+        model=meaning.model, dataset=meaning.dataset, selection=selection, retrieval=meaning.retrieval
+    )
+
+
+def _settings_of(context: pb.Context) -> str:
+    settings = context.selection.SerializeToString(deterministic=True).hex()
+    if context.HasField("retrieval"):
+        settings += f" {context.retrieval.SerializeToString(deterministic=True).hex()}"
+    return settings
 
 
 def digest(text: str) -> str:

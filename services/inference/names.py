@@ -2,6 +2,7 @@
 
 projects/p/models/m       a base model, an adapted one or an adapter
 icl:<dataset>@<model>     the model with the dataset in its context
+rag:<dataset>@<model>     the model with the passages of the dataset that are found for each question
 auto:<study>              the study's winner
 """
 
@@ -22,11 +23,14 @@ REMEMBERED = 1024
 
 
 class Meaning(NamedTuple):
-    """`dataset` is put in the context where it is not empty; of rows that share `distinct_key` only the first."""
+    """`dataset` is put in the context where it is not empty: of rows that share `distinct_key` only the first, a
+    `subset` of them, or what is found for each question (`retrieval`)."""
 
     model: str
     dataset: str = ""
     distinct_key: str = ""
+    subset: common_pb2.Subset | None = None
+    retrieval: common_pb2.Retrieval | None = None
 
 
 class Names:
@@ -39,10 +43,11 @@ class Names:
         if _MODEL.match(name):
             return Meaning(name)
         kind, _, rest = name.partition(":")
-        if kind not in ("icl", "auto") or not rest:
+        if kind not in ("icl", "rag", "auto") or not rest:
             raise Invalid(
                 "BAD_MODEL_NAME",
-                f"{name!r} is no model: expected projects/<project>/models/<model>, icl:<dataset>@<model> or auto:<study>",
+                f"{name!r} is no model: expected projects/<project>/models/<model>, icl:<dataset>@<model>, rag:<dataset>@<model> or "
+                "auto:<study>",
                 field="model",
             )
         if not parent:
@@ -54,18 +59,29 @@ class Names:
         dataset, at, model = rest.partition("@")
         if not at or not dataset or not model:
             raise Invalid(
-                "BAD_MODEL_NAME", f"{name!r} needs both, as in icl:<dataset>@<model>", field="model"
+                "BAD_MODEL_NAME", f"{name!r} needs both, as in {kind}:<dataset>@<model>", field="model"
             )
-        return Meaning(_full(parent, "models", model), _full(parent, "datasets", dataset))
+        passages = common_pb2.Retrieval(unit=common_pb2.Retrieval.PASSAGE) if kind == "rag" else None
+        return Meaning(_full(parent, "models", model), _full(parent, "datasets", dataset), retrieval=passages)
 
     async def _winner(self, name: str) -> Meaning:
         client = gateway_client(self._settings, identity.authorize(name))
         study = await client.stubs.studies.GetStudy(studies_pb2.GetStudyRequest(name=name))
         if study.state != common_pb2.ACTIVE or not study.recommendation.model:
             raise WrongState("STUDY_NOT_READY", f"{name} has no recommendation (yet)", study=name)
-        if study.recommendation.method != "icl":
+        if not study.recommendation.HasField("context"):
+            if study.recommendation.method == "icl":  # of a study that did not write down what was read
+                return Meaning(study.recommendation.model, study.spec.dataset, study.spec.distinct_key)
             return Meaning(study.recommendation.model)
-        return Meaning(study.recommendation.model, study.spec.dataset, study.spec.distinct_key)
+        # Sets that were asked apart are read together: whose set a question belongs to, nobody says here.
+        read = study.recommendation.context
+        return Meaning(
+            study.recommendation.model,
+            read.dataset,
+            read.distinct_key,
+            read.subset if read.HasField("subset") else None,
+            read.retrieval if read.HasField("retrieval") else None,
+        )
 
     async def ref(self, name: str) -> ModelRef:
         """The model's description. ACTIVE models never change, so that it may be remembered for a while."""

@@ -14,6 +14,7 @@ from servicekit.errors import Invalid
 from services.inference.backend import Backend
 from services.inference.contexts import Contexts, new_context
 from services.inference.names import Names
+from services.inference.retrieval import Index
 from services.inference.wire import (
     ContextRef,
     CountCall,
@@ -26,6 +27,7 @@ from services.inference.wire import (
 )
 
 DEFAULT_MAX_TOKENS = 64
+FRAME_TOKENS = 64  # what marks of beginnings and a chat's frame may take
 GREATEST_PROMPT_BYTES = 1 << 20
 GREATEST_RESPONSE_BYTES = (4 << 20) - 1024  # gRPC's default, less what the frame takes
 
@@ -80,6 +82,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
                 raise Invalid("EMPTY_CHOICE", f"{where} is empty; a choice needs text", field=where)
         model, documents = await self._resolve(request.parent, request.model, request.context)
         items = [(item.prompt, list(item.choices)) for item in request.items]
+        if isinstance(documents, Index):
+            longest = [max(choices, key=len) for _, choices in items]
+            prompts = await self._found(documents, model, [prompt for prompt, _ in items], longest)
+            items = [(prompt, choices) for prompt, (_, choices) in zip(prompts, items, strict=True)]
+            documents = None
         answer = await self._ask("score", ScoreCall(model, documents, items))
         response = pb.ScoreResponse(usage=usage(answer.spent), model=model.name)
         for scores in answer.items:
@@ -140,18 +147,42 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             if not prompt:
                 raise Invalid("EMPTY_PROMPT", f"prompt {index} is empty", field=f"prompts[{index}]")
         model, documents = await self._resolve(request.parent, request.model, request.context)
+        prompts, max_tokens = list(request.prompts), request.max_tokens or DEFAULT_MAX_TOKENS
+        if isinstance(documents, Index):
+            prompts = await self._found(documents, model, prompts, [""] * len(prompts), max_tokens)
+            documents = None
         return GenerateCall(
             model,
             documents,
-            list(request.prompts),
-            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            prompts,
+            max_tokens=max_tokens,
             temperature=request.temperature,
             top_p=request.top_p or 1.0,
             seed=request.seed,
             stop=[stop for stop in request.stop if stop],
         )
 
-    async def _resolve(self, parent: str, name: str, context: str) -> tuple[ModelRef, ContextRef | None]:
+    async def _found(
+        self, index: Index, model: ModelRef, prompts: list[str], answers: list[str], max_tokens: int = 0
+    ) -> list[str]:
+        """The prompts with what is found for each in front, as a context's documents stand there; as much as has room
+        beside the prompt and its longest answer."""
+        read = [f"{prompt} {answer}" for prompt, answer in zip(prompts, answers, strict=True)]
+        room = model.context_window - max_tokens - FRAME_TOKENS
+        # A token has at least a byte: mostly it is plain that all fits.
+        need = [index.token_count(p) + len(r.encode()) for p, r in zip(prompts, read, strict=True)]
+        rooms: list[int | None] = [None] * len(prompts)
+        if model.context_window and max(need) > room:
+            counts = await self._ask("count", CountCall(model, read))
+            rooms = [max(0, room - count) for count in counts]
+        found = [index.documents(p, left) for p, left in zip(prompts, rooms, strict=True)]
+        return [
+            f"{text}\n\n{prompt}" if text else prompt for text, prompt in zip(found, prompts, strict=True)
+        ]
+
+    async def _resolve(
+        self, parent: str, name: str, context: str
+    ) -> tuple[ModelRef, ContextRef | Index | None]:
         meaning = await self._names.meaning(parent, name)
         if meaning.dataset and context:
             raise Invalid(
@@ -160,7 +191,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         model = await self._names.ref(meaning.model)
         if meaning.dataset:
             context = await self._contexts.of_dataset(identity.authorize(parent), meaning)
-        return model, await self._contexts.ref(context, model) if context else None
+        return model, await self._contexts.reading(context, model) if context else None
 
     async def _ask(self, method: str, call: Any) -> Any:
         answer = await self._backend.call(method, call)
@@ -169,8 +200,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         return answer
 
     async def _estimate(self, project: str, request: pb.CreateContextRequest, wanted: pb.Context) -> Any:
-        text, row_count = await self._contexts.render(project, request.context)
+        texts = await self._contexts.texts(project, request.context)
         model = await self._names.ref(request.context.model)
+        if request.context.HasField("retrieval"):
+            estimate = common_pb2.Estimate(
+                row_count=len(texts),
+                notes=["documents are indexed; each question reads what is found for it"],
+            )
+            return self._contexts.operations.done_with_estimate(wanted.name, "CreateContext", estimate)
+        text, row_count = "\n".join(texts), len(texts)
         (token_count,) = await self._ask("count", CountCall(model, [text]))
         if token_count >= model.context_window:
             raise Invalid(

@@ -20,3 +20,4 @@ class InferenceSettings(ServiceSettings):
     ray_watch_s: float = 5.0  # between two looks at whether the application still runs
     max_queued: int = 256  # requests waiting at the engine before more are refused
     model_names_s: float = 5.0  # how long the door remembers what a model's name means
+    index_bytes: int = 256 << 20  # documents that are searched, and their indices, in the door's memory

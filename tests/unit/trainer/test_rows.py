@@ -2,8 +2,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from servicekit.errors import Invalid
+from servicekit.sentences import sentences
 from services.trainer.packing import IGNORED
-from services.trainer.rows import RowReader, sentences
+from services.trainer.rows import RowReader
 
 
 @pytest.fixture(scope="module")
