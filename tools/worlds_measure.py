@@ -1,5 +1,4 @@
-"""`make measure-worlds`: the paper's other worlds at a scale that the bundled model reads; writes docs/worlds.json and the
-table of docs/worlds.md.
+"""`make measure-worlds`: the paper's other worlds in little, as the bundled model reads them; writes docs/worlds.json and .md.
 
 Each world is many little ones of its kind, every one with a context of its own, in one study of four methods on a platform
 of its own. What an earlier run made is found and not made again; worlds that are not asked for keep their numbers.

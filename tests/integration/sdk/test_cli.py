@@ -87,12 +87,18 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
         "tuned",
         "--method",
         "lora",
+        "--splitting",
+        "cumulative",
+        "--tokens",
+        "5000",
         "--no-wait",
     )
     operation = started.stdout.strip()
     assert operation.startswith("projects/default/models/tuned/operations/")
     assert ingrain("operation", "wait", operation, "-o", "name").stdout == "projects/default/models/tuned\n"
     assert "CreateModel" in ingrain("operation", "get", operation).stdout
+    trained = json.loads(ingrain("model", "get", "tuned", "-o", "json").stdout)["training"]
+    assert (trained["splitting"], trained["max_tokens"]) == ("CUMULATIVE", "5000")
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80

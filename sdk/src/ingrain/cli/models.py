@@ -71,8 +71,14 @@ def train(
     dataset: Annotated[list[str], typer.Option("--dataset", help="Data; may be given several times.")],
     id: Id = "",
     method: Annotated[str, typer.Option(help="full or lora.")] = "full",
-    splitting: Annotated[str, typer.Option(help="document or sentence: what makes a row.")] = "document",
+    splitting: Annotated[
+        str,
+        typer.Option(
+            help="What makes a row: document, sentence, or cumulative (a sentence behind those before it)."
+        ),
+    ] = "document",
     steps: Annotated[int, typer.Option(help="Optimizer steps; 0 takes the default.")] = 0,
+    tokens: Annotated[int, typer.Option(help="Tokens to train, instead of steps.")] = 0,
     learning_rate: Annotated[float, typer.Option(help="Peak rate; 0 takes the default.")] = 0.0,
     max_length: Annotated[int, typer.Option(help="Tokens of a packed row; 0 takes the default.")] = 0,
     workers: Annotated[int, typer.Option(help="Ray Train workers; 0 takes the default.")] = 0,
@@ -89,6 +95,7 @@ def train(
             method=method,
             splitting=splitting,
             max_steps=steps,
+            max_tokens=tokens,
             learning_rate=learning_rate,
             max_length=max_length,
             num_workers=workers,
