@@ -107,7 +107,6 @@ async def test_the_engine_says_where_it_runs(client: AsyncClient) -> None:
         (generate(temperature=3.0), errors.Invalid, "INVALID_REQUEST", "temperature"),
         (score(items=[ITEM, {"prompt": "a", "choices": ["b", ""]}]), errors.Invalid, "EMPTY_CHOICE", "items[1].choices[1]"),
         (score(items=[{"prompt": "a"}]), errors.Invalid, "INVALID_REQUEST", "items[0].choices"),
-        (score(items=[{"prompt": "", "choices": ["the"]}]), errors.Invalid, "NOTHING_TO_SCORE", "items[0].choices[0]"),
         (score(context="projects/demo/contexts/none"), errors.NotFound, "RESOURCE_NOT_FOUND", ""),
         (score(context="projects/other/contexts/none"), errors.NotFound, "RESOURCE_NOT_FOUND", ""),
     ],
