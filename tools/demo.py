@@ -20,7 +20,15 @@ from rich.table import Table
 from ingrain import AsyncClient, worlds
 from ingrain.v1 import common_pb2, inference_pb2, studies_pb2
 from tools import platform as local
-from tools.worlds_study import bundled_model, request_id, study_request, suite, upload_worlds
+from tools.worlds_study import (
+    DEMO_METHODS,
+    bundled_model,
+    request_id,
+    study_request,
+    suite,
+    upload_kept,
+    upload_worlds,
+)
 
 OUT = Path("out/demo")
 REPORTS = {"report.json": "JSON", "report.md": "MARKDOWN", "report.html": "HTML"}
@@ -38,6 +46,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         home = (OUT / options.storage).absolute()
         variables = stack.enter_context(local.s3_server(home / "s3")) if options.storage == "s3" else {}
+        # Money in the report; the table is an example.
+        variables["INGRAIN_PRICES"] = str(Path("examples/prices.json").absolute())
         console.print(f"Starting the platform in [bold]{home.relative_to(Path.cwd())}[/] ...")
         address = stack.enter_context(local.platform(home / "platform", variables))
         console.print(f"It answers on {address} after {time.monotonic() - started:.0f} s.")
@@ -55,7 +65,10 @@ async def road(address: str, seed: int, worker_count: int) -> None:
         console.print(
             f"{documents.row_count} documents and {probes.row_count} probes about invented things uploaded."
         )
-        request = study_request(client, documents, probes, model, seed, worker_count)
+        kept = await upload_kept(client, seed)
+        request = study_request(
+            client, documents, probes, model, seed, worker_count, methods=DEMO_METHODS, retention=kept
+        )
         operation = await client.stubs.studies.CreateStudy(request)
         name = f"{client.parent}/studies/{request.study_id}"
         await watch(client, name)
@@ -97,7 +110,7 @@ async def watch(client: AsyncClient, study: str) -> None:
 
 
 def comparison(study: studies_pb2.Study) -> Table:
-    """Kinds down, methods across: five methods fit into 80 columns."""
+    """Kinds down, methods across: six methods fit into 80 columns."""
     table = Table(title="Share right, with 95 % intervals")
     table.add_column("")
     for outcome in study.outcomes:
@@ -107,16 +120,32 @@ def comparison(study: studies_pb2.Study) -> Table:
         cells = []
         for by_kind in results:
             result = by_kind[kind]
-            cells.append(f"{result.value:.2f}\n[dim]{result.ci95_low:.2f}-{result.ci95_high:.2f}[/]")
+            cells.append(f"{result.value:.2f}\n[dim]{short(result.ci95_low)}-{short(result.ci95_high)}[/]")
         table.add_row(f"{kind}\n[dim]n {results[0][kind].n}[/]", *cells)
     table.add_section()
     table.add_row("FLOP to build", *(flops(outcome.build_cost) for outcome in study.outcomes))
     table.add_row("FLOP a question", *(flops(outcome.question_cost) for outcome in study.outcomes))
+    if any(outcome.HasField("thousand_questions_price") for outcome in study.outcomes):
+        prices = [outcome.thousand_questions_price for outcome in study.outcomes]
+        currency = next(price.currency_code for price in prices if price.currency_code)
+        table.add_row(f"{currency} to build", *(money(outcome.build_price) for outcome in study.outcomes))
+        table.add_row(f"{currency} per 1,000", *map(money, prices))
+    seconds = [outcome.latency_p95_seconds for outcome in study.outcomes]
+    table.add_row("ms, 95 of 100", *(f"{1000 * s:.0f}" if s else "" for s in seconds))
     return table
 
 
+def short(share: float) -> str:
+    """`.47`; `1.0`."""
+    return "1.0" if share >= 0.995 else f"{share:.2f}"[1:]
+
+
 def flops(cost: common_pb2.Cost) -> str:
-    return f"{cost.flops:.1e}" if cost.flops else "0"
+    return f"{cost.flops:.0e}".replace("e+", "e") if cost.flops else "0"
+
+
+def money(price: common_pb2.Money) -> str:
+    return f"{float(price.amount):.2g}" if price.amount else ""
 
 
 async def ask_everyone(client: AsyncClient, study: studies_pb2.Study, world: worlds.World) -> Table:
@@ -134,8 +163,8 @@ async def ask_everyone(client: AsyncClient, study: studies_pb2.Study, world: wor
             max_tokens=64,
             stop=["\n"],
         )
-        if outcome.method == "icl":
-            request.context = await catalogue_context(client, study, group)
+        if outcome.method in ("icl", "rag"):
+            request.context = await catalogue_context(client, study, group, outcome.method)
         answer = await client.stubs.inference.Generate(request)
         text = answer.generations[0].text.strip()
         shown = text if len(text) <= 100 else f"{text[:100]} ..."
@@ -143,9 +172,10 @@ async def ask_everyone(client: AsyncClient, study: studies_pb2.Study, world: wor
     return table
 
 
-async def catalogue_context(client: AsyncClient, study: studies_pb2.Study, group: str) -> str:
+async def catalogue_context(client: AsyncClient, study: studies_pb2.Study, group: str, method: str) -> str:
     spec = study.spec
-    identity = request_id(spec.model, spec.dataset, group)
+    identity = request_id(spec.model, spec.dataset, group, method)
+    passages = common_pb2.Retrieval(unit=common_pb2.Retrieval.PASSAGE) if method == "rag" else None
     request = inference_pb2.CreateContextRequest(
         parent=client.parent,
         context_id=f"ask-{identity[:8]}",
@@ -153,6 +183,7 @@ async def catalogue_context(client: AsyncClient, study: studies_pb2.Study, group
             model=spec.model,
             dataset=spec.dataset,
             selection=common_pb2.RowSelection(key=spec.group_key, value=group),
+            retrieval=passages,
         ),
         request_id=identity,
     )

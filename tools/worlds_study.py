@@ -11,6 +11,8 @@ from ingrain import AsyncClient, worlds
 from ingrain.v1 import augmenter_pb2, datasets_pb2, studies_pb2, trainer_pb2
 
 METHODS = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
+# The demo also asks what a buyer would pick instead.
+DEMO_METHODS = ("base", "icl", "rag", "finetune", "augmented_finetune", "shuffled_finetune")
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "small"
 
 
@@ -87,6 +89,28 @@ async def upload_worlds(
     return await upload("documents", world.documents), await upload("probes", world.probes)
 
 
+async def upload_kept(client: AsyncClient, seed: int) -> studies_pb2.Retention:
+    """What nobody trains on: other worlds, as text and as questions with them in the context."""
+    other = worlds.suite(
+        seed=900 + seed,
+        reversal_worlds=6,
+        facts=8,
+        repeats=1,
+        syllogism_worlds=6,
+        syllogism_count=8,
+        catalogues=0,
+    )
+    kept = worlds.World(f"kept-{seed}", other.documents, other.probes)
+    documents, probes = await upload_worlds(client, kept)
+    return studies_pb2.Retention(
+        text=documents.name,
+        context=documents.name,
+        context_probes=probes.name,
+        group_key="world",
+        distinct_key="fact",
+    )
+
+
 def study_request(
     client: AsyncClient,
     documents: datasets_pb2.Dataset,
@@ -97,6 +121,7 @@ def study_request(
     doses: Doses | None = None,
     methods: tuple[str, ...] = METHODS,
     prompt_set: str = "",
+    retention: studies_pb2.Retention | None = None,
 ) -> studies_pb2.CreateStudyRequest:
     doses = doses or Doses()
     training = trainer_pb2.TrainingSpec(
@@ -125,6 +150,7 @@ def study_request(
         group_key="world",
         distinct_key="fact",
         seed=seed,
+        retention=retention,
     )
     identity = request_id(
         client.parent, spec.SerializeToString(deterministic=True).hex(), documents.sha256, probes.sha256
