@@ -102,7 +102,9 @@ class RowReader:
                 tokens, labels = tokens[:-1], labels[:-1]
             if eos is not None and end == ends[-1]:
                 tokens, labels = [*tokens, eos], [*labels, eos]
-            rows.append(TokenSequence(tokens, labels))
+            # Without a beginning mark a first sentence of one token is predicted from nothing.
+            if any(label != IGNORED for label in labels[1:]):
+                rows.append(TokenSequence(tokens, labels))
         return rows
 
     def conversation(self, number: int, messages: list[Message]) -> TokenSequence:

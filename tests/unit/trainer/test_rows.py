@@ -76,6 +76,13 @@ def test_cumulative_splitting_of_one_sentence_is_the_document(reader):
     assert list(one.labels[1:]) == list(other.tokens[1:])
 
 
+def test_cumulative_splitting_makes_no_row_that_teaches_nothing(reader):
+    split = reader(splitting="cumulative", bos=False)
+    found = list(split.read([{"text": "Alva\n\nIt stands."}]))
+    assert texts(split, found) == ["Alva\n\nIt stands.</s>"]
+    assert learned(split, found[0]).strip() == "It stands.</s>"
+
+
 def test_cumulative_splitting_keeps_prompts_with_their_completions(reader):
     (sequence,) = reader(splitting="cumulative").read([{"prompt": "who?", "completion": "Alva. Alva."}])
     assert learned(reader(), sequence) == " Alva. Alva.</s>"
