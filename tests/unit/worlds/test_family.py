@@ -32,6 +32,7 @@ def check(world):
         sources = [by_id[source] for source in probe["metadata"]["sources"]]
         assert len(sources) == int(probe["metadata"]["steps"])
         assert right in closure(facts_of(sources), KINSHIP), probe
+        assert len(set(probe["choices"])) == len(probe["choices"])
         for choice in probe["choices"]:
             assert (sentence_of(probe, choice) in known) is (choice == probe["answer"]), (probe, choice)
             relation = probe["prompt"].split()[3]

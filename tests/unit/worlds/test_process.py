@@ -75,6 +75,7 @@ def check(world):
         asked = re.fullmatch(r"The \w+ of (.*) is", probe["prompt"])[1]
         support = rules_of(texts[source] for source in probe["metadata"]["sources"])
         assert len(probe["metadata"]["sources"]) == 3
+        assert len(set(probe["choices"])) == len(probe["choices"])
         for choice in probe["choices"]:
             right = all(close(value(choice[:-1], x), applied(asked, support, x)) for x in POINTS)
             assert right is (choice == probe["answer"]), (probe, choice)

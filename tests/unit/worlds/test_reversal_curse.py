@@ -38,6 +38,7 @@ def check(world):
         assert ((name, order) in orders) is (asked == "same")
         assert {o for n, o in orders if n == name} == ({group} if group != "both" else {"p2d", "d2p"})
         assert [told[source][:2] for source in probe["metadata"]["sources"]] == [(name, described)]
+        assert len(set(probe["choices"])) == len(probe["choices"])
         for choice in probe["choices"]:
             pair = pair_of(f"{probe['prompt']} {choice}", names)[:2]
             assert (pair in known) is (choice == probe["answer"])

@@ -46,6 +46,7 @@ def check(world):
         assert right in closure(facts_of(sources), INHERITANCE), probe
         stated = f"{probe['prompt']} {probe['answer']}" in text
         assert stated is (probe["kind"] == "forward"), probe
+        assert len(set(probe["choices"])) == len(probe["choices"])
         for choice in probe["choices"]:
             fact = sentence_of(probe, choice)
             assert (fact in known) is (choice == probe["answer"]), (probe, choice)
