@@ -10,7 +10,8 @@ strategies  one way to ask per file, and the dict that lists them
 prompts     the prompt texts
 filters     outputs -> kept and dropped, by reason: pure
 planning    what is asked, in which order, in how many calls: pure
-journal     finished batches, so that nothing is generated twice
+outputs     what was written, by what it depends on, so that nothing is asked twice
+asking      planned prompts -> outputs: from the store, or from the model
 pipeline    read -> prompt -> generate -> parse -> filter -> write
 augment     the Augmenter service
 """

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,3 +71,9 @@ def fill(dataset: Dataset, taken: Taken) -> Dataset:
     dataset.sha256 = taken.sha256
     dataset.uri = taken.uri
     return dataset
+
+
+async def aiter_of(rows: Iterable[Row]) -> AsyncIterator[Row]:
+    """Rows that are there already, for whoever reads them as they come."""
+    for row in rows:
+        yield row

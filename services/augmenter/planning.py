@@ -17,7 +17,7 @@ TOKEN_BYTES = 8  # of text that a token stands for, at most on average
 
 @dataclass(frozen=True)
 class Planned:
-    """One sample of one ask; `number` counts all of them, so that its seed is its own."""
+    """One sample of one ask; `number` counts all of them."""
 
     number: int
     strategy: str
@@ -37,19 +37,23 @@ def plan(spec: Spec, documents: Sequence[Document]) -> list[Planned]:
 
 
 def batches(planned: Sequence[Planned], size: int) -> Iterator[list[Planned]]:
-    """Runs of at most `size` prompts that share a context and fit a message."""
+    """Runs of at most `size` prompts that share a context and a number of sample, and fit a message."""
     batch: list[Planned] = []
     batch_bytes = 0
     for item in planned:
         prompt_bytes = len(item.ask.prompt.encode())
         full = len(batch) == size or batch_bytes + prompt_bytes > MESSAGE_BYTES
-        if batch and (full or item.ask.context_group != batch[0].ask.context_group):
+        if batch and (full or _call(item) != _call(batch[0])):
             yield batch
             batch, batch_bytes = [], 0
         batch.append(item)
         batch_bytes += prompt_bytes
     if batch:
         yield batch
+
+
+def _call(item: Planned) -> tuple[int, str | None]:
+    return item.sample, item.ask.context_group
 
 
 def most_outputs(max_tokens: int) -> int:

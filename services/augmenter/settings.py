@@ -7,4 +7,4 @@ class AugmenterSettings(ServiceSettings):
     """Read from `INGRAIN_<NAME>`."""
 
     most_rows: int = 10_000_000
-    prompt_batch: int = 128  # prompts per call of Generate, and per entry of the journal
+    prompt_batch: int = 128  # prompts per call of Generate, and per object of outputs

@@ -1,9 +1,11 @@
 """Greedy and sampled decoding of many prompts over one shared prefix.
 
-Prompt i draws from a random stream of its own, seeded by (seed, i): how prompts are batched does not change what
-is written.
+Each prompt draws from a random stream of its own, seeded by the call's seed, the prompt's text and how many of the same
+stand before it: how prompts are batched and ordered does not change what is written.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -39,11 +41,22 @@ class Writing:
 def start(loaded: LoadedModel, call: GenerateCall, prompts: list[list[int]]) -> list[Writing]:
     """The window may leave fewer than `max_tokens`: the text then ends by length."""
     writings = []
-    for index, ids in enumerate(prompts):
-        stream = torch.Generator().manual_seed((call.seed * 1_000_003 + index) % (1 << 63))
+    for ids, seed in zip(prompts, stream_seeds(call.seed, call.prompts), strict=True):
+        stream = torch.Generator().manual_seed(seed)
         most = min(call.max_tokens, loaded.ref.context_window - len(ids))
         writings.append(Writing(ids, stream, most, Text(loaded.tokenizer, ids)))
     return writings
+
+
+def stream_seeds(seed: int, prompts: list[str]) -> list[int]:
+    """A seed for each prompt, from the call's, the prompt's text, and how many of the same stand before it."""
+    seen: Counter[str] = Counter()
+    seeds = []
+    for prompt in prompts:
+        content = f"{seed} {seen[prompt]} {prompt}".encode()
+        seeds.append(int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1)
+        seen[prompt] += 1
+    return seeds
 
 
 def generate(

@@ -65,10 +65,10 @@ async def test_every_row_says_where_it_came_from_and_none_is_lost(
     assert len(set(texts)) == len(texts)
     assert not set(texts) & {normalized(document["text"]) for document in documents}
 
-    # What the model wrote is in the journal; every statement of it was kept or dropped.
-    storage = Path(world.settings.storage.removeprefix("file://")) / PROJECT / "datasets" / "derived"
-    for entry in sorted(storage.glob("journal-*/*.json")):
-        outputs.extend(json.loads(entry.read_text())["outputs"])
+    # What the model wrote is in storage; every statement of it was kept or dropped.
+    for entry in stored_outputs(world):
+        outputs.extend(text for text, _ in json.loads(entry.read_text()))
+    assert (provenance.prompt_count, provenance.reused_prompt_count) == (len(outputs), 0)
     generated = [statement for output in outputs for statement in statements(output)]
     kept, dropped = dict(provenance.kept_counts), dict(provenance.dropped_counts)
     assert kept == Counter(row["metadata"]["strategy"] for row in rows)
@@ -100,9 +100,20 @@ def names(text: str) -> tuple[str, ...]:
     return found.groups() if found else ()
 
 
+def stored_outputs(world: Any) -> list[Path]:
+    return sorted((Path(world.settings.storage.removeprefix("file://")) / PROJECT / "outputs").glob("*.json"))
+
+
+def forget(world: Any) -> None:
+    """As if nothing had been written yet."""
+    for path in stored_outputs(world):
+        path.unlink()
+
+
 async def test_the_same_seed_gives_the_same_rows(world: Any) -> None:
     spec = {**LOCAL, "strategies": ["rephrase", "link"]}
     first, rows = await augmented(world.user, "first", **spec)
+    forget(world)
     again, same = await augmented(world.user, "again", **spec)
     assert first.sha256 == again.sha256
     assert rows == same
@@ -125,7 +136,7 @@ async def test_shuffled_documents_are_a_control(world: Any, documents: list[dict
     read = [row async for row in world.user.datasets.rows("control-shuffled")]
     assert {row["id"] for row in read} <= {document["id"] for document in documents}
     assert not {row["text"] for row in read} & {document["text"] for document in documents}
-    assert contexts.trouble.calls["CreateContext"] == 4  # two worlds, twice
+    assert contexts.trouble.calls["CreateContext"] == 2  # of two worlds; the second control asks nothing anew
 
 
 async def test_without_groups_all_documents_are_one_set(world: Any) -> None:
@@ -237,6 +248,7 @@ async def test_an_engine_that_is_away_half_way_costs_nothing_twice(world: Any) -
     trouble = world.behind.trouble
     batches = trouble.answered["Generate"]
     assert batches >= 3
+    forget(world)
     # Two batches go well; then it is away for all four tries of the client, and the attempt fails.
     trouble.away["Generate"] = (trouble.calls["Generate"] + 2, 4)
     made, _ = await augmented(world.user, "disturbed", **LOCAL)
@@ -244,7 +256,9 @@ async def test_an_engine_that_is_away_half_way_costs_nothing_twice(world: Any) -
     assert made.sha256 == undisturbed.sha256
     cost = ("prompt_token_count", "cached_token_count", "generated_token_count", "flops")
     for field in cost:
-        assert getattr(made.provenance.cost, field) == getattr(undisturbed.provenance.cost, field)
+        assert getattr(made.provenance.cost, field) == pytest.approx(
+            getattr(undisturbed.provenance.cost, field)
+        )
     (operation,) = [found async for found in world.user.operations.list("datasets/disturbed")]
     assert (await operation.refresh()).metadata.attempt_count == 2
 
@@ -258,6 +272,7 @@ async def test_a_context_that_was_deleted_is_read_again(world: Any) -> None:
         for context in [found async for found in gateway.contexts.list()]:
             assert context.name.startswith(f"{PROJECT}/contexts/augment-")
             await gateway.contexts.delete(context.name)
+    forget(world)
     again, _ = await augmented(world.user, "again", **spec)
     assert again.sha256 == first.sha256
 
@@ -281,6 +296,33 @@ async def test_a_killed_augmenter_goes_on_where_it_was(
         made = await operation.result(timeout_s=60)
         batches = behind.trouble.answered["Generate"]
         again, _ = await augmented(user, "again", **LOCAL)
-        assert behind.trouble.answered["Generate"] == 2 * batches
+        assert behind.trouble.answered["Generate"] == batches
         assert made.sha256 == again.sha256
+        assert made.provenance.reused_prompt_count == 0  # its own first attempt wrote them
+        assert again.provenance.reused_prompt_count == again.provenance.prompt_count
         assert made.provenance.cost.generated_token_count == again.provenance.cost.generated_token_count
+
+
+async def test_after_one_document_changed_only_what_reads_it_is_asked_again(
+    world: Any, documents: list[dict[str, Any]]
+) -> None:
+    """Eight facts of two worlds: local prompts about the one, and global prompts of its world."""
+    spec = {**SPEC, "temperature": 0.0, "samples_per_document": 1}
+    first, _ = await augmented(world.user, "first", **spec)
+    changed = [dict(document) for document in documents]
+    for document in changed:  # in both its wordings
+        if (
+            document["metadata"]["fact"] == "0"
+            and document["metadata"]["world"] == changed[0]["metadata"]["world"]
+        ):
+            document["text"] = document["text"].replace("than ", "than the ")
+    await world.user.datasets.upload(changed, id="changed")
+    trouble = world.behind.trouble
+    before = trouble.answered["CreateContext"]
+    operation = await world.user.datasets.augment("changed", "small", id="second", **spec)
+    second = (await operation.result(timeout_s=60)).provenance
+    again = second.prompt_count - second.reused_prompt_count
+    # Three local prompts, and the global ones of half the documents.
+    assert 3 < again <= 3 + first.provenance.prompt_count // 2
+    assert second.cost.flops > 0.5 * first.provenance.cost.flops  # what was reused counts as it did
+    assert trouble.answered["CreateContext"] == before + 1  # of its world only

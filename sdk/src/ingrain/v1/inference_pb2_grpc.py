@@ -107,14 +107,16 @@ class InferenceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """Log-likelihoods of choices as continuations of prompts.
+        """Log-likelihoods of choices as continuations of prompts. FAILED_PRECONDITION `MODEL_GIVES_NO_LOGPROBS` for a model
+        behind an endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CountTokens(self, request, context):
-        """Tokens of texts, as the model would read them.
+        """Tokens of texts, as the model would read them. Of a model behind an endpoint they are estimated: a token for every
+        four bytes of UTF-8, rounded up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

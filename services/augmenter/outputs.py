@@ -1,0 +1,106 @@
+"""What models wrote, kept per project under a digest of all that it depends on: the same is never asked twice.
+
+An attempt after a crash, another dataset with mostly the same documents, other strategies beside the same ones: each
+asks for what is missing. Batches of outputs are objects; a row for each prompt says where its output lies.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from servicekit.database import Database, metadata
+from servicekit.errors import NotFound
+from servicekit.failpoints import failpoint
+from servicekit.storage import Storage
+
+FORM = "outputs/1"  # raised when the same digest would mean another output
+ASKED = 500  # digests of one query
+
+table = sa.Table(
+    "augmenter_output",
+    metadata,
+    sa.Column("project", sa.String(127), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("storage_key", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("made_for", sa.String(255), nullable=False),  # the dataset whose derivation asked
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    """`usage`: its share of new, cached and written tokens, FLOPs and seconds of the call that wrote it."""
+
+    text: str
+    usage: tuple[float, ...]
+    made_for: str
+
+
+def digest_of(*depends_on: object) -> str:
+    content = json.dumps([FORM, *depends_on], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class Outputs:
+    def __init__(self, database: Database, storage: Storage, project: str) -> None:
+        self._database = database
+        self._storage = storage
+        self._project = project
+
+    async def find(self, digests: Sequence[str]) -> dict[str, Output]:
+        """Those that are there."""
+        wanted = list(dict.fromkeys(digests))
+        places: list[sa.Row[tuple[str, str, int, str]]] = []
+        for start in range(0, len(wanted), ASKED):
+            places += await self._places(wanted[start : start + ASKED])
+        by_object: dict[str, list[sa.Row[tuple[str, str, int, str]]]] = {}
+        for place in places:
+            by_object.setdefault(place.storage_key, []).append(place)
+        found = {}
+        for key, inside in by_object.items():
+            try:
+                entries = json.loads(await self._storage.get(key))
+            except NotFound:  # somebody emptied the bucket: it is asked for again
+                continue
+            for place in inside:
+                text, usage = entries[place.position]
+                found[place.digest] = Output(text, tuple(usage), place.made_for)
+        return found
+
+    async def keep(self, made_for: str, written: Mapping[str, tuple[str, Sequence[float]]]) -> None:
+        """A batch: digest -> text and usage. The object first, so that a row never names what is not there."""
+        key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
+        entries = [[text, list(usage)] for text, usage in written.values()]
+        await self._storage.put(key, json.dumps(entries, ensure_ascii=False).encode())
+        rows = [
+            {
+                "project": self._project,
+                "digest": digest,
+                "storage_key": key,
+                "position": position,
+                "made_for": made_for,
+            }
+            for position, digest in enumerate(written)
+        ]
+        await self._database.run(lambda connection: self._upsert(connection, rows))
+        failpoint("augmenter.after_batch")
+
+    async def _places(self, digests: Iterable[str]) -> Sequence[sa.Row[tuple[str, str, int, str]]]:
+        query = sa.select(table.c.digest, table.c.storage_key, table.c.position, table.c.made_for).where(
+            table.c.project == self._project, table.c.digest.in_(list(digests))
+        )
+        return await self._database.run(lambda connection: connection.execute(query).all())
+
+    def _upsert(self, connection: sa.Connection, rows: list[dict[str, object]]) -> None:
+        """Of two that wrote the same at once the later stays; both are as good."""
+        dialect = sqlite if self._database.is_sqlite else postgresql
+        insert = dialect.insert(table)
+        changed = {name: insert.excluded[name] for name in ("storage_key", "position", "made_for")}
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["project", "digest"], set_=changed), rows
+        )
