@@ -13,6 +13,7 @@ answers     what the model gave, kept under a digest of all that it depends on
 judging     written answers -> verdicts of another model
 run         the operation: batches, results, summary
 summary     rows -> numbers per kind
+writing     probes written by a model, and checked
 compare     differences between evaluations of the same probes
 servicer    the Evaluator service
 """

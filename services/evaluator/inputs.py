@@ -36,7 +36,7 @@ class Inputs:
 
 async def inputs(client: AsyncClient, given: pb.Evaluation) -> Inputs:
     model = await active_model(client, given.subject.model)
-    shape = await active_model(client, model.base_model) if model.adapter else model
+    shape = await shape_of(client, model)
     probes = await usable(client, given.probes, (PROBES, DOCUMENTS), "evaluation.probes")
     has_context = given.subject.HasField("context")
     if has_context and probes.kind == DOCUMENTS:
@@ -72,6 +72,11 @@ async def active_model(client: AsyncClient, name: str) -> trainer_pb2.Model:
         state = common_pb2.State.Name(model.state)
         raise WrongState("MODEL_NOT_ACTIVE", f"{model.name} is {state}; only an ACTIVE model can be asked")
     return model
+
+
+async def shape_of(client: AsyncClient, model: trainer_pb2.Model) -> trainer_pb2.Model:
+    """The model itself, or the one that an adapter stands on."""
+    return await active_model(client, model.base_model) if model.adapter else model
 
 
 async def usable(

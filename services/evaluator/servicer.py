@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 
+from ingrain.v1 import datasets_pb2, evaluator_pb2_grpc
 from ingrain.v1 import evaluator_pb2 as pb
-from ingrain.v1 import evaluator_pb2_grpc
 from servicekit import identity
 from servicekit.errors import Invalid
 from servicekit.operations import Operations
@@ -18,14 +18,32 @@ from services.evaluator.estimate import estimate, judging_note
 from services.evaluator.inputs import inputs, read_probes
 from services.evaluator.judging import RUBRIC
 from services.evaluator.run import Evaluations
+from services.evaluator.writing.estimate import estimate as writing_estimate
+from services.evaluator.writing.generate import Writing, read_pools
+from services.evaluator.writing.generate import inputs as writing_inputs
+from services.evaluator.writing.probesets import COLLECTION
 
 MESSAGE_BYTES = 900_000
 
 
 class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
-    def __init__(self, evaluations: Evaluations, operations: Operations) -> None:
+    def __init__(self, evaluations: Evaluations, writing: Writing, operations: Operations) -> None:
         self.evaluations = evaluations
+        self.writing = writing
         self.operations = operations
+
+    async def GenerateProbes(self, request: pb.GenerateProbesRequest, context: Any) -> Any:
+        project = identity.authorize(request.parent)
+        name = f"{request.parent}/{COLLECTION}/{request.dataset_id or new_id('probes')}"
+        client = gateway_client(self.evaluations.settings, project)
+        found = await writing_inputs(client, request.spec)
+        if request.validate_only:
+            expected = await writing_estimate(client, found, await read_pools(client, request.spec))
+            return self.operations.done_with_estimate(name, "GenerateProbes", expected)
+        await self.writing.refuse_taken(client, name)
+        return await self.operations.start(
+            "GenerateProbes", request, datasets_pb2.Dataset(name=name), request_id=request.request_id
+        )
 
     async def CreateEvaluation(self, request: pb.CreateEvaluationRequest, context: Any) -> Any:
         project = identity.authorize(request.parent)

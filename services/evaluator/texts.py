@@ -25,7 +25,7 @@ async def in_windows(
     unsure = list(range(len(texts)))
     while unsure:
         flat = [(index, piece) for index in unsure for piece in pieces[index]]
-        counts = await _counted(client, model.name, [piece for _, piece in flat])
+        counts = await count_tokens(client, model.name, [piece for _, piece in flat])
         again: dict[int, list[str]] = {index: [] for index in unsure}
         cut: set[int] = set()
         for (index, piece), count in zip(flat, counts, strict=True):
@@ -80,7 +80,8 @@ def word_count(text: str) -> int:
     return len(re.split(r"\s+", text))
 
 
-async def _counted(client: AsyncClient, model: str, texts: Sequence[str]) -> list[int]:
+async def count_tokens(client: AsyncClient, model: str, texts: Sequence[str]) -> list[int]:
+    """As the model would read them, however many they are."""
     counts: list[int] = []
     for run in in_messages(texts):
         request = inference_pb2.CountTokensRequest(model=model, texts=run)

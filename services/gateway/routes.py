@@ -33,6 +33,7 @@ BACKEND_OF_COLLECTION = {
     "models": "trainer",
     "contexts": "inference",
     "evaluations": "evaluator",
+    "probesets": "evaluator",
     "studies": "studies",
 }
 OWN_SERVICES = ("ingrain.v1.Projects", "ingrain.v1.Keys")

@@ -15,6 +15,7 @@ from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, datasets_pb2, datasets_pb2_grpc
 from ingrain.worlds.suite import suite
 from servicekit import identity
+from servicekit.errors import AlreadyExists
 from services.evaluator.__main__ import assemble
 from services.evaluator.settings import EvaluatorSettings
 
@@ -33,6 +34,8 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
     def __init__(self) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.unfinished: set[str] = set()
+        self.uploads: dict[str, str] = {}
+        self.labels: dict[str, dict[str, str]] = {}
 
     def add(self, id: str, rows: list[dict[str, Any]]) -> None:
         self.rows[f"{PROJECT}/datasets/{id}"] = rows
@@ -46,6 +49,19 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
         return datasets_pb2.Dataset(
             name=request.name, kind=kind, state=state, row_count=len(rows), sha256="d" * 64
         )
+
+    async def UploadDataset(self, requests: Any, context: Any) -> datasets_pb2.Dataset:
+        messages = [message async for message in requests]
+        header = messages[0].header
+        name = f"{header.parent}/datasets/{header.dataset_id}"
+        lines = b"".join(message.chunk for message in messages[1:]).splitlines()
+        if name in self.rows and self.uploads.get(name) != header.request_id:
+            raise AlreadyExists("NAME_TAKEN", f"{name} exists already")
+        self.rows[name], self.uploads[name] = [json.loads(line) for line in lines], header.request_id
+        self.labels[name] = dict(header.dataset.labels)
+        made = await self.GetDataset(datasets_pb2.GetDatasetRequest(name=name), context)
+        made.labels.update(self.labels[name])
+        return made
 
     async def ReadRows(self, request: Any, context: Any) -> AsyncIterator[datasets_pb2.ReadRowsResponse]:
         rows = self.rows[request.name]
