@@ -7,6 +7,8 @@ names       model names, virtual ones too -> ModelRef and context
 contexts    contexts/ as resources: select, render, refuse what is too long, prefill
 backend     how the door reaches engines: in process, or
 rayserve    replicas of
+endpoints   models that other servers answer for, reached like an engine
+completions what is said to such servers
 app         the Ray Serve application
 engine      one replica: models, caches, scoring, generation, one thread of work
 files       a model's files from object storage, checked

@@ -15,6 +15,7 @@ from servicekit.storage import open_storage
 from servicekit.worker import Worker
 from services.inference.backend import Backend, make_backend
 from services.inference.contexts import Contexts
+from services.inference.endpoints import Endpoints
 from services.inference.names import Names
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
@@ -43,7 +44,7 @@ async def assemble(settings: InferenceSettings) -> Parts:
     await database.create_all()
     rows = Resources(database, inference_pb2.Context, "contexts")
     operations = Operations(database, {"contexts": rows})
-    backend = make_backend(settings)
+    backend = Endpoints(make_backend(settings), settings)
     names = Names(settings)
     contexts = Contexts(settings, open_storage(settings), rows, operations, names, backend)
     worker = Worker(

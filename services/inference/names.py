@@ -16,7 +16,7 @@ from servicekit import identity
 from servicekit.errors import Invalid, WrongState
 from servicekit.peers import gateway_client
 from services.inference.settings import InferenceSettings
-from services.inference.wire import ModelRef
+from services.inference.wire import EndpointRef, ModelRef
 
 _MODEL = re.compile(r"^projects/[^/]+/models/[^/]+$")
 REMEMBERED = 1024
@@ -122,6 +122,7 @@ class Names:
             layer_count=shape.layer_count,
             hidden_size=shape.hidden_size,
             base=base,
+            endpoint=endpoint_of(model),
         )
 
     async def _dataset(self, name: str, project: str) -> datasets_pb2.Dataset:
@@ -137,3 +138,9 @@ class Names:
 
 def _full(parent: str, collection: str, name: str) -> str:
     return name if name.startswith("projects/") else f"{parent}/{collection}/{name}"
+
+
+def endpoint_of(model: trainer_pb2.Model) -> EndpointRef | None:
+    if not model.HasField("endpoint"):
+        return None
+    return EndpointRef(model.endpoint.base_url, model.endpoint.model_id, model.endpoint.api_key_ref)

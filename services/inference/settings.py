@@ -21,3 +21,9 @@ class InferenceSettings(ServiceSettings):
     max_queued: int = 256  # requests waiting at the engine before more are refused
     model_names_s: float = 5.0  # how long the door remembers what a model's name means
     index_bytes: int = 256 << 20  # documents that are searched, and their indices, in the door's memory
+    # Keys of models behind endpoints: which variable may be sent to which host, `NAME=host` or `NAME=host:port`, by commas.
+    endpoint_keys: str = ""
+    endpoint_concurrency: int = 8  # calls at once to one server
+    endpoint_wait_s: float = 120.0  # for one answer, waits between tries included
+    endpoint_tries: int = 6
+    endpoint_backoff_s: float = 0.5  # the first wait; doubled from try to try

@@ -6,6 +6,15 @@ from servicekit import errors
 
 
 @dataclass(frozen=True)
+class EndpointRef:
+    """The server that answers for a model, and the name of the variable with its key: never the key."""
+
+    base_url: str
+    model_id: str
+    api_key_ref: str = ""
+
+
+@dataclass(frozen=True)
 class ModelRef:
     """A model as the trainer describes it. `sha256` names its bytes: caches are keyed by it, never by the name."""
 
@@ -18,6 +27,7 @@ class ModelRef:
     layer_count: int
     hidden_size: int
     base: "ModelRef | None" = None  # of an adapter
+    endpoint: EndpointRef | None = None  # no files then, and no engine
 
     @property
     def key(self) -> str:

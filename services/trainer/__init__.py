@@ -5,6 +5,7 @@ servicer     proto -> domain call -> proto
 models       get, list, delete; what callers may see
 imports      a base model from a hub, a folder, object storage or this repository
 importing    ImportModel and UploadModel as operations
+endpoints    models that other servers answer for: no files, no training
 uploads      a base model sent by the caller
 inspection   what a folder of files is, without torch: architecture, size, window, template
 files        a model's folder in object storage: manifest, digest, fetching

@@ -3,6 +3,7 @@
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.worker import Task
 from services.trainer import imports
+from services.trainer.endpoints import fill, wanted_endpoint
 from services.trainer.exchange import model_key
 from services.trainer.inspection import inspect_folder
 from services.trainer.models import Model, Models
@@ -18,6 +19,9 @@ class Importing:
 
     async def estimate(self, request: trainer_pb2.ImportModelRequest) -> common_pb2.Estimate:
         """Fetches and inspects the source, keeps nothing."""
+        if endpoint := wanted_endpoint(request):
+            note = f"{endpoint.base_url} answers for the model; nothing is fetched, and it is asked when you ask."
+            return common_pb2.Estimate(notes=[note])
         async with imports.opened(request.source_uri, self.settings) as (folder, source):
             found = inspect_folder(folder)
         return common_pb2.Estimate(
@@ -31,6 +35,10 @@ class Importing:
 
     async def import_model(self, task: Task, request: trainer_pb2.ImportModelRequest) -> Model:
         """Handler: fetch, inspect, publish."""
+        if endpoint := wanted_endpoint(request):
+            model = await self.models.rows.get(task.target)
+            fill(model, endpoint)
+            return model
         await task.progress("fetching", message=request.source_uri)
         model = await self.models.rows.get(task.target)
         async with imports.opened(request.source_uri, self.settings) as (folder, source):

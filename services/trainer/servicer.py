@@ -11,6 +11,7 @@ from servicekit.errors import Invalid
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.resources import new_id
+from services.trainer.endpoints import wanted_endpoint
 from services.trainer.history import History
 from services.trainer.importing import Importing
 from services.trainer.models import Model, Models, shown
@@ -46,7 +47,8 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         if request.validate_only:
             estimate = await self.importing.estimate(request)
             return self.operations.done_with_estimate(model.name, "ImportModel", estimate)
-        model.source = request.source_uri
+        endpoint = wanted_endpoint(request)
+        model.source = endpoint.base_url if endpoint else request.source_uri
         return await self.operations.start("ImportModel", request, model, request_id=request.request_id)
 
     async def UploadModel(

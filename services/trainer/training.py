@@ -19,6 +19,7 @@ from servicekit.worker import Task
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempt, Attempts
 from services.trainer.datasource import prepared
+from services.trainer.endpoints import refuse_training
 from services.trainer.history import History
 from services.trainer.jobs import ENDED, RayJobs
 from services.trainer.models import Model, Models
@@ -82,6 +83,7 @@ class Trainings:
                     field=f"training.{field}",
                 )
         base = await self.models.usable(spec.base_model)
+        refuse_training(base)
         if base.adapter:
             raise Invalid(
                 "BASE_IS_ADAPTER",

@@ -42,6 +42,30 @@ class AsyncModels(Resource):
         )
         return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
 
+    async def import_endpoint(
+        self,
+        base_url: str,
+        model_id: str,
+        api_key_ref: str = "",
+        id: str | None = None,
+        context_window: int = 0,
+        display_name: str = "",
+        validate_only: bool = False,
+    ) -> AsyncOperation:
+        """A model that an OpenAI-style server answers for, under its name there. `api_key_ref`: `env:NAME`, a variable
+        of the platform's inference that its operator opened for this host; keys themselves are never sent."""
+        endpoint = pb.Endpoint(
+            base_url=base_url, model_id=model_id, api_key_ref=api_key_ref, context_window=context_window
+        )
+        request = pb.ImportModelRequest(
+            parent=self._client.parent,
+            model_id=id or "",
+            endpoint=endpoint,
+            display_name=display_name,
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
+
     async def upload(
         self, folder: str | Path, id: str | None = None, display_name: str = "", request_id: str | None = None
     ) -> AsyncOperation:

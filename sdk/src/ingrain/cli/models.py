@@ -49,6 +49,25 @@ def import_(
         _finish(client.models.import_(source, id=id), wait_, output)
 
 
+@app.command("import-endpoint")
+def import_endpoint(
+    context: typer.Context,
+    base_url: Annotated[str, typer.Argument(help="An OpenAI-style server, e.g. https://host/v1.")],
+    model_id: Annotated[str, typer.Argument(help="The model's name there.")],
+    id: Id = "",
+    key_ref: Annotated[
+        str, typer.Option("--key-ref", help="env:NAME, a variable of the platform's inference.")
+    ] = "",
+    window: Annotated[int, typer.Option(help="Prompt and answer together in tokens; 0: 8,192.")] = 0,
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let another server answer for a model. It can be asked for text, not scored or trained."""
+    with context.obj.client() as client:
+        operation = client.models.import_endpoint(base_url, model_id, key_ref, id=id, context_window=window)
+        _finish(operation, wait_, output)
+
+
 @app.command()
 def upload(
     context: typer.Context,

@@ -177,6 +177,9 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         model = trainer_pb2.Model(name=name, source=source, sha256=sha256, context_window=2048)
         model.display_name, model.architecture, model.parameter_count = request.display_name, "Fake", 1000
         model.domain = "invented-worlds" if source.startswith("bundled://") else ""
+        if isinstance(request, trainer_pb2.ImportModelRequest) and request.HasField("endpoint"):
+            model.endpoint.CopyFrom(request.endpoint)
+            model.source, model.architecture, model.parameter_count = request.endpoint.base_url, "", 0
         return self.store.start(model, Work(verb, {"copying": 1}, lambda: None))
 
     def CreateModel(self, request: Any, context: Any) -> operations_pb2.Operation:

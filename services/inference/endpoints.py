@@ -1,0 +1,189 @@
+"""Models that other servers answer for, as one more way to reach a model: a Backend in front of the engines'.
+
+Nothing is computed here: a full context is only rendered in front of each question, as chat models read it. Tokens are
+estimated, a token for four bytes of UTF-8, wherever the server has not counted them itself.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from servicekit.errors import Invalid, WrongState
+from services.inference.backend import Backend
+from services.inference.settings import InferenceSettings
+from services.inference.wire import (
+    CountCall,
+    EndpointRef,
+    GenerateCall,
+    Generated,
+    ModelRef,
+    Piece,
+    PrefillCall,
+    Running,
+    ScoreCall,
+    Spent,
+)
+
+if TYPE_CHECKING:
+    from services.inference.completions import Answer, Completions
+
+BYTES_PER_TOKEN = 4
+MOST_STOPS = 4  # of OpenAI-style servers
+
+
+class Endpoints:
+    def __init__(self, engines: Backend, settings: InferenceSettings) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._opened: Completions | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._engines.run()
+        finally:
+            if self._opened is not None:
+                await self._opened.close()
+
+    async def ready(self) -> bool:
+        return await self._engines.ready()
+
+    async def running(self) -> Running:
+        return await self._engines.running()
+
+    async def call(self, method: str, argument: Any) -> Any:
+        endpoint = endpoint_of(argument)
+        if endpoint is None:
+            return await self._engines.call(method, argument)
+        if isinstance(argument, GenerateCall):
+            return await self._generate(endpoint, argument)
+        if isinstance(argument, CountCall):
+            return [estimated_tokens(text) for text in argument.texts]
+        if isinstance(argument, PrefillCall):
+            return self._prefill(argument), Spent()
+        assert isinstance(argument, ScoreCall)
+        raise WrongState(
+            "MODEL_GIVES_NO_LOGPROBS",
+            f"{endpoint.base_url} answers for {argument.model.name} and gives text, no log-likelihoods; ask it to "
+            "generate, or score with a model whose weights are here",
+            model=argument.model.name,
+        )
+
+    async def stream(self, argument: GenerateCall) -> AsyncGenerator[Any, None]:
+        endpoint = endpoint_of(argument)
+        if endpoint is None:
+            async with aclosing(self._engines.stream(argument)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        (body,) = bodies(endpoint, argument)
+        spent, written = Spent(), ""
+        async with aclosing(self._completions().pieces(endpoint, body)) as parts:
+            async for part in parts:
+                if isinstance(part, str):
+                    written += part
+                    yield Piece(part)
+                else:
+                    account(part, read_of(argument, 0), written, spent)
+                    yield Piece("", part.finished, spent)
+
+    async def _generate(self, endpoint: EndpointRef, call: GenerateCall) -> Generated:
+        """One question fails for all: the others are given up, so that no more is paid for nothing."""
+        completions, wanted = self._completions(), bodies(endpoint, call)
+        tasks = [asyncio.create_task(completions.answer(endpoint, body)) for body in wanted]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        spent = Spent()
+        counts = [
+            account(answer, read_of(call, index), answer.text, spent) for index, answer in enumerate(answers)
+        ]
+        return Generated(
+            [answer.text for answer in answers], counts, [answer.finished for answer in answers], spent
+        )
+
+    def _prefill(self, call: PrefillCall) -> int:
+        count, window = estimated_tokens(call.context.text), call.model.context_window
+        if count >= window:
+            raise Invalid(
+                "CONTEXT_TOO_LONG",
+                f"the documents have about {count} tokens and {call.model.name} can take {window}; "
+                "select fewer, group them, or take a model with a longer window",
+                field="context",
+                token_count=count,
+                context_window=window,
+            )
+        return count
+
+    def _completions(self) -> "Completions":
+        if self._opened is None:
+            from services.inference.completions import Completions
+
+            self._opened = Completions(self._settings)
+        return self._opened
+
+
+def endpoint_of(argument: Any) -> EndpointRef | None:
+    model: ModelRef | None = getattr(argument, "model", None)
+    return model.endpoint if model else None
+
+
+def estimated_tokens(text: str) -> int:
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def read_of(call: GenerateCall, index: int) -> str:
+    """What the model reads for a prompt: a user's message with the documents in front."""
+    prompt = call.prompts[index]
+    return f"{call.context.text}\n\n{prompt}" if call.context else prompt
+
+
+def bodies(endpoint: EndpointRef, call: GenerateCall) -> list[dict[str, Any]]:
+    """A request for each prompt. Invalid where one has no room in the window."""
+    if len(call.stop) > MOST_STOPS:
+        raise Invalid(
+            "TOO_MANY_STOPS",
+            f"{len(call.stop)} stop strings; OpenAI-style servers take {MOST_STOPS}",
+            field="stop",
+        )
+    return [body_of(endpoint, call, index) for index in range(len(call.prompts))]
+
+
+def body_of(endpoint: EndpointRef, call: GenerateCall, index: int) -> dict[str, Any]:
+    text, window = read_of(call, index), call.model.context_window
+    count = estimated_tokens(text)
+    if count >= window:
+        raise Invalid(
+            "PROMPT_TOO_LONG",
+            f"prompts[{index}] has about {count} tokens with its context and {call.model.name} can take {window}",
+            field=f"prompts[{index}]",
+            token_count=count,
+            context_window=window,
+        )
+    body: dict[str, Any] = {
+        "model": endpoint.model_id,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": min(call.max_tokens, window - count),
+        "temperature": call.temperature,
+    }
+    if call.top_p < 1:
+        body["top_p"] = call.top_p
+    if call.temperature > 0:
+        body["seed"] = (call.seed * 1_000_003 + index) % (1 << 31)
+    if call.stop:
+        body["stop"] = call.stop
+    return body
+
+
+def account(answer: "Answer", read: str, written: str, spent: Spent) -> int:
+    """Adds what an answer took; the tokens that were written for it."""
+    generated = answer.generated_tokens if answer.generated_tokens is not None else estimated_tokens(written)
+    spent.prompt_tokens += (
+        answer.prompt_tokens if answer.prompt_tokens is not None else estimated_tokens(read)
+    )
+    spent.cached_tokens += answer.cached_tokens
+    spent.generated_tokens += generated
+    return generated
