@@ -1,6 +1,7 @@
 """`client.evaluations`: what a model knows, by probes."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,36 @@ class AsyncEvaluations(Resource):
             validate_only=validate_only,
         )
         return AsyncOperation(self._client, await self._client.stubs.evaluator.CreateEvaluation(request))
+
+    async def generate_probes(
+        self,
+        dataset: str,
+        model: str,
+        id: str | None = None,
+        *,
+        checker: str = "",
+        validate_only: bool = False,
+        **spec: Any,
+    ) -> AsyncOperation:
+        """A dataset of probes that `model` writes about the documents of `dataset`; keywords are those of ProbeSpec.
+
+        The result's labels say how many were kept and dropped, and why; each row's metadata where it came from.
+        """
+        parent = self._client.parent
+        request = pb.GenerateProbesRequest(
+            parent=parent,
+            dataset_id=id or "",
+            spec=message_from(
+                pb.ProbeSpec,
+                dataset=full_name(parent, "datasets", dataset),
+                model=full_name(parent, "models", model),
+                checker=full_name(parent, "models", checker) if checker else None,
+                **spec,
+            ),
+            request_id=str(uuid.uuid4()),
+            validate_only=validate_only,
+        )
+        return AsyncOperation(self._client, await self._client.stubs.evaluator.GenerateProbes(request))
 
     async def get(self, name: str) -> pb.Evaluation:
         request = pb.GetEvaluationRequest(name=self._name(name))

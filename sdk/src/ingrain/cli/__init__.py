@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli import ask, datasets, evaluations, keys, models, operations, platform, studies, worlds
+from ingrain.cli import (
+    ask,
+    datasets,
+    evaluations,
+    keys,
+    models,
+    operations,
+    platform,
+    probes,
+    studies,
+    worlds,
+)
 from ingrain.cli.output import Connection, exit_code, explain
 from ingrain.client import DEFAULT_TARGET
 from ingrain.errors import IngrainError
@@ -62,6 +73,7 @@ app.add_typer(datasets.app, name="dataset")
 app.add_typer(models.app, name="model")
 app.add_typer(studies.app, name="study")
 app.add_typer(evaluations.app, name="evaluation")
+app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)
 app.add_typer(operations.app, name="operation")
 app.add_typer(keys.app, name="key")
