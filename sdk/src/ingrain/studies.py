@@ -8,7 +8,8 @@ from ingrain import errors
 from ingrain.names import full_name
 from ingrain.operation import AsyncOperation
 from ingrain.resource import Resource, message_from, pages, resumed
-from ingrain.v1 import augmenter_pb2, trainer_pb2
+from ingrain.study_result import StudyResult
+from ingrain.v1 import augmenter_pb2, common_pb2, trainer_pb2
 from ingrain.v1 import studies_pb2 as pb
 
 
@@ -25,32 +26,49 @@ class AsyncStudies(Resource):
         methods: Sequence[str] = (),
         training: Mapping[str, Any] | None = None,
         augmentation: Mapping[str, Any] | None = None,
+        contenders: Sequence[str | Mapping[str, Any]] = (),
         display_name: str = "",
+        request_id: str = "",
         validate_only: bool = False,
         **spec: Any,
     ) -> AsyncOperation:
-        """Compares the methods. `training` and `augmentation` hold fields of TrainingSpec and AugmentationSpec;
-        other keywords are those of StudySpec (group_key, distinct_key, seed, question_count, tolerance)."""
-        parent = self._client.parent
-        study = pb.Study(
-            display_name=display_name,
-            spec=message_from(
-                pb.StudySpec,
-                dataset=full_name(parent, "datasets", dataset),
-                probes=full_name(parent, "datasets", probes),
-                model=full_name(parent, "models", model),
-                methods=list(methods),
-                training=message_from(trainer_pb2.TrainingSpec, **training) if training else None,
-                augmentation=message_from(augmenter_pb2.AugmentationSpec, **augmentation)
-                if augmentation
-                else None,
-                **spec,
-            ),
+        """Compares the methods. `training` and `augmentation` hold fields of TrainingSpec and AugmentationSpec.
+        `contenders`: other models, by name or as `{"model": ..., "methods": [...]}`. Other keywords are those of
+        StudySpec: group_key, distinct_key, seed, training_seeds, matching, question_count, requirements, tolerance,
+        retention, subset, retrieval, judge, asking, previous_study; messages may be given as dicts.
+        """
+        wanted = study_spec(
+            self._client.parent, dataset, probes, model, methods, training, augmentation, contenders, spec
         )
         request = pb.CreateStudyRequest(
-            parent=parent, study_id=id or "", study=study, validate_only=validate_only
+            parent=self._client.parent,
+            study_id=id or "",
+            study=pb.Study(display_name=display_name, spec=wanted),
+            request_id=request_id,
+            validate_only=validate_only,
         )
         return AsyncOperation(self._client, await self._client.stubs.studies.CreateStudy(request))
+
+    async def estimate(self, dataset: str, probes: str, model: str, **spec: Any) -> common_pb2.Estimate:
+        """What `create` with the same arguments would take; nothing runs."""
+        operation = await self.create(dataset, probes, model, validate_only=True, **spec)
+        estimate: common_pb2.Estimate = await operation.result()
+        return estimate
+
+    async def result(self, name: str) -> StudyResult:
+        """What came out of a study that has ended."""
+        return StudyResult(await self.report(name))
+
+    async def pause(self, name: str) -> pb.Study:
+        """No further step begins; those at work go on to their end."""
+        return await self._client.stubs.studies.PauseStudy(pb.PauseStudyRequest(name=self._name(name)))
+
+    async def resume(self, name: str) -> pb.Study:
+        return await self._client.stubs.studies.ResumeStudy(pb.ResumeStudyRequest(name=self._name(name)))
+
+    async def price_table(self) -> pb.PriceTable:
+        """The operator's prices; empty where there are none."""
+        return await self._client.stubs.studies.GetPriceTable(pb.GetPriceTableRequest())
 
     async def get(self, name: str) -> pb.Study:
         return await self._client.stubs.studies.GetStudy(pb.GetStudyRequest(name=self._name(name)))
@@ -83,3 +101,41 @@ class AsyncStudies(Resource):
         request = pb.GetReportRequest(name=self._name(name), format=number)
         content = (await self._client.stubs.studies.GetReport(request)).content
         return json.loads(content) if number == pb.GetReportRequest.JSON else content.decode()
+
+
+def study_spec(
+    parent: str,
+    dataset: str,
+    probes: str,
+    model: str,
+    methods: Sequence[str],
+    training: Mapping[str, Any] | None,
+    augmentation: Mapping[str, Any] | None,
+    contenders: Sequence[str | Mapping[str, Any]],
+    more: Mapping[str, Any],
+) -> pb.StudySpec:
+    """The message, with full names for ids. Raises Invalid naming a field that is wrong."""
+    more = dict(more)
+    if isinstance(more.get("retention"), Mapping):
+        datasets = ("text", "probes", "context", "context_probes")
+        kept = more["retention"]
+        more["retention"] = {
+            key: full_name(parent, "datasets", value) if key in datasets and value else value
+            for key, value in kept.items()
+        }
+    if more.get("previous_study"):
+        more["previous_study"] = full_name(parent, "studies", more["previous_study"])
+    if isinstance(more.get("judge"), str):
+        more["judge"] = {"model": full_name(parent, "models", more["judge"])}
+    others = [{"model": one} if isinstance(one, str) else dict(one) for one in contenders]
+    return message_from(
+        pb.StudySpec,
+        dataset=full_name(parent, "datasets", dataset),
+        probes=full_name(parent, "datasets", probes),
+        model=full_name(parent, "models", model),
+        methods=list(methods),
+        training=message_from(trainer_pb2.TrainingSpec, **training) if training else None,
+        augmentation=message_from(augmenter_pb2.AugmentationSpec, **augmentation) if augmentation else None,
+        contenders=[{**one, "model": full_name(parent, "models", one["model"])} for one in others],
+        **more,
+    )

@@ -14,6 +14,7 @@ import typer
 from ingrain.cli import (
     ask,
     datasets,
+    estimating,
     evaluations,
     keys,
     models,
@@ -72,6 +73,7 @@ app.command("down")(platform.down)
 app.add_typer(datasets.app, name="dataset")
 app.add_typer(models.app, name="model")
 app.add_typer(studies.app, name="study")
+app.command("estimate")(estimating.estimate)
 app.add_typer(evaluations.app, name="evaluation")
 app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)

@@ -14,7 +14,7 @@ from ingrain.cli.progress import wait
 from ingrain.models import checkpoint_files, source_uri
 from ingrain.names import full_name, short_id
 from ingrain.rows import read_rows
-from ingrain.v1 import common_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
 
 BUNDLED = "bundled://small"
 PROBES_FILE = "probes.jsonl"
@@ -69,6 +69,23 @@ def run_own_documents(
         seed=seed,
         **spec,
     )
+
+
+def same_with_documents(client: Client, before: studies_pb2.Study, documents: Path, id: str) -> Operation:
+    """The earlier study's spec on the folder's present documents; its probes stay."""
+    rows = read_rows(documents, without=[PROBES_FILE])
+    dataset = upload(client, rows, documents.resolve().name, "documents")
+    if dataset.name == before.spec.dataset:
+        stderr.print("The documents are those of the earlier study: everything will be found.")
+    spec = studies_pb2.StudySpec()
+    spec.CopyFrom(before.spec)
+    spec.dataset, spec.previous_study = dataset.name, before.name
+    request = studies_pb2.CreateStudyRequest(
+        parent=client.parent,
+        study_id=id,
+        study=studies_pb2.Study(display_name=before.display_name, spec=spec),
+    )
+    return client.operations.get(client.stubs.studies.CreateStudy(request).name)
 
 
 def probes_path(documents: Path) -> Path:

@@ -8,9 +8,11 @@ import typer
 from typer.core import TyperGroup
 
 from ingrain import Client, Operation
+from ingrain.cli import again as exporting
+from ingrain.cli import study_options as options
 from ingrain.cli.comparison import comparison
 from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, state, stderr, stdout, when
-from ingrain.cli.own_documents import BUNDLED, run_own_documents
+from ingrain.cli.own_documents import BUNDLED, run_own_documents, same_with_documents
 from ingrain.cli.progress import wait_for_study
 from ingrain.names import full_name, short_id, target_of
 from ingrain.v1 import studies_pb2
@@ -42,12 +44,6 @@ COLUMNS = {
 }
 # In lists the id is enough: every command takes it.
 LISTED = {"id": lambda s: short_id(s.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
-Methods = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method", help="base, icl, finetune, augmented_finetune, shuffled_finetune; the first four if none."
-    ),
-]
 Id = Annotated[str, typer.Option("--id", help="Id of the study; made up where empty.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps of each training; 0 takes the default.")]
 Questions = Annotated[int, typer.Option(help="Questions that will be asked; 0 reckons with 10,000.")]
@@ -62,16 +58,41 @@ def run(
     probes: Annotated[str, typer.Option("--probes", help="Dataset of probes.")],
     model: Annotated[str, typer.Option("--model", help="The model to ask and to train.")],
     id: Id = "",
-    method: Methods = None,
+    method: options.Methods = None,
+    contender: options.Contenders = None,
     group_key: GroupKey = "",
     distinct_key: Annotated[str, typer.Option(help="Rows that share it are read once.")] = "",
     steps: Steps = 0,
     seed: int = 0,
+    training_seeds: options.Seeds = "",
+    matching: options.Matching = "",
+    top_k: options.TopK = 0,
+    subset: options.Share = 0.0,
+    judge: options.Judge = "",
     questions: Questions = 0,
+    questions_per_month: options.Monthly = 0,
+    months: options.Months = 0,
+    budget: options.Budget = "",
+    latency: options.Latency = 0.0,
+    previous: options.Previous = "",
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Compare the methods on a dataset and its probes."""
+    more = options.spec_of(
+        contender,
+        training_seeds,
+        questions_per_month,
+        months,
+        budget,
+        latency,
+        previous,
+        matching,
+        top_k,
+        subset,
+        judge,
+        seed,
+    )
     with context.obj.client() as client:
         operation = client.studies.create(
             dataset,
@@ -84,6 +105,7 @@ def run(
             distinct_key=distinct_key,
             seed=seed,
             question_count=questions,
+            **more,
         )
         finish(client, operation, wait_, output)
 
@@ -97,11 +119,18 @@ def documents(
         Path | None, typer.Option("--probes", help="JSONL of probes; made from the documents if none.")
     ] = None,
     id: Id = "",
-    method: Methods = None,
+    method: options.Methods = None,
+    contender: options.Contenders = None,
     group_key: GroupKey = "",
     steps: Steps = 0,
     seed: int = 0,
+    training_seeds: options.Seeds = "",
     questions: Questions = 0,
+    questions_per_month: options.Monthly = 0,
+    months: options.Months = 0,
+    budget: options.Budget = "",
+    latency: options.Latency = 0.0,
+    previous: options.Previous = "",
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
@@ -119,6 +148,9 @@ def documents(
             group_key=group_key,
             question_count=questions,
             methods=method or (),
+            **options.spec_of(
+                contender, training_seeds, questions_per_month, months, budget, latency, previous
+            ),
         )
         finish(client, operation, wait_, output)
 
@@ -147,6 +179,77 @@ def watch(context: typer.Context, name: str, output: Output = Format.TABLE) -> N
         study = full_name(client.parent, "studies", name)
         operation = next(client.operations.list(study))
         finish(client, operation, True, output)
+
+
+@app.command()
+def pause(context: typer.Context, name: str) -> None:
+    """Begin no further step; those at work go on to their end."""
+    with context.obj.client() as client:
+        study = client.studies.pause(name)
+    stderr.print(f"Paused. Go on with: ingrain study resume {short_id(study.name)}")
+
+
+@app.command()
+def resume(context: typer.Context, name: str) -> None:
+    """Go on with a paused study."""
+    with context.obj.client() as client:
+        study = client.studies.resume(name)
+    stderr.print(f"It goes on. Follow it with: ingrain study watch {short_id(study.name)}")
+
+
+@app.command()
+def cancel(context: typer.Context, name: str) -> None:
+    """End a study; what is finished is kept and found by the next one."""
+    with context.obj.client() as client:
+        operation = next(client.operations.list(full_name(client.parent, "studies", name)))
+        client.operations.cancel(operation.name)
+    stderr.print("Cancelled; what was finished is kept.")
+
+
+@app.command()
+def again(
+    context: typer.Context,
+    name: str,
+    folder: Annotated[Path, typer.Argument(help="The documents as they are now.", exists=True)],
+    id: Id = "",
+    wait_: Wait = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """The same study with the folder's present documents: only what depends on a change is done again."""
+    with context.obj.client() as client:
+        before = client.studies.get(name)
+        operation = same_with_documents(client, before, folder, id)
+        finish(client, operation, wait_, output)
+        if wait_ and output is Format.TABLE:
+            now = client.studies.get(target_of(operation.name))
+            was, is_ = before.recommendation.method, now.recommendation.method
+            said = "the same" if was == is_ else "another"
+            stdout.print(f"Before: {was or 'none'}; now: {is_ or 'none'} ({said}).", markup=False)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    name: str,
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+) -> None:
+    """A study as a folder: its data, digests and table, from which it can be obtained again."""
+    with context.obj.client() as client:
+        exporting.export(client, name, folder)
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Written by `ingrain study export`.", exists=True)],
+    model: Annotated[str, typer.Option(help="The model, where it is not found by its digest.")] = "",
+    tolerance: Annotated[float, typer.Option(help="By how much a cell may differ.")] = 0.0,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run an exported study and compare its table, cell by cell; exit code 1 where one differs."""
+    with context.obj.client() as client:
+        if exporting.rerun(client, folder, model, tolerance, output):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -189,3 +292,7 @@ def _conclude(study: studies_pb2.Study) -> None:
     if study.recommendation.method:
         said = f"Recommendation: {study.recommendation.method}. {study.recommendation.reason}"
         stdout.print(said, soft_wrap=False, markup=False)
+    elif study.recommendation.reason:
+        stdout.print(study.recommendation.reason, soft_wrap=False, markup=False)
+    for change in study.recommendation.changes:
+        stdout.print(f"- {change}", soft_wrap=False, markup=False)

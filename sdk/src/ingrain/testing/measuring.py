@@ -1,4 +1,4 @@
-"""The fake's evaluations, studies, projects and keys."""
+"""The fake's evaluations, projects and keys."""
 
 import json
 import math
@@ -13,17 +13,11 @@ from ingrain.testing import words
 from ingrain.testing.services import Library
 from ingrain.testing.store import Store, Work
 from ingrain.v1 import (
-    common_pb2,
     evaluator_pb2,
     evaluator_pb2_grpc,
     projects_pb2,
     projects_pb2_grpc,
-    studies_pb2,
-    studies_pb2_grpc,
-    trainer_pb2,
 )
-
-_METHODS = ("base", "icl", "finetune", "augmented_finetune")
 
 
 def answers(library: Library, probes: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -107,85 +101,6 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
         return empty_pb2.Empty()
 
 
-class Studies(studies_pb2_grpc.StudiesServicer):
-    def __init__(self, library: Library) -> None:
-        self.library, self.store = library, library.store
-
-    def CreateStudy(self, request: Any, context: Any) -> operations_pb2.Operation:
-        spec = request.study.spec
-        for name in (spec.dataset, spec.probes, spec.model):
-            self.store.active(name)
-        if request.validate_only:
-            return self.store.estimate(request.parent, "CreateStudy", common_pb2.Estimate(step_count=300))
-        return self.store.once(request, lambda: self._start(request))
-
-    def _start(self, request: Any) -> operations_pb2.Operation:
-        study = studies_pb2.Study()
-        study.MergeFrom(request.study)
-        study.name = self.store.new_name(request.parent, "studies", request.study_id)
-        methods = list(study.spec.methods) or list(_METHODS)
-        stages = {f"evaluate {method}": 1 for method in methods}
-        return self.store.start(study, Work("CreateStudy", stages, lambda: self._finish(study, methods)))
-
-    def _finish(self, study: studies_pb2.Study, methods: list[str]) -> None:
-        documents = self.library.texts(study.spec.dataset)
-        for method in methods:
-            model = study.spec.model
-            if method.endswith("finetune"):
-                model = f"{study.spec.model}-{study.name.rsplit('/', 1)[-1]}-{method.replace('_', '-')}"
-                training = trainer_pb2.TrainingSpec(base_model=study.spec.model)
-                training.datasets.add(dataset=study.spec.dataset)
-                made = trainer_pb2.Model(name=model, state=common_pb2.ACTIVE, training=training)
-                self.store.resources[model] = made
-            kinds = measure(answers(self.library, study.spec.probes, [] if method == "base" else documents))
-            study.outcomes.add(method=method, model=model, kinds=kinds)
-            study.steps.add(id=f"evaluate {method}", status=studies_pb2.StudyStep.DONE)
-        best = max(study.outcomes, key=lambda o: (_accuracy(o), o.method.endswith("finetune")))
-        study.recommendation.method, study.recommendation.model = best.method, best.model
-        study.recommendation.reason = f"{best.method} answers {_accuracy(best):.0%} of the probes."
-
-    def GetStudy(self, request: Any, context: Any) -> studies_pb2.Study:
-        return self.store.get(request.name)
-
-    def ListStudies(self, request: Any, context: Any) -> studies_pb2.ListStudiesResponse:
-        found, token = self.store.page(request.parent, "studies", request)
-        return studies_pb2.ListStudiesResponse(studies=found, next_page_token=token)
-
-    def DeleteStudy(self, request: Any, context: Any) -> empty_pb2.Empty:
-        self.store.delete(request.name)
-        return empty_pb2.Empty()
-
-    def WatchStudy(self, request: Any, context: Any) -> Iterator[studies_pb2.StudyEvent]:
-        self.store.get(request.name)
-        last, sequence = "", 0
-        for metadata in self.store.watch(request.name):
-            if metadata.stage and metadata.stage != last:
-                last, sequence = metadata.stage, sequence + 1
-                step = studies_pb2.StudyStep(id=last, status=studies_pb2.StudyStep.DONE)
-                if sequence >= request.start_sequence:
-                    yield studies_pb2.StudyEvent(
-                        sequence=sequence, step=step, progress=metadata, message=last
-                    )
-
-    def GetReport(self, request: Any, context: Any) -> studies_pb2.GetReportResponse:
-        study = self.store.active(request.name)
-        report = {
-            "study": study.name,
-            "methods": {outcome.method: {"kinds": _kinds(outcome)} for outcome in study.outcomes},
-            "recommendation": {"method": study.recommendation.method, "reason": study.recommendation.reason},
-        }
-        if request.format == studies_pb2.GetReportRequest.MARKDOWN:
-            return studies_pb2.GetReportResponse(
-                content=f"# {study.name}\n".encode(), media_type="text/markdown"
-            )
-        if request.format == studies_pb2.GetReportRequest.HTML:
-            page = f"<!doctype html><title>{study.name}</title>"
-            return studies_pb2.GetReportResponse(content=page.encode(), media_type="text/html")
-        return studies_pb2.GetReportResponse(
-            content=json.dumps(report).encode(), media_type="application/json"
-        )
-
-
 class Projects(projects_pb2_grpc.ProjectsServicer):
     def ListProjects(self, request: Any, context: Any) -> projects_pb2.ListProjectsResponse:
         return projects_pb2.ListProjectsResponse(projects=[projects_pb2.Project(name="projects/default")])
@@ -211,14 +126,3 @@ class Keys(projects_pb2_grpc.KeysServicer):
         key = self.store.get(request.name)
         key.revoke_time.GetCurrentTime()
         return key
-
-
-def _accuracy(outcome: studies_pb2.MethodOutcome) -> float:
-    return sum(k.value * k.n for k in outcome.kinds) / max(1, sum(k.n for k in outcome.kinds))
-
-
-def _kinds(outcome: studies_pb2.MethodOutcome) -> dict[str, Any]:
-    return {
-        k.kind: {"accuracy": k.value, "n": k.n, "stderr": k.stderr, "ci95": [k.ci95_low, k.ci95_high]}
-        for k in outcome.kinds
-    }

@@ -1,0 +1,76 @@
+"""`ingrain estimate`: what a study would take, before anything is paid for."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ingrain.cli import study_options as options
+from ingrain.cli.output import Format, Output, as_dict, count, print_json, stdout
+from ingrain.v1 import common_pb2
+
+
+def estimate(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Option("--dataset", help="The documents.")],
+    probes: Annotated[str, typer.Option("--probes", help="Dataset of probes.")],
+    model: Annotated[str, typer.Option("--model", help="The model to ask and to train.")],
+    method: options.Methods = None,
+    contender: options.Contenders = None,
+    group_key: Annotated[str, typer.Option(help="Metadata key of sets with contexts of their own.")] = "",
+    distinct_key: Annotated[str, typer.Option(help="Rows that share it are read once.")] = "",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of each training; 0 takes the default.")] = 0,
+    training_seeds: options.Seeds = "",
+    questions_per_month: options.Monthly = 0,
+    seed: int = 0,
+    output: Output = Format.TABLE,
+) -> None:
+    """What a study would take: tokens, steps, processor time, memory, and money where prices are set. Nothing runs."""
+    with context.obj.client() as client:
+        found = client.studies.estimate(
+            dataset,
+            probes,
+            model,
+            methods=method or (),
+            training={"max_steps": steps, "seed": seed} if steps or seed else None,
+            group_key=group_key,
+            distinct_key=distinct_key,
+            seed=seed,
+            **options.spec_of(contender, training_seeds, questions_per_month),
+        )
+    if output is Format.JSON:
+        print_json(as_dict(found))
+        return
+    show_estimate(found)
+
+
+def show_estimate(found: common_pb2.Estimate) -> None:
+    cost = found.cost
+    rows = {
+        "tokens read": count(cost.prompt_token_count),
+        "tokens read from a cache": count(cost.cached_token_count),
+        "tokens written": count(cost.generated_token_count),
+        "tokens trained": count(cost.trained_token_count),
+        "optimizer steps": count(found.step_count),
+        "floating-point operations": f"{count(cost.flops, ' ')}FLOP" if cost.flops else "",
+        "processor time": duration(cost.compute_seconds),
+        "memory of a training worker": f"{count(found.worker_memory_bytes, ' ')}B"
+        if found.worker_memory_bytes
+        else "",
+        "price": f"{found.price.amount} {found.price.currency_code}" if found.price.amount else "",
+    }
+    table = Table.grid(padding=(0, 2))
+    for title, cell in rows.items():
+        if cell and cell != "0":
+            table.add_row(title, cell)
+    stdout.print(table, soft_wrap=False)
+    for note in found.notes:
+        stdout.print(f"- {note}", soft_wrap=False, markup=False)
+
+
+def duration(seconds: float) -> str:
+    if not seconds:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

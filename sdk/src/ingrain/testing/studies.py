@@ -1,0 +1,178 @@
+"""The fake's studies: every method answers as its words know, at once, and costs nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+from google.protobuf.json_format import MessageToDict
+
+from ingrain.testing.measuring import answers, measure
+from ingrain.testing.services import Library
+from ingrain.testing.store import Refused, Work
+from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc, trainer_pb2
+
+_METHODS = ("base", "icl", "finetune", "augmented_finetune")
+_Format = studies_pb2.GetReportRequest
+
+
+class Studies(studies_pb2_grpc.StudiesServicer):
+    def __init__(self, library: Library) -> None:
+        self.library, self.store = library, library.store
+
+    def CreateStudy(self, request: Any, context: Any) -> operations_pb2.Operation:
+        spec = request.study.spec
+        for name in (spec.dataset, spec.probes, spec.model, *(c.model for c in spec.contenders)):
+            self.store.active(name)
+        if request.validate_only:
+            estimate = common_pb2.Estimate(
+                step_count=300, notes=["train finetune: about 3 s of the processor"]
+            )
+            return self.store.estimate(request.parent, "CreateStudy", estimate)
+        return self.store.once(request, lambda: self._start(request))
+
+    def _start(self, request: Any) -> operations_pb2.Operation:
+        study = studies_pb2.Study()
+        study.MergeFrom(request.study)
+        study.name = self.store.new_name(request.parent, "studies", request.study_id)
+        study.spec.methods[:] = list(study.spec.methods) or list(_METHODS)
+        compared = dict.fromkeys(study.spec.methods, study.spec.model)
+        for contender in study.spec.contenders:
+            short = contender.model.rpartition("/")[2]
+            compared |= {f"{method}@{short}": contender.model for method in contender.methods or ["icl"]}
+        stages = {f"evaluate {method}": 1 for method in compared}
+        return self.store.start(study, Work("CreateStudy", stages, lambda: self._finish(study, compared)))
+
+    def _finish(self, study: studies_pb2.Study, compared: dict[str, str]) -> None:
+        documents = self.library.texts(study.spec.dataset)
+        for method, base in compared.items():
+            model = base
+            if "finetune" in method:
+                short = method.replace("_", "-").replace("@", "-")
+                model = f"{base}-{study.name.rsplit('/', 1)[-1]}-{short}"
+                training = trainer_pb2.TrainingSpec(base_model=base)
+                training.datasets.add(dataset=study.spec.dataset)
+                made = trainer_pb2.Model(name=model, state=common_pb2.ACTIVE, training=training)
+                self.store.resources[model] = made
+            knows = [] if method.startswith("base") else documents
+            kinds = measure(answers(self.library, study.spec.probes, knows))
+            outcome = study.outcomes.add(method=method, model=model, kinds=kinds)
+            outcome.accuracy = sum(kind.value for kind in kinds) / max(1, len(kinds))
+            outcome.ci95_low = outcome.ci95_high = outcome.accuracy
+            study.steps.add(id=f"evaluate {method}", status=studies_pb2.StudyStep.DONE)
+        best = max(study.outcomes, key=lambda o: (o.accuracy, "finetune" in o.method))
+        recommended = study.recommendation
+        recommended.method, recommended.model, recommended.confidence = best.method, best.model, 1.0
+        recommended.reason = f"{best.method} answers {best.accuracy:.0%} of the probes."
+        recommended.changes.append("With other probes it may be another.")
+
+    def GetStudy(self, request: Any, context: Any) -> studies_pb2.Study:
+        return self.store.get(request.name)
+
+    def ListStudies(self, request: Any, context: Any) -> studies_pb2.ListStudiesResponse:
+        found, token = self.store.page(request.parent, "studies", request)
+        return studies_pb2.ListStudiesResponse(studies=found, next_page_token=token)
+
+    def DeleteStudy(self, request: Any, context: Any) -> empty_pb2.Empty:
+        self.store.delete(request.name)
+        return empty_pb2.Empty()
+
+    def PauseStudy(self, request: Any, context: Any) -> studies_pb2.Study:
+        """Says that it is paused; the fake has no step that would wait."""
+        return self._set_paused(request.name, True)
+
+    def ResumeStudy(self, request: Any, context: Any) -> studies_pb2.Study:
+        return self._set_paused(request.name, False)
+
+    def _set_paused(self, name: str, paused: bool) -> studies_pb2.Study:
+        study = self.store.get(name)
+        if study.state != common_pb2.CREATING:
+            raise Refused("FAILED_PRECONDITION", "STUDY_NOT_RUNNING", f"{name} is not at work")
+        study.paused = paused
+        return study
+
+    def GetPriceTable(self, request: Any, context: Any) -> studies_pb2.PriceTable:
+        return studies_pb2.PriceTable()
+
+    def WatchStudy(self, request: Any, context: Any) -> Iterator[studies_pb2.StudyEvent]:
+        self.store.get(request.name)
+        last, sequence = "", 0
+        for metadata in self.store.watch(request.name):
+            if metadata.stage and metadata.stage != last:
+                last, sequence = metadata.stage, sequence + 1
+                step = studies_pb2.StudyStep(id=last, status=studies_pb2.StudyStep.DONE)
+                if sequence >= request.start_sequence:
+                    yield studies_pb2.StudyEvent(
+                        sequence=sequence, step=step, progress=metadata, message=last
+                    )
+
+    def GetReport(self, request: Any, context: Any) -> studies_pb2.GetReportResponse:
+        study = self.store.active(request.name)
+        content, media_type = json.dumps(self._report(study)), "application/json"
+        if request.format == _Format.MARKDOWN:
+            content, media_type = f"# {study.name}\n", "text/markdown"
+        if request.format == _Format.HTML:
+            content, media_type = f"<!doctype html><title>{study.name}</title>", "text/html"
+        return studies_pb2.GetReportResponse(content=content.encode(), media_type=media_type)
+
+    def _report(self, study: studies_pb2.Study) -> dict[str, Any]:
+        """The keys of the real one that clients read; docs/report.md."""
+        spec = study.spec
+        contenders = [self._model(contender.model) for contender in spec.contenders]
+        return {
+            "schema": "ingrain.report/2",
+            "study": study.name,
+            "title": study.display_name,
+            "end_time": None,
+            "methods": {outcome.method: _method(outcome) for outcome in study.outcomes},
+            "recommendation": {
+                "method": study.recommendation.method,
+                "model": study.recommendation.model,
+                "reason": study.recommendation.reason,
+                "confidence": study.recommendation.confidence,
+                "changes": list(study.recommendation.changes),
+            },
+            "prices": None,
+            "environment": [],
+            "steps": [{"id": step.id, "fingerprint": "", "resource": ""} for step in study.steps],
+            "inputs": {
+                "spec": MessageToDict(spec, preserving_proto_field_name=True),
+                "model": self._model(spec.model),
+                "contenders": contenders,
+            },
+        }
+
+    def _model(self, name: str) -> dict[str, Any]:
+        model = self.store.get(name)
+        return {"name": name, "source": model.source, "sha256": model.sha256, "endpoint": None}
+
+
+def _method(outcome: studies_pb2.MethodOutcome) -> dict[str, Any]:
+    kinds = {
+        k.kind: {
+            "metric": k.metric,
+            "accuracy": k.value,
+            "n": k.n,
+            "counted": True,
+            "stderr": k.stderr,
+            "ci95": [k.ci95_low, k.ci95_high],
+            "chance": None,
+        }
+        for k in outcome.kinds
+    }
+    nothing = {"flops": 0.0, "compute_seconds": 0.0}
+    return {
+        "kinds": kinds,
+        "accuracy": outcome.accuracy,
+        "ci95": [outcome.ci95_low, outcome.ci95_high],
+        "model": outcome.model,
+        "seeds": [{"seed": 0, "model": outcome.model, "model_sha256": "", "accuracy": outcome.accuracy}],
+        "cost": {
+            "build": nothing,
+            "question": nothing,
+            "build_price": None,
+            "thousand_questions_price": None,
+        },
+        "latency": None,
+    }
