@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -36,6 +37,35 @@ def test_golden_report(form: str, forms: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("form", ["json", "md"])
 def test_golden_wide_report(form: str, wide_forms: dict[str, bytes]) -> None:
     same_as_golden(HERE / f"wide.{form}", wide_forms[form])
+
+
+SCHEMA = json.loads((HERE.parents[2] / "docs" / "report.schema.json").read_text())
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("which", ["forms", "wide_forms"])
+def test_reports_keep_the_published_schema(which: str, request: pytest.FixtureRequest) -> None:
+    report = json.loads(request.getfixturevalue(which)["json"])
+    found = [
+        f"{e.json_path}: {e.message}" for e in jsonschema.Draft202012Validator(SCHEMA).iter_errors(report)
+    ]
+    assert found == []
+
+
+def test_the_schema_refuses_what_is_not_promised(wide_forms: dict[str, bytes]) -> None:
+    report = json.loads(wide_forms["json"])
+    for change in (
+        lambda r: r.pop("steps"),
+        lambda r: r["methods"]["icl"].update(more=1),
+        lambda r: r["recommendation"].update(confidence=1.5),
+        lambda r: r["methods"]["icl"]["cost"].update(build_price=0.5),
+    ):
+        changed = json.loads(json.dumps(report))
+        change(changed)
+        assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(changed)
 
 
 def same_as_golden(path: Path, content: bytes) -> None:
