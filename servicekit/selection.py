@@ -26,6 +26,7 @@ def select_rows(rows: Iterable[Row], selection: common_pb2.RowSelection) -> list
         chosen.append(row)
     if not selection.HasField("subset"):
         return chosen
-    count = math.ceil(selection.subset.share * len(chosen))
+    # A tenth of 30 is 3 and not the 3.0000000000000004 that floats make of it.
+    count = math.ceil(round(selection.subset.share * len(chosen), 9))
     kept = random.Random(selection.subset.seed).sample(range(len(chosen)), count)
     return [chosen[index] for index in sorted(kept)]

@@ -1,8 +1,10 @@
 """Choices asked in writing, models without log-likelihoods, and what a part of the documents supports."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from ingrain import errors
 from ingrain.matching import answer_match
@@ -53,11 +55,33 @@ async def test_choices_asked_in_writing_are_matched_with_any_right_one(world: An
     assert caught.value.reason == "OTHER_METRIC"
 
 
-async def test_a_model_without_log_likelihoods_is_asked_in_writing_only(world: Any, probes: Any) -> None:
+@pytest.fixture
+async def chat() -> AsyncIterator[str]:
+    """The address of a server that answers every message with the same."""
+
+    async def answer(request: web.Request) -> web.Response:
+        message = {"role": "assistant", "content": "older than ever."}
+        usage = {"prompt_tokens": 11, "completion_tokens": 3}
+        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    yield f"http://{host}:{port}/v1"
+    await runner.cleanup()
+
+
+async def test_a_model_without_log_likelihoods_is_asked_in_writing_only(
+    world: Any, probes: Any, chat: str
+) -> None:
     remote = world.behind.models[f"{PROJECT}/models/remote"] = trainer_pb2.Model()
     remote.CopyFrom(world.behind.models[SMALL])
     remote.name = f"{PROJECT}/models/remote"
-    remote.endpoint.base_url, remote.endpoint.model_id = "https://example.org/v1", "big"
+    remote.endpoint.base_url, remote.endpoint.model_id = chat, "big"
     lists = [probe for probe in probes if probe["kind"] == "list"][:2]
     world.datasets.add("lists", lists)
     judge = evaluator_pb2.Judge(model=remote.name)
@@ -72,7 +96,8 @@ async def test_a_model_without_log_likelihoods_is_asked_in_writing_only(world: A
         assert [violation.field for violation in caught.value.field_violations] == [field]
     assert [found async for found in world.user.evaluations.list()] == []
     assert (await evaluated(world, request("lists", "remote"))).probe_count == 2
-    assert (await evaluated(world, request("probes", "remote", asking=GENERATION))).probe_count == len(probes)
+    made = await evaluated(world, request("probes", "remote", asking=GENERATION))
+    assert (made.probe_count, made.cost.generated_token_count) == (len(probes), 3 * len(probes))
 
 
 async def test_a_part_of_the_documents_supports_a_part_of_the_probes(
@@ -100,3 +125,22 @@ async def test_a_part_of_the_documents_supports_a_part_of_the_probes(
     assert (again.subject, again.reused_probe_count) == (made.subject, made.probe_count)
     whole = await evaluated(world, request("probes", cluster_key="world"))
     assert not any(kind.HasField("supported_count") for kind in whole.kinds)
+
+
+async def test_each_question_is_asked_with_what_is_found_for_it(world: Any, probes: Any) -> None:
+    searched = {"unit": "document", "top_k": 2}
+    how = {"dataset": "documents", "group_key": "world", "cluster_key": "world"}
+    made = await world.evaluated("found", "reversals", retrieval=searched, **how)
+    async with world.whole() as user:
+        contexts = [await user.contexts.get(name) for name in made.contexts.values()]
+    assert {context.retrieval.top_k for context in contexts} == {2}
+    assert len(contexts) == len(
+        {probe["metadata"]["world"] for probe in world.datasets.rows["projects/demo/datasets/reversals"]}
+    )
+    assert made.kinds[0].value > 0.7  # the one document that says it is found
+    assert not any(kind.HasField("supported_count") for kind in made.kinds)
+    assert made.reused_probe_count == 0
+    # Other settings are other questions; the same ones are not.
+    one = await world.evaluated("one", "reversals", retrieval={**searched, "top_k": 1}, **how)
+    again = await world.evaluated("again", "reversals", retrieval=searched, **how)
+    assert (one.reused_probe_count, again.reused_probe_count) == (0, made.probe_count)
