@@ -4,6 +4,9 @@ settings    what it needs beyond ServiceSettings
 wire        what door and engine say to each other: plain values
 servicer    the Inference service (the door)
 names       model names, virtual ones too -> ModelRef and context
+aliases     aliases/: names that stay while what answers behind them changes
+gates       what a target must be measured to reach
+alias_servicer  the Aliases service
 contexts    contexts/ as resources: select, render, refuse what is too long, prefill
 backend     how the door reaches engines: in process, or
 rayserve    replicas of

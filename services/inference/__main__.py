@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import grpc
 
-from ingrain.v1 import inference_pb2, inference_pb2_grpc
+from ingrain.v1 import aliases_pb2, aliases_pb2_grpc, inference_pb2, inference_pb2_grpc
 from servicekit.database import Database
 from servicekit.operations import Operations, add_operations
 from servicekit.resources import Resources
 from servicekit.server import serve
 from servicekit.storage import open_storage
 from servicekit.worker import Worker
+from services.inference.alias_servicer import AliasServicer
+from services.inference.aliases import Aliases
 from services.inference.backend import Backend, make_backend
 from services.inference.contexts import Contexts
 from services.inference.endpoints import Endpoints
@@ -45,7 +47,9 @@ async def assemble(settings: InferenceSettings) -> Parts:
     rows = Resources(database, inference_pb2.Context, "contexts")
     operations = Operations(database, {"contexts": rows})
     backend = Endpoints(make_backend(settings), settings)
-    names = Names(settings)
+    alias_rows = Resources(database, aliases_pb2.Alias, "aliases")
+    names = Names(settings, alias_rows)
+    aliases = Aliases(settings, alias_rows, names)
     contexts = Contexts(settings, open_storage(settings), rows, operations, names, backend)
     worker = Worker(
         operations, {"CreateContext": (inference_pb2.CreateContextRequest, contexts.create)}, settings
@@ -54,7 +58,8 @@ async def assemble(settings: InferenceSettings) -> Parts:
     def register(server: grpc.aio.Server) -> list[str]:
         servicer = InferenceServicer(names, contexts, backend)
         inference_pb2_grpc.add_InferenceServicer_to_server(servicer, server)
-        return ["ingrain.v1.Inference", add_operations(server, operations)]
+        aliases_pb2_grpc.add_AliasesServicer_to_server(AliasServicer(aliases), server)
+        return ["ingrain.v1.Inference", "ingrain.v1.Aliases", add_operations(server, operations)]
 
     return Parts(database, backend, worker, register)
 

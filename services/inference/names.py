@@ -4,6 +4,7 @@ projects/p/models/m       a base model, an adapted one or an adapter
 icl:<dataset>@<model>     the model with the dataset in its context
 rag:<dataset>@<model>     the model with the passages of the dataset that are found for each question
 auto:<study>              the study's winner
+<alias>                   what the alias stands for now: support-bot@prod, or projects/p/aliases/support-bot@prod
 """
 
 import re
@@ -11,14 +12,18 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from ingrain.v1 import common_pb2, datasets_pb2, studies_pb2, trainer_pb2
+from ingrain import errors as sdk_errors
+from ingrain.v1 import aliases_pb2, common_pb2, datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
 from servicekit import identity
-from servicekit.errors import Invalid, WrongState
+from servicekit.errors import Invalid, NotFound, WrongState
 from servicekit.peers import gateway_client
+from servicekit.resources import Resources
 from services.inference.settings import InferenceSettings
 from services.inference.wire import EndpointRef, ModelRef
 
 _MODEL = re.compile(r"^projects/[^/]+/models/[^/]+$")
+_ALIAS = re.compile(r"^projects/[^/]+/aliases/[^/]+$")
+_ALIAS_ID = re.compile(r"^[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,30})?$")
 REMEMBERED = 1024
 
 
@@ -34,20 +39,54 @@ class Meaning(NamedTuple):
 
 
 class Names:
-    def __init__(self, settings: InferenceSettings) -> None:
+    def __init__(self, settings: InferenceSettings, aliases: Resources[aliases_pb2.Alias]) -> None:
         self._settings = settings
+        self._aliases = aliases
         self._known: dict[str, tuple[float, Any]] = {}
 
     async def meaning(self, parent: str, name: str) -> Meaning:
-        """Of a name that a caller wrote; the project of virtual names is `parent`."""
+        """Of a name that a caller wrote; the project of virtual names and of aliases' ids is `parent`."""
+        if _ALIAS.match(name):
+            return await self._behind(name)
+        if parent and _ALIAS_ID.match(name):
+            try:
+                return await self._behind(f"{parent}/aliases/{name}")
+            except NotFound:
+                if "@" in name:
+                    raise
+        return await self.target(parent, name)
+
+    async def _behind(self, name: str) -> Meaning:
+        """Read afresh for every call: a promotion counts at once."""
+        identity.authorize(name)
+        meaning = meaning_of((await self._aliases.get(name)).subject)
+        await self.require(name, meaning)
+        return meaning
+
+    async def require(self, alias: str, meaning: Meaning) -> None:
+        """WrongState where what an alias stands for is gone: nothing else ever answers in its place."""
+        try:
+            await self.ref(meaning.model)
+            if meaning.dataset:
+                await self.dataset(meaning.dataset)
+        except sdk_errors.NotFound as error:
+            raise WrongState(
+                "ALIAS_TARGET_GONE",
+                f"{alias} cannot stand for {meaning.model}: {error.message}; promote another target",
+                alias=alias,
+                model=meaning.model,
+            ) from None
+
+    async def target(self, parent: str, name: str) -> Meaning:
+        """Of all names but aliases."""
         if _MODEL.match(name):
             return Meaning(name)
         kind, _, rest = name.partition(":")
         if kind not in ("icl", "rag", "auto") or not rest:
             raise Invalid(
                 "BAD_MODEL_NAME",
-                f"{name!r} is no model: expected projects/<project>/models/<model>, icl:<dataset>@<model>, rag:<dataset>@<model> or "
-                "auto:<study>",
+                f"{name!r} is no model: expected projects/<project>/models/<model>, icl:<dataset>@<model>, rag:<dataset>@<model>, "
+                "auto:<study> or an alias",
                 field="model",
             )
         if not parent:
@@ -138,6 +177,36 @@ class Names:
 
 def _full(parent: str, collection: str, name: str) -> str:
     return name if name.startswith("projects/") else f"{parent}/{collection}/{name}"
+
+
+def short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def meaning_of(subject: evaluator_pb2.Subject) -> Meaning:
+    """Who answers for anybody. Sets that were asked apart are read together: whose set a question belongs to, nobody says."""
+    if not subject.HasField("context"):
+        return Meaning(subject.model)
+    read = subject.context
+    return Meaning(
+        subject.model,
+        read.dataset,
+        read.distinct_key,
+        read.subset if read.HasField("subset") else None,
+        read.retrieval if read.HasField("retrieval") else None,
+    )
+
+
+def subject_of(meaning: Meaning) -> evaluator_pb2.Subject:
+    if not meaning.dataset:
+        return evaluator_pb2.Subject(model=meaning.model)
+    context = evaluator_pb2.SubjectContext(
+        dataset=meaning.dataset,
+        distinct_key=meaning.distinct_key,
+        subset=meaning.subset,
+        retrieval=meaning.retrieval,
+    )
+    return evaluator_pb2.Subject(model=meaning.model, context=context)
 
 
 def endpoint_of(model: trainer_pb2.Model) -> EndpointRef | None:

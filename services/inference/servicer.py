@@ -190,7 +190,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             )
         model = await self._names.ref(meaning.model)
         if meaning.dataset:
-            context = await self._contexts.of_dataset(identity.authorize(parent), meaning)
+            home = identity.authorize(name if name.startswith("projects/") else parent)
+            context = await self._contexts.of_dataset(home, meaning)
         return model, await self._contexts.reading(context, model) if context else None
 
     async def _ask(self, method: str, call: Any) -> Any:

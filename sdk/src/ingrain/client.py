@@ -7,6 +7,7 @@ from typing import Any
 
 from google.longrunning import operations_pb2_grpc
 
+from ingrain.aliases import AsyncAliases
 from ingrain.channel import Channel, Metadata
 from ingrain.datasets import AsyncDatasets
 from ingrain.evaluations import AsyncEvaluations
@@ -97,6 +98,10 @@ class AsyncClient(InferenceMethods):
     @cached_property
     def studies(self) -> AsyncStudies:
         return AsyncStudies(self)
+
+    @cached_property
+    def aliases(self) -> AsyncAliases:
+        return AsyncAliases(self)
 
     @cached_property
     def projects(self) -> AsyncProjects:

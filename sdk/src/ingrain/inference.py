@@ -16,7 +16,8 @@ QUESTION = "Question: {question}\nAnswer:"
 
 
 class InferenceMethods:
-    """Mixed into AsyncClient. `model` is an id, a name, `icl:<dataset>@<model>` or `auto:<study>`."""
+    """Mixed into AsyncClient. `model` is an id, a name, `icl:<dataset>@<model>`, `rag:<dataset>@<model>`,
+    `auto:<study>` or an alias like `support-bot@prod` (one without @ by its full name)."""
 
     parent: str
     stubs: "Stubs"
@@ -80,7 +81,8 @@ class InferenceMethods:
             if model.startswith("projects/") and project_name(project) != self.parent:
                 return model
             return f"auto:{study.removeprefix('studies/')}"
-        return model if ":" in model else full_name(self.parent, "models", model)
+        virtual = ":" in model or "@" in model or rest.startswith("aliases/")
+        return model if virtual else full_name(self.parent, "models", model)
 
     def _generate_request(
         self, model: str, prompts: str | Sequence[str], context: str, options: dict[str, Any]

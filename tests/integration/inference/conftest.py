@@ -23,6 +23,8 @@ from ingrain.v1 import (
     common_pb2,
     datasets_pb2,
     datasets_pb2_grpc,
+    evaluator_pb2,
+    evaluator_pb2_grpc,
     studies_pb2,
     studies_pb2_grpc,
     trainer_pb2,
@@ -58,15 +60,19 @@ def load_tiny() -> ModuleType:
 
 
 class Gateway(
-    trainer_pb2_grpc.TrainerServicer, datasets_pb2_grpc.DatasetsServicer, studies_pb2_grpc.StudiesServicer
+    trainer_pb2_grpc.TrainerServicer,
+    datasets_pb2_grpc.DatasetsServicer,
+    evaluator_pb2_grpc.EvaluatorServicer,
+    studies_pb2_grpc.StudiesServicer,
 ):
-    """Answers from `models`, `rows` and `studies`, all by name, and counts the calls."""
+    """Answers from `models`, `rows`, `evaluations` and `studies`, all by name, and counts the calls."""
 
     def __init__(self) -> None:
         self.models: dict[str, trainer_pb2.Model] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.kinds: dict[str, int] = {}
         self.studies: dict[str, studies_pb2.Study] = {}
+        self.evaluations: dict[str, evaluator_pb2.Evaluation] = {}
         self.reads = 0
         self.target = ""
 
@@ -86,6 +92,9 @@ class Gateway(
         for number in range(request.start_row, len(rows), 2):
             texts = [json.dumps(row) for row in rows[number : number + 2]]
             yield datasets_pb2.ReadRowsResponse(rows=texts, start_row=number)
+
+    async def GetEvaluation(self, request: Any, context: Any) -> evaluator_pb2.Evaluation:
+        return self._found(self.evaluations, request.name)
 
     async def GetStudy(self, request: Any, context: Any) -> studies_pb2.Study:
         return self._found(self.studies, request.name)
@@ -132,6 +141,7 @@ async def gateway(storage: tuple[Path, dict[str, trainer_pb2.Model]]) -> AsyncIt
     server = new_server(ServiceSettings())
     trainer_pb2_grpc.add_TrainerServicer_to_server(servicer, server)
     datasets_pb2_grpc.add_DatasetsServicer_to_server(servicer, server)
+    evaluator_pb2_grpc.add_EvaluatorServicer_to_server(servicer, server)
     studies_pb2_grpc.add_StudiesServicer_to_server(servicer, server)
     servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()

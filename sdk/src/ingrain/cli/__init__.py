@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ingrain.cli import (
+    aliases,
     ask,
     datasets,
     estimating,
@@ -77,6 +78,7 @@ app.command("estimate")(estimating.estimate)
 app.add_typer(evaluations.app, name="evaluation")
 app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)
+app.add_typer(aliases.app, name="alias")
 app.add_typer(operations.app, name="operation")
 app.add_typer(keys.app, name="key")
 app.add_typer(worlds.app, name="world")

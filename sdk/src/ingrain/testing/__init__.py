@@ -13,9 +13,10 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2_grpc
 
-from ingrain.testing import measuring, probes, services, studies
+from ingrain.testing import aliases, measuring, probes, services, studies
 from ingrain.testing.store import Refused, StatusOf, Store
 from ingrain.v1 import (
+    aliases_pb2_grpc,
     augmenter_pb2_grpc,
     datasets_pb2_grpc,
     evaluator_pb2_grpc,
@@ -69,6 +70,7 @@ class FakePlatform:
         trainer_pb2_grpc.add_TrainerServicer_to_server(services.Trainer(library), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(services.Inference(library), server)
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(probes.WritingEvaluator(library), server)
+        aliases_pb2_grpc.add_AliasesServicer_to_server(aliases.Aliases(library), server)
         studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library), server)
         projects_pb2_grpc.add_ProjectsServicer_to_server(measuring.Projects(), server)
         projects_pb2_grpc.add_KeysServicer_to_server(measuring.Keys(store), server)

@@ -69,6 +69,9 @@ class Library:
         if model.startswith("icl:"):
             dataset, _, base = model[4:].partition("@")
             return self.texts(f"{parent}/datasets/{dataset}") + self.known(f"{parent}/models/{base}", parent)
+        alias = model if "/aliases/" in model else f"{parent}/aliases/{model}"
+        if alias in self.store.resources:
+            return self.known(self.store.get(alias).target, parent)
         if model.startswith("auto:"):
             study = self.store.active(f"{parent}/studies/{model[5:]}")
             return self.known(study.recommendation.model, parent)

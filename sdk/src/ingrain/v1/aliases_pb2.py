@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ingrain.v1 import evaluator_pb2 as ingrain_dot_v1_dot_evaluator__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ingrain/v1/aliases.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x04Gate\x12:\n\x06probes\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x34\n\x05least\x18\x02 \x03(\x0b\x32\x1b.ingrain.v1.Gate.LeastEntryB\x08\xbaH\x05\x9a\x01\x02\x08\x01\x12\x1b\n\rprobes_sha256\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x1a,\n\nLeastEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xee\x01\n\x05\x41lias\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06target\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nevaluation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12$\n\x04gate\x18\x04 \x01(\x0b\x32\x10.ingrain.v1.GateB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x30\n\x08versions\x18\x07 \x03(\x0b\x32\x18.ingrain.v1.AliasVersionB\x04\xe2\x41\x01\x03\"c\n\x0c\x41liasVersion\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nevaluation\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x02\n\x13PromoteAliasRequest\x12m\n\x04name\x18\x01 \x01(\tB_\xe2\x41\x01\x02\xbaHXrV2T^projects/[a-z][a-z0-9-]{1,62}/aliases/[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,30})?$\x12\x1b\n\x06target\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12@\n\nevaluation\x18\x03 \x01(\tB,\xbaH)r$2\"^projects/[^/]+/evaluations/[^/]+$\xd8\x01\x01\x12\x1e\n\x04gate\x18\x04 \x01(\x0b\x32\x10.ingrain.v1.Gate\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"]\n\x14RollBackAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"J\n\x0fGetAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$\"q\n\x12ListAliasesRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListAliasesResponse\x12\"\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x11.ingrain.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12\x44\x65leteAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$2\xf0\x02\n\x07\x41liases\x12\x42\n\x0cPromoteAlias\x12\x1f.ingrain.v1.PromoteAliasRequest\x1a\x11.ingrain.v1.Alias\x12\x44\n\rRollBackAlias\x12 .ingrain.v1.RollBackAliasRequest\x1a\x11.ingrain.v1.Alias\x12?\n\x08GetAlias\x12\x1b.ingrain.v1.GetAliasRequest\x1a\x11.ingrain.v1.Alias\"\x03\x90\x02\x01\x12S\n\x0bListAliases\x12\x1e.ingrain.v1.ListAliasesRequest\x1a\x1f.ingrain.v1.ListAliasesResponse\"\x03\x90\x02\x01\x12\x45\n\x0b\x44\x65leteAlias\x12\x1e.ingrain.v1.DeleteAliasRequest\x1a\x16.google.protobuf.EmptyB`\n\rio.ingrain.v1B\x0c\x41liasesProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ingrain/v1/aliases.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aingrain/v1/evaluator.proto\"\xc3\x01\n\x04Gate\x12:\n\x06probes\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x34\n\x05least\x18\x02 \x03(\x0b\x32\x1b.ingrain.v1.Gate.LeastEntryB\x08\xbaH\x05\x9a\x01\x02\x08\x01\x12\x1b\n\rprobes_sha256\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x1a,\n\nLeastEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x9a\x02\n\x05\x41lias\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06target\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nevaluation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12$\n\x04gate\x18\x04 \x01(\x0b\x32\x10.ingrain.v1.GateB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x30\n\x08versions\x18\x07 \x03(\x0b\x32\x18.ingrain.v1.AliasVersionB\x04\xe2\x41\x01\x03\x12*\n\x07subject\x18\x08 \x01(\x0b\x32\x13.ingrain.v1.SubjectB\x04\xe2\x41\x01\x03\"\x89\x01\n\x0c\x41liasVersion\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nevaluation\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07subject\x18\x04 \x01(\x0b\x32\x13.ingrain.v1.Subject\"\x91\x02\n\x13PromoteAliasRequest\x12m\n\x04name\x18\x01 \x01(\tB_\xe2\x41\x01\x02\xbaHXrV2T^projects/[a-z][a-z0-9-]{1,62}/aliases/[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,30})?$\x12\x1b\n\x06target\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12@\n\nevaluation\x18\x03 \x01(\tB,\xbaH)r$2\"^projects/[^/]+/evaluations/[^/]+$\xd8\x01\x01\x12\x1e\n\x04gate\x18\x04 \x01(\x0b\x32\x10.ingrain.v1.Gate\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"]\n\x14RollBackAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"J\n\x0fGetAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$\"q\n\x12ListAliasesRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListAliasesResponse\x12\"\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x11.ingrain.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12\x44\x65leteAliasRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^projects/[^/]+/aliases/[^/]+$2\xf0\x02\n\x07\x41liases\x12\x42\n\x0cPromoteAlias\x12\x1f.ingrain.v1.PromoteAliasRequest\x1a\x11.ingrain.v1.Alias\x12\x44\n\rRollBackAlias\x12 .ingrain.v1.RollBackAliasRequest\x1a\x11.ingrain.v1.Alias\x12?\n\x08GetAlias\x12\x1b.ingrain.v1.GetAliasRequest\x1a\x11.ingrain.v1.Alias\"\x03\x90\x02\x01\x12S\n\x0bListAliases\x12\x1e.ingrain.v1.ListAliasesRequest\x1a\x1f.ingrain.v1.ListAliasesResponse\"\x03\x90\x02\x01\x12\x45\n\x0b\x44\x65leteAlias\x12\x1e.ingrain.v1.DeleteAliasRequest\x1a\x16.google.protobuf.EmptyB`\n\rio.ingrain.v1B\x0c\x41liasesProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIAS'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ALIAS'].fields_by_name['versions']._loaded_options = None
   _globals['_ALIAS'].fields_by_name['versions']._serialized_options = b'\342A\001\003'
+  _globals['_ALIAS'].fields_by_name['subject']._loaded_options = None
+  _globals['_ALIAS'].fields_by_name['subject']._serialized_options = b'\342A\001\003'
   _globals['_PROMOTEALIASREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_PROMOTEALIASREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HXrV2T^projects/[a-z][a-z0-9-]{1,62}/aliases/[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,30})?$'
   _globals['_PROMOTEALIASREQUEST'].fields_by_name['target']._loaded_options = None
@@ -78,26 +81,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIASES'].methods_by_name['GetAlias']._serialized_options = b'\220\002\001'
   _globals['_ALIASES'].methods_by_name['ListAliases']._loaded_options = None
   _globals['_ALIASES'].methods_by_name['ListAliases']._serialized_options = b'\220\002\001'
-  _globals['_GATE']._serialized_start=165
-  _globals['_GATE']._serialized_end=360
-  _globals['_GATE_LEASTENTRY']._serialized_start=316
-  _globals['_GATE_LEASTENTRY']._serialized_end=360
-  _globals['_ALIAS']._serialized_start=363
-  _globals['_ALIAS']._serialized_end=601
-  _globals['_ALIASVERSION']._serialized_start=603
-  _globals['_ALIASVERSION']._serialized_end=702
-  _globals['_PROMOTEALIASREQUEST']._serialized_start=705
-  _globals['_PROMOTEALIASREQUEST']._serialized_end=978
-  _globals['_ROLLBACKALIASREQUEST']._serialized_start=980
-  _globals['_ROLLBACKALIASREQUEST']._serialized_end=1073
-  _globals['_GETALIASREQUEST']._serialized_start=1075
-  _globals['_GETALIASREQUEST']._serialized_end=1149
-  _globals['_LISTALIASESREQUEST']._serialized_start=1151
-  _globals['_LISTALIASESREQUEST']._serialized_end=1264
-  _globals['_LISTALIASESRESPONSE']._serialized_start=1266
-  _globals['_LISTALIASESRESPONSE']._serialized_end=1348
-  _globals['_DELETEALIASREQUEST']._serialized_start=1350
-  _globals['_DELETEALIASREQUEST']._serialized_end=1427
-  _globals['_ALIASES']._serialized_start=1430
-  _globals['_ALIASES']._serialized_end=1798
+  _globals['_GATE']._serialized_start=193
+  _globals['_GATE']._serialized_end=388
+  _globals['_GATE_LEASTENTRY']._serialized_start=344
+  _globals['_GATE_LEASTENTRY']._serialized_end=388
+  _globals['_ALIAS']._serialized_start=391
+  _globals['_ALIAS']._serialized_end=673
+  _globals['_ALIASVERSION']._serialized_start=676
+  _globals['_ALIASVERSION']._serialized_end=813
+  _globals['_PROMOTEALIASREQUEST']._serialized_start=816
+  _globals['_PROMOTEALIASREQUEST']._serialized_end=1089
+  _globals['_ROLLBACKALIASREQUEST']._serialized_start=1091
+  _globals['_ROLLBACKALIASREQUEST']._serialized_end=1184
+  _globals['_GETALIASREQUEST']._serialized_start=1186
+  _globals['_GETALIASREQUEST']._serialized_end=1260
+  _globals['_LISTALIASESREQUEST']._serialized_start=1262
+  _globals['_LISTALIASESREQUEST']._serialized_end=1375
+  _globals['_LISTALIASESRESPONSE']._serialized_start=1377
+  _globals['_LISTALIASESRESPONSE']._serialized_end=1459
+  _globals['_DELETEALIASREQUEST']._serialized_start=1461
+  _globals['_DELETEALIASREQUEST']._serialized_end=1538
+  _globals['_ALIASES']._serialized_start=1541
+  _globals['_ALIASES']._serialized_end=1909
 # @@protoc_insertion_point(module_scope)

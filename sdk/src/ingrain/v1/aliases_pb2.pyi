@@ -4,6 +4,7 @@ from buf.validate import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from ingrain.v1 import evaluator_pb2 as _evaluator_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -30,7 +31,7 @@ class Gate(_message.Message):
     def __init__(self, probes: _Optional[str] = ..., least: _Optional[_Mapping[str, float]] = ..., probes_sha256: _Optional[str] = ...) -> None: ...
 
 class Alias(_message.Message):
-    __slots__ = ("name", "target", "evaluation", "gate", "etag", "update_time", "versions")
+    __slots__ = ("name", "target", "evaluation", "gate", "etag", "update_time", "versions", "subject")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +39,7 @@ class Alias(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     name: str
     target: str
     evaluation: str
@@ -45,17 +47,20 @@ class Alias(_message.Message):
     etag: str
     update_time: _timestamp_pb2.Timestamp
     versions: _containers.RepeatedCompositeFieldContainer[AliasVersion]
-    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., evaluation: _Optional[str] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[AliasVersion, _Mapping]]] = ...) -> None: ...
+    subject: _evaluator_pb2.Subject
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., evaluation: _Optional[str] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[AliasVersion, _Mapping]]] = ..., subject: _Optional[_Union[_evaluator_pb2.Subject, _Mapping]] = ...) -> None: ...
 
 class AliasVersion(_message.Message):
-    __slots__ = ("target", "evaluation", "update_time")
+    __slots__ = ("target", "evaluation", "update_time", "subject")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     target: str
     evaluation: str
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, target: _Optional[str] = ..., evaluation: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    subject: _evaluator_pb2.Subject
+    def __init__(self, target: _Optional[str] = ..., evaluation: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., subject: _Optional[_Union[_evaluator_pb2.Subject, _Mapping]] = ...) -> None: ...
 
 class PromoteAliasRequest(_message.Message):
     __slots__ = ("name", "target", "evaluation", "gate", "etag")

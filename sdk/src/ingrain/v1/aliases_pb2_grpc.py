@@ -77,7 +77,8 @@ class AliasesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RollBackAlias(self, request, context):
-        """Lets the alias stand again for what it stood for before.
+        """Lets the alias stand again for what it stood for before; what it stood for until now is forgotten, so that another roll
+        back goes further back. Refused where what stood before does not pass the gate of today, or is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
