@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ingrain import AsyncClient, worlds
+from ingrain import AsyncClient, general, worlds
 from ingrain.v1 import augmenter_pb2, datasets_pb2, studies_pb2, trainer_pb2
 
 METHODS = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
@@ -90,24 +90,18 @@ async def upload_worlds(
 
 
 async def upload_kept(client: AsyncClient, seed: int) -> studies_pb2.Retention:
-    """What nobody trains on: other worlds, as text and as questions with them in the context."""
-    other = worlds.suite(
-        seed=900 + seed,
-        reversal_worlds=6,
-        facts=8,
-        repeats=1,
-        syllogism_worlds=6,
-        syllogism_count=8,
-        catalogues=0,
-    )
-    kept = worlds.World(f"kept-{seed}", other.documents, other.probes)
-    documents, probes = await upload_worlds(client, kept)
+    """What nobody trains on: other worlds, as text, as questions, and as questions with them in the context."""
+    kept = general.held_out(900 + seed)
+    world = worlds.World(f"kept-{seed}", kept.context, kept.context_probes)
+    documents, asked = await upload_worlds(client, world)
+    text, alone = await upload_worlds(client, worlds.World(f"kept-alone-{seed}", kept.text, kept.probes))
     return studies_pb2.Retention(
-        text=documents.name,
+        text=text.name,
+        probes=alone.name,
         context=documents.name,
-        context_probes=probes.name,
-        group_key="world",
-        distinct_key="fact",
+        context_probes=asked.name,
+        group_key=kept.group_key,
+        distinct_key=kept.distinct_key,
     )
 
 

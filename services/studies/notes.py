@@ -80,6 +80,13 @@ def _about_trainings(found: Findings) -> list[str]:
 def _about_the_probes(found: Findings) -> list[str]:
     """What the verdicts rest on."""
     lines = []
+    labels = found.probes.labels
+    if labels.get("made_by") == "GenerateProbes":
+        lines.append(
+            f"A model wrote the probes ({labels.get('generator', 'unknown')}), nobody else: {labels.get('trust', '')}".rstrip(
+                ": "
+            )
+        )
     first = next(iter(found.methods.values()))
     shown = {kind.kind: kind.n for kind in first.kinds if kind.n < LEAST_PROBES}
     listed = ", ".join(f"{kind} ({n})" for kind, n in shown.items())

@@ -4,11 +4,12 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingrain import Client, Operation, errors, probes
+from ingrain import Client, Operation, errors, general
+from ingrain.cli import own_probes
 from ingrain.cli.output import Format, stderr
 from ingrain.cli.progress import wait
 from ingrain.models import checkpoint_files, source_uri
@@ -17,13 +18,12 @@ from ingrain.rows import read_rows
 from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
 
 BUNDLED = "bundled://small"
-PROBES_FILE = "probes.jsonl"
 # Tokens of a packed row: the trainer's default, and the most that is taken for the sake of long documents.
 _ROW, _LONGEST_ROW = 256, 2048
 _ROWS_PER_STEP = 4
 _SAMPLED = 50  # documents by which it is told whether a model can read them
 _MOST_TOKENS_PER_WORD = 2.6
-_PREVIEWED = 20  # documents whose reversals the model writes
+_KEPT_SEED = 990  # of worlds that nobody trains on
 
 
 def run_own_documents(
@@ -37,11 +37,15 @@ def run_own_documents(
     steps: int,
     seed: int,
     group_key: str,
+    keep: bool = True,
     **spec: Any,
 ) -> Operation:
     """Uploads what is new, makes probes where there are none, and starts the study."""
-    rows = read_rows(documents, without=[PROBES_FILE])
-    where = probes_file or probes_path(documents)
+    rows = read_rows(documents, without=[own_probes.FILE])
+    where = probes_file or own_probes.path(documents)
+    made_world = all("world" in row.get("metadata", {}) for row in rows)
+    group_key = group_key or ("world" if made_world else "")
+    labels: dict[str, str] = {}
     if probes_file is not None and not probes_file.is_file():
         raise errors.Invalid(f"{probes_file} is no file; leave --probes out to have probes made")
     base = bring_in(client, model, output)
@@ -52,11 +56,13 @@ def run_own_documents(
         asked = read_rows(where)
         stderr.print(f"Probes from {where}.")
     else:
-        asked = make_probes(client, rows, dataset.name, base.name, seed)
-        write_rows(where, asked)
-        stderr.print(f"Wrote {where}: {_counts(asked)}. Edit it and run again for better ones.")
-    probed = upload(client, asked, f"{documents.resolve().name}-probes", "probes")
-    made_world = all("world" in row.get("metadata", {}) for row in rows)
+        made = own_probes.make(client, rows, dataset.name, base.name, group_key, seed, output)
+        asked, labels = made.rows, made.labels
+        own_probes.write(where, asked)
+        stderr.print(f"Wrote {where}: {made.counts}. Edit it and run again for better ones.")
+    probed = upload(client, asked, f"{documents.resolve().name}-probes", "probes", labels)
+    if keep and "retention" not in spec:
+        spec["retention"] = retention(client, base)
     return client.studies.create(
         dataset.name,
         probed.name,
@@ -64,7 +70,7 @@ def run_own_documents(
         id=id,
         training={**training_for(client, base, rows), "max_steps": steps, "seed": seed},
         augmentation={"seed": seed},
-        group_key=group_key or ("world" if made_world else ""),
+        group_key=group_key,
         distinct_key="fact" if made_world else "",
         seed=seed,
         **spec,
@@ -73,7 +79,7 @@ def run_own_documents(
 
 def same_with_documents(client: Client, before: studies_pb2.Study, documents: Path, id: str) -> Operation:
     """The earlier study's spec on the folder's present documents; its probes stay."""
-    rows = read_rows(documents, without=[PROBES_FILE])
+    rows = read_rows(documents, without=[own_probes.FILE])
     dataset = upload(client, rows, documents.resolve().name, "documents")
     if dataset.name == before.spec.dataset:
         stderr.print("The documents are those of the earlier study: everything will be found.")
@@ -86,11 +92,6 @@ def same_with_documents(client: Client, before: studies_pb2.Study, documents: Pa
         study=studies_pb2.Study(display_name=before.display_name, spec=spec),
     )
     return client.operations.get(client.stubs.studies.CreateStudy(request).name)
-
-
-def probes_path(documents: Path) -> Path:
-    """Where probes lie by default: in the folder, or beside the file."""
-    return documents / PROBES_FILE if documents.is_dir() else documents.with_suffix(f".{PROBES_FILE}")
 
 
 def bring_in(client: Client, model: str, output: Format) -> trainer_pb2.Model:
@@ -131,37 +132,42 @@ def refuse_narrow(client: Client, model: trainer_pb2.Model, rows: Sequence[dict[
         )
 
 
-def upload(client: Client, rows: list[dict[str, Any]], name: str, kind: str) -> Any:
+def retention(client: Client, model: trainer_pb2.Model) -> dict[str, str]:
+    """What training should not take away, in the model's own domain, is asked before and after."""
+    if not model.domain:
+        text = upload(client, general.text(), "general-text", "documents")
+        asked = upload(client, general.probes(), "general-probes", "probes")
+        return {"text": text.name, "probes": asked.name}
+    kept = general.held_out(_KEPT_SEED)
+    return {
+        "text": upload(client, kept.text, "kept-text", "documents").name,
+        "probes": upload(client, kept.probes, "kept-probes", "probes").name,
+        "context": upload(client, kept.context, "kept-context", "documents").name,
+        "context_probes": upload(client, kept.context_probes, "kept-context-probes", "probes").name,
+        "group_key": kept.group_key,
+        "distinct_key": kept.distinct_key,
+    }
+
+
+def upload(
+    client: Client,
+    rows: list[dict[str, Any]],
+    name: str,
+    kind: str,
+    labels: Mapping[str, str] | None = None,
+) -> Any:
     """Under a name from its content, so that the same rows are the same dataset."""
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{client.parent} {name} {kind} {digest}")
+    identity = uuid.uuid5(
+        uuid.NAMESPACE_OID, f"{client.parent} {name} {kind} {digest} {sorted((labels or {}).items())}"
+    )
     id = f"{slug(name)}-{digest[:8]}"
     try:
-        return client.datasets.upload(rows, id=id, kind=kind, display_name=name, request_id=str(identity))
+        return client.datasets.upload(
+            rows, id=id, kind=kind, display_name=name, request_id=str(identity), labels=labels
+        )
     except errors.AlreadyExists:
         return client.datasets.get(full_name(client.parent, "datasets", id))
-
-
-def make_probes(
-    client: Client, rows: list[dict[str, Any]], dataset: str, model: str, seed: int
-) -> list[dict[str, Any]]:
-    known = probes.sentences(rows)
-    preview = client.datasets.preview_augmentation(
-        dataset, model, document_count=_PREVIEWED, strategies=["reverse"], samples_per_document=1, seed=seed
-    )
-    written = [json.loads(row).get("text", "") for row in preview.rows]
-    reversals, dropped = probes.reversals(written, known, seed)
-    if dropped:
-        stderr.print(
-            f"{dropped} of {dropped + len(reversals)} reversals by the model failed the check and are left out."
-        )
-    made = [*probes.verbatim(known, seed), *reversals, *probes.lists(known)]
-    if not made:
-        raise errors.Invalid(
-            "no probes can be made: the documents hold too few plain sentences; write some: --probes p.jsonl",
-            reason="NO_PROBES",
-        )
-    return made
 
 
 def training_for(client: Client, model: trainer_pb2.Model, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -176,10 +182,6 @@ def training_for(client: Client, model: trainer_pb2.Model, rows: list[dict[str, 
     return fitted if tokens <= length else {"splitting": "sentence", **fitted}
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
 def slug(name: str) -> str:
     """An id from any name."""
     cleaned = re.sub(r"[^a-z0-9]+", "-", name.split("://")[-1].lower()).strip("-")
@@ -190,8 +192,3 @@ def folder_digest(folder: Path) -> str:
     """Changes when a checkpoint's files do; without reading them, because they may be large."""
     stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in checkpoint_files(folder.expanduser())]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:8]
-
-
-def _counts(rows: list[dict[str, Any]]) -> str:
-    kinds = [row["kind"] for row in rows]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
