@@ -21,5 +21,6 @@ forest      many sequences over one shared prefix in one row
 prefix      contexts' keys and values within a byte budget
 scoring     log-likelihoods of choices
 generation  greedy and sampled decoding
+seeds       a random stream for each prompt
 detokenise  token ids -> text, a token at a time
 """

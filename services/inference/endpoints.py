@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from servicekit.errors import Invalid, WrongState
 from services.inference.backend import Backend
+from services.inference.seeds import stream_seeds
 from services.inference.settings import InferenceSettings
 from services.inference.wire import (
     CountCall,
@@ -149,10 +150,11 @@ def bodies(endpoint: EndpointRef, call: GenerateCall) -> list[dict[str, Any]]:
             f"{len(call.stop)} stop strings; OpenAI-style servers take {MOST_STOPS}",
             field="stop",
         )
-    return [body_of(endpoint, call, index) for index in range(len(call.prompts))]
+    seeds = stream_seeds(call.seed, call.prompts)
+    return [body_of(endpoint, call, index, seed) for index, seed in enumerate(seeds)]
 
 
-def body_of(endpoint: EndpointRef, call: GenerateCall, index: int) -> dict[str, Any]:
+def body_of(endpoint: EndpointRef, call: GenerateCall, index: int, seed: int) -> dict[str, Any]:
     text, window = read_of(call, index), call.model.context_window
     count = estimated_tokens(text)
     if count >= window:
@@ -172,7 +174,7 @@ def body_of(endpoint: EndpointRef, call: GenerateCall, index: int) -> dict[str, 
     if call.top_p < 1:
         body["top_p"] = call.top_p
     if call.temperature > 0:
-        body["seed"] = (call.seed * 1_000_003 + index) % (1 << 31)
+        body["seed"] = seed % (1 << 31)  # what servers take
     if call.stop:
         body["stop"] = call.stop
     return body

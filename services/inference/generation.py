@@ -4,8 +4,6 @@ Each prompt draws from a random stream of its own, seeded by the call's seed, th
 stand before it: how prompts are batched and ordered does not change what is written.
 """
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +14,7 @@ from services.inference.detokenise import Text
 from services.inference.forest import CHUNK_TOKENS, Forest
 from services.inference.models import LoadedModel
 from services.inference.prefix import Prefix
+from services.inference.seeds import stream_seeds
 from services.inference.wire import GenerateCall, Spent
 
 GROUP = 32  # sequences of one row: its attention grows with their square
@@ -46,17 +45,6 @@ def start(loaded: LoadedModel, call: GenerateCall, prompts: list[list[int]]) -> 
         most = min(call.max_tokens, loaded.ref.context_window - len(ids))
         writings.append(Writing(ids, stream, most, Text(loaded.tokenizer, ids)))
     return writings
-
-
-def stream_seeds(seed: int, prompts: list[str]) -> list[int]:
-    """A seed for each prompt, from the call's, the prompt's text, and how many of the same stand before it."""
-    seen: Counter[str] = Counter()
-    seeds = []
-    for prompt in prompts:
-        content = f"{seed} {seen[prompt]} {prompt}".encode()
-        seeds.append(int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1)
-        seen[prompt] += 1
-    return seeds
 
 
 def generate(

@@ -146,9 +146,13 @@ async def test_the_server_answers_and_its_counts_are_the_usage(client: AsyncClie
 async def test_sampling_is_passed_on_with_a_seed_for_each_prompt(
     client: AsyncClient, chat: ChatServer
 ) -> None:
-    await generate(client, "a", "b", temperature=0.5, top_p=0.9, seed=7)
-    assert {request["seed"] for request in chat.requests} == {7_000_021, 7_000_022}
-    assert [(request["temperature"], request["top_p"]) for request in chat.requests] == [(0.5, 0.9)] * 2
+    await generate(client, "a", "b", "a", temperature=0.5, top_p=0.9, seed=7)
+    assert {(request["temperature"], request["top_p"]) for request in chat.requests} == {(0.5, 0.9)}
+    drawn = sorted((r["messages"][0]["content"], r["seed"]) for r in chat.requests)
+    assert len({seed for _, seed in drawn}) == 3
+    chat.requests.clear()
+    await generate(client, "b", "a", "a", temperature=0.5, top_p=0.9, seed=7)
+    assert sorted((r["messages"][0]["content"], r["seed"]) for r in chat.requests) == drawn
 
 
 async def test_without_counts_they_are_estimated(client: AsyncClient, chat: ChatServer) -> None:
