@@ -14,7 +14,7 @@ from ingrain import errors as sdk_errors
 from ingrain.v1 import aliases_pb2 as pb
 from ingrain.v1 import datasets_pb2, evaluator_pb2, studies_pb2
 from servicekit import identity
-from servicekit.errors import Busy, Invalid, NotFound, WrongState
+from servicekit.errors import AlreadyExists, Busy, Invalid, NotFound, WrongState
 from servicekit.failpoints import failpoint
 from servicekit.peers import gateway_client
 from servicekit.resources import Resources
@@ -165,10 +165,11 @@ class Aliases:
                 now = pb.Alias()
             if now.etag != before.etag:
                 return False
-            if now.name:
-                self.rows.replace_in(connection, wanted)
-            else:
-                self.rows.insert_in(connection, wanted)
+            write = self.rows.replace_in if now.name else self.rows.insert_in
+            try:
+                write(connection, wanted)
+            except AlreadyExists:  # made by another process since the look above
+                return False
             failpoint("alias.before_commit")
             return True
 

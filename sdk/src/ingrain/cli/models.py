@@ -27,6 +27,7 @@ DETAILS = {
     "base": lambda m: m.base_model,
     "source": lambda m: m.source,
     "domain": lambda m: m.domain,
+    "answered as": lambda m: m.endpoint.model_id,
     "size": lambda m: size(m.size_bytes) if m.size_bytes else "",
     "steps": lambda m: str(m.summary.step_count or ""),
     "loss": lambda m: (
