@@ -7,6 +7,7 @@ import pytest
 
 from ingrain import Client, errors
 from ingrain.testing import FakePlatform
+from ingrain.v1 import common_pb2, evaluator_pb2
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,19 @@ def test_what_cannot_be_exported_is_said(ingrain, client: Client, platform: Fake
     with pytest.raises(errors.NotFound):
         client.evaluations.export_lm_eval("e-1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_how_it_is_asked_and_how_texts_are_shown(ingrain, client: Client, documents, tmp_path: Path) -> None:
+    how = ("--documents", "docs", "--asking", "generation", "--part", "0.5", "--passages", "--top-k", "3")
+    assert ingrain("evaluation", "create", "small", "probes", "--id", "e-1", *how).returncode == 0
+    made = client.evaluations.get("e-1")
+    assert (made.asking, made.subject.context.subset.share) == (evaluator_pb2.Evaluation.GENERATION, 0.5)
+    assert made.subject.context.retrieval.unit == common_pb2.Retrieval.PASSAGE
+    assert made.subject.context.retrieval.top_k == 3
+    with pytest.raises(errors.Invalid) as caught:
+        client.evaluations.export_lm_eval("e-1", tmp_path)
+    assert caught.value.reason == "CONTEXT_NOT_WHOLE"
+    shown = ingrain("evaluation", "create", "small", "docs", "--id", "e-2").stdout
+    assert "text 1.8" in shown
+    assert "bits per byte" in shown
+    assert not client.evaluations.get("e-2").subject.HasField("context")

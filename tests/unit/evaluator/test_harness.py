@@ -147,3 +147,18 @@ def test_results_are_named_as_the_tool_names_them(tmp_path: Path, evaluation: pb
     assert found["ingrain"]["tasks"][name]["ci95_high"] == 0.9
     assert found["ingrain"]["name"] == "projects/p/evaluations/mine"
     assert found["ingrain"]["schema"] == "ingrain.lm_eval/1"
+
+
+def test_choices_asked_in_writing_are_tasks_of_writing(tmp_path: Path, evaluation: pb.Evaluation) -> None:
+    evaluation.asking = pb.Evaluation.GENERATION
+    for kind in evaluation.kinds[:2]:
+        kind.metric = "exact_match"
+    written(tmp_path, evaluation, {})
+    rows = [
+        json.loads(line) for path in tmp_path.glob("*rev*.jsonl") for line in path.read_text().splitlines()
+    ]
+    assert {row["id"]: row["answers"] for row in rows} == {"1": ["c"], "2": ["c"], "3": ["a b", "c"]}
+    assert not any("choices" in row for row in rows)
+    configs = [path.read_text() for path in tmp_path.glob("*rev*.yaml")]
+    assert len(configs) == 2
+    assert all("generate_until" in config for config in configs)

@@ -8,8 +8,16 @@ import typer
 from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stderr, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
+from ingrain.v1.evaluator_pb2 import KindResult
 
 app = typer.Typer(help="What models know, by probes.", no_args_is_help=True)
+
+
+def _result(kind: KindResult) -> str:
+    """More is better, but of bits per byte less."""
+    unit = " bits per byte" if kind.metric == "bits_per_byte" else ""
+    return f"{kind.kind} {kind.value:.2f}{unit}"
+
 
 COLUMNS = {
     "name": lambda e: e.name,
@@ -17,7 +25,7 @@ COLUMNS = {
     "documents": lambda e: short_id(e.subject.context.dataset),
     "probes": lambda e: short_id(e.probes),
     "state": state,
-    "result": lambda e: ", ".join(f"{kind.kind} {kind.value:.2f}" for kind in e.kinds),
+    "result": lambda e: ", ".join(_result(kind) for kind in e.kinds),
     "created": when,
 }
 LISTED = {"id": lambda e: short_id(e.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
@@ -27,7 +35,7 @@ LISTED = {"id": lambda e: short_id(e.name), **{k: v for k, v in COLUMNS.items() 
 def create(
     context: typer.Context,
     model: str,
-    probes: Annotated[str, typer.Argument(help="A dataset of probes.")],
+    probes: Annotated[str, typer.Argument(help="A dataset of probes, or of documents.")],
     id: Annotated[str, typer.Option("--id", help="Id of the evaluation; made up where empty.")] = "",
     documents: Annotated[str, typer.Option(help="A dataset that the model has in its context.")] = "",
     group_key: Annotated[
@@ -38,10 +46,19 @@ def create(
     rubric: Annotated[
         str, typer.Option(help="What it is asked, with {question}, {reference} and {answer}.")
     ] = "",
+    asking: Annotated[str, typer.Option(help="How choices are asked: choice or generation.")] = "",
+    part: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Only this share of the documents is read.")
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Each question is asked with so many documents that are found for it.")
+    ] = 0,
+    passages: Annotated[bool, typer.Option("--passages", help="Passages are found, not documents.")] = False,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """Ask a model all probes."""
+    """Ask a model all probes; of a dataset of documents, how well it foresees them."""
+    retrieval = {"top_k": top_k, "unit": "passage" if passages else "document"} if top_k or passages else None
     with context.obj.client() as client:
         operation = client.evaluations.create(
             model,
@@ -52,6 +69,9 @@ def create(
             cluster_key=cluster_key,
             judge=judge,
             rubric=rubric,
+            asking=asking,
+            subset=part if part < 1 else None,
+            retrieval=retrieval,
         )
         if not wait_:
             print(operation.name)

@@ -139,11 +139,17 @@ def _right(probe: dict[str, Any]) -> list[int]:
     return sorted({probe["choices"].index(answer) for answer in answers})
 
 
+def _answers(probe: dict[str, Any]) -> list[str]:
+    """Of a question, or of choices that were asked in writing."""
+    answers: list[str] = probe.get("answers") or [probe["choices"][index] for index in _right(probe)]
+    return answers
+
+
 def _written(
     probes: list[dict[str, Any]], texts: list[str], headline: str
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = [
-        {"id": probe["id"], "prompt": text, "answers": probe["answers"]}
+        {"id": probe["id"], "prompt": text, "answers": _answers(probe)}
         for probe, text in zip(probes, texts, strict=True)
     ]
     is_list = headline == "f1"

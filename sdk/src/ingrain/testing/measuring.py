@@ -24,6 +24,9 @@ def answers(library: Library, probes: str, texts: list[str]) -> list[dict[str, A
     """Rows of ReadResults: forced choice by score, else whether an answer stands in the text."""
     rows = []
     for probe in map(json.loads, library.rows[probes]):
+        if "text" in probe:
+            rows.append(_text_row(probe, texts))
+            continue
         if probe.get("choices"):
             scores = [words.score(probe["prompt"], choice, texts)[0] for choice in probe["choices"]]
             told = probe["choices"][scores.index(max(scores))]
@@ -38,6 +41,22 @@ def answers(library: Library, probes: str, texts: list[str]) -> list[dict[str, A
     return rows
 
 
+def _text_row(document: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    """Two bits for each byte of a word that was never read, one for all else."""
+    text, known = document["text"], set(" ".join(texts).lower().split())
+    new = sum(len(word.encode()) for word in text.split() if word.lower() not in known)
+    size = len(text.encode())
+    kind = (document.get("metadata") or {}).get("kind") or "text"
+    value = 1 + new / size
+    row = {"id": document["id"], "kind": kind, "cluster": document["id"], "metric": "bits_per_byte"}
+    counts = {
+        "loglikelihood": -value * size * math.log(2),
+        "byte_count": size,
+        "word_count": len(text.split()),
+    }
+    return {**row, **counts, "window_count": 1, "value": value, "metrics": {"bits_per_byte": value}}
+
+
 def measure(rows: list[dict[str, Any]]) -> list[evaluator_pb2.KindResult]:
     """Per kind."""
     by_kind: dict[str, list[dict[str, Any]]] = {}
@@ -47,8 +66,10 @@ def measure(rows: list[dict[str, Any]]) -> list[evaluator_pb2.KindResult]:
     for kind, of_kind in by_kind.items():
         metric, n = of_kind[0]["metric"], len(of_kind)
         mean = sum(row["value"] for row in of_kind) / n
-        error = math.sqrt(mean * (1 - mean) / n)
-        low, high = max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
+        error = math.sqrt(sum((row["value"] - mean) ** 2 for row in of_kind)) / n
+        low, high = max(0.0, mean - 1.96 * error), mean + 1.96 * error
+        if metric != "bits_per_byte":
+            high = min(1.0, high)
         result = evaluator_pb2.KindResult(kind=kind, metric=metric, value=mean, n=n, stderr=error)
         result.ci95_low, result.ci95_high = low, high
         result.metrics[metric] = mean
