@@ -112,7 +112,7 @@ def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"Wrote {docs}/probes.jsonl" in done.stderr.replace("\n", "")
     assert "Recommendation: " in done.stdout
-    assert "augmented finetune" in done.stdout
+    assert "augmented_finetune" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     written = [json.loads(line) for line in (docs / "probes.jsonl").read_text().splitlines()]
     assert {probe["kind"] for probe in written} == {"verbatim", "list"}

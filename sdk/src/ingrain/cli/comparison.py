@@ -1,12 +1,54 @@
-"""The table that ends a study: methods across, kinds of probes and prices down; fits 80 columns."""
+"""The tables that end a study; they fit 80 columns. Few methods stand across, many stand down."""
 
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from ingrain.cli.output import count
 from ingrain.v1 import common_pb2, studies_pb2
 
+FEW = 4  # methods that fit side by side
+_KINDS = 4  # kinds that fit beside a method's name
 
-def comparison(study: studies_pb2.Study) -> Table:
+
+def comparison(study: studies_pb2.Study) -> RenderableType:
+    return across(study) if len(study.outcomes) <= FEW else down(study)
+
+
+def down(study: studies_pb2.Study) -> Group:
+    """A line for each method: its mean and its prices, then its share right by kind."""
+    prices = _table("mean of kinds, 95 %", "mean", "to make", "to ask once", "pays after")
+    for outcome in study.outcomes:
+        mean = f"{outcome.accuracy:.2f} {outcome.ci95_low:.2f}-{outcome.ci95_high:.2f}"
+        costs = [_price(cost).replace("\n", ", ") for cost in (outcome.build_cost, outcome.question_cost)]
+        prices.add_row(_marked(study, outcome), mean, *costs, _break_even(outcome))
+    kinds = list(dict.fromkeys(kind.kind for outcome in study.outcomes for kind in outcome.kinds))
+    tables = [_by_kind(study, kinds[at : at + _KINDS]) for at in range(0, len(kinds), _KINDS)]
+    return Group(prices, *(part for table in tables for part in ("", table)))
+
+
+def _by_kind(study: studies_pb2.Study, kinds: Sequence[str]) -> Table:
+    table = _table("share right, 95 %", *kinds)
+    for outcome in study.outcomes:
+        table.add_row(_marked(study, outcome), *(_share(outcome, kind).replace("\n", " ") for kind in kinds))
+    return table
+
+
+def _table(first: str, *titles: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right", overflow="fold")
+    return table
+
+
+def _marked(study: studies_pb2.Study, outcome: studies_pb2.MethodOutcome) -> str:
+    winner = outcome.method == study.recommendation.method
+    return f"[bold]{outcome.method}[/]" if winner else outcome.method
+
+
+def across(study: studies_pb2.Study) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
     table.add_column("share right, 95 %")
     for outcome in study.outcomes:
@@ -52,7 +94,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _break_even(outcome: studies_pb2.MethodOutcome) -> str:
-    if not outcome.method.endswith("finetune"):
+    if "finetune" not in outcome.method:
         return ""
     if not outcome.HasField("break_even_question_count"):
         return "never"

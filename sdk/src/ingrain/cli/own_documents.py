@@ -23,24 +23,25 @@ _ROW, _LONGEST_ROW = 256, 2048
 _ROWS_PER_STEP = 4
 _SAMPLED = 50  # documents by which it is told whether a model can read them
 _MOST_TOKENS_PER_WORD = 2.6
+_QUESTION = 512  # tokens of the window that are left to a question and its answer
 _KEPT_SEED = 990  # of worlds that nobody trains on
 
 
-def run_own_documents(
+def prepared(
     client: Client,
     documents: Path,
     model: str,
     probes_file: Path | None,
-    id: str,
     output: Format,
     *,
     steps: int,
     seed: int,
     group_key: str,
     keep: bool = True,
+    methods: Sequence[str] = (),
     **spec: Any,
-) -> Operation:
-    """Uploads what is new, makes probes where there are none, and starts the study."""
+) -> dict[str, Any]:
+    """Uploads what is new, makes probes where there are none: the arguments of `client.studies.create`."""
     rows = read_rows(documents, without=[own_probes.FILE])
     where = probes_file or own_probes.path(documents)
     made_world = all("world" in row.get("metadata", {}) for row in rows)
@@ -63,18 +64,41 @@ def run_own_documents(
     probed = upload(client, asked, f"{documents.resolve().name}-probes", "probes", labels)
     if keep and "retention" not in spec:
         spec["retention"] = retention(client, base)
-    return client.studies.create(
-        dataset.name,
-        probed.name,
-        base.name,
-        id=id,
-        training={**training_for(client, base, rows), "max_steps": steps, "seed": seed},
-        augmentation={"seed": seed},
-        group_key=group_key,
-        distinct_key="fact" if made_world else "",
-        seed=seed,
+    return {
+        "dataset": dataset.name,
+        "probes": probed.name,
+        "model": base.name,
+        "methods": methods or methods_for(client, base, rows, group_key),
+        "training": {**training_for(client, base, rows), "max_steps": steps, "seed": seed},
+        "augmentation": {"seed": seed},
+        "group_key": group_key,
+        "distinct_key": "fact" if made_world else "",
+        "seed": seed,
         **spec,
+    }
+
+
+def methods_for(
+    client: Client, model: trainer_pb2.Model, rows: list[dict[str, Any]], group_key: str
+) -> tuple[str, ...]:
+    """Documents that do not fit the window are searched, and augmented one at a time."""
+    texts: dict[str, list[str]] = {}
+    for row in rows:
+        group = str((row.get("metadata") or {}).get(group_key, "")) if group_key else ""
+        texts.setdefault(group, []).append(row.get("text", ""))
+    most = 0
+    for group in texts.values():
+        counts = [
+            sum(client.count_tokens(model.name, group[i : i + 1000])) for i in range(0, len(group), 1000)
+        ]
+        most = max(most, sum(counts) + len(group))
+    if not model.context_window or most + _QUESTION <= model.context_window:
+        return ("base", "icl", "rag", "finetune", "augmented_finetune")
+    stderr.print(
+        f"The documents are {most:,} tokens and {short_id(model.name)} reads {model.context_window:,}: they are searched for "
+        "each question instead of read whole."
     )
+    return ("base", "icl_retrieved", "rag", "finetune", "augmented_finetune_local")
 
 
 def same_with_documents(client: Client, before: studies_pb2.Study, documents: Path, id: str) -> Operation:

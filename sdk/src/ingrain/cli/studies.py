@@ -11,8 +11,9 @@ from ingrain import Client, Operation
 from ingrain.cli import again as exporting
 from ingrain.cli import study_options as options
 from ingrain.cli.comparison import comparison
+from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, state, stderr, stdout, when
-from ingrain.cli.own_documents import BUNDLED, run_own_documents, same_with_documents
+from ingrain.cli.own_documents import BUNDLED, prepared, same_with_documents
 from ingrain.cli.progress import wait_for_study
 from ingrain.names import full_name, short_id, target_of
 from ingrain.v1 import studies_pb2
@@ -131,17 +132,17 @@ def documents(
     budget: options.Budget = "",
     latency: options.Latency = 0.0,
     previous: options.Previous = "",
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take, and stop.")] = False,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Upload documents, make or upload probes, compare the methods, recommend."""
     with context.obj.client() as client:
-        operation = run_own_documents(
+        arguments = prepared(
             client,
             folder,
             model,
             probes,
-            id,
             output,
             steps=steps,
             seed=seed,
@@ -152,7 +153,10 @@ def documents(
                 contender, training_seeds, questions_per_month, months, budget, latency, previous
             ),
         )
-        finish(client, operation, wait_, output)
+        if estimate:
+            show_estimate(client.studies.estimate(**arguments))
+            return
+        finish(client, client.studies.create(id=id, **arguments), wait_, output)
 
 
 @app.command("list")
