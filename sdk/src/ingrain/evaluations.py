@@ -158,7 +158,9 @@ class AsyncEvaluations(Resource):
             raise errors.Invalid(message, reason="TEXTS_ARE_NO_TASK")
         context = evaluation.subject.context
         if context.HasField("subset") or context.HasField("retrieval"):
-            message = f"{evaluation.name} read a part of the documents, or what was found; a task holds them whole"
+            message = (
+                f"{evaluation.name} read a part of the documents, or what was found; a task holds them whole"
+            )
             raise errors.Invalid(message, reason="CONTEXT_NOT_WHOLE")
         rows = [row async for row in self._client.datasets.rows(evaluation.probes)]
         documents = await _documents(self._client, evaluation.subject)

@@ -9,7 +9,7 @@ from ingrain.cli.output import count
 from ingrain.v1 import common_pb2, studies_pb2
 
 FEW = 4  # methods that fit side by side
-_KINDS = 4  # kinds that fit beside a method's name
+_KINDS = 3  # kinds that fit beside a method's name
 
 
 def comparison(study: studies_pb2.Study) -> RenderableType:
@@ -18,18 +18,17 @@ def comparison(study: studies_pb2.Study) -> RenderableType:
 
 def down(study: studies_pb2.Study) -> Group:
     """A line for each method: its mean and its prices, then its share right by kind."""
-    prices = _table("mean of kinds, 95 %", "mean", "to make", "to ask once", "pays after")
+    prices = _table("method", "mean of kinds", "to make", "1,000 questions", "pays after")
     for outcome in study.outcomes:
         mean = f"{outcome.accuracy:.2f} {outcome.ci95_low:.2f}-{outcome.ci95_high:.2f}"
-        costs = [_price(cost).replace("\n", ", ") for cost in (outcome.build_cost, outcome.question_cost)]
-        prices.add_row(_marked(study, outcome), mean, *costs, _break_even(outcome))
+        prices.add_row(_marked(study, outcome), mean, *_costs(outcome), _break_even(outcome))
     kinds = list(dict.fromkeys(kind.kind for outcome in study.outcomes for kind in outcome.kinds))
     tables = [_by_kind(study, kinds[at : at + _KINDS]) for at in range(0, len(kinds), _KINDS)]
     return Group(prices, *(part for table in tables for part in ("", table)))
 
 
 def _by_kind(study: studies_pb2.Study, kinds: Sequence[str]) -> Table:
-    table = _table("share right, 95 %", *kinds)
+    table = _table("", *kinds)
     for outcome in study.outcomes:
         table.add_row(_marked(study, outcome), *(_share(outcome, kind).replace("\n", " ") for kind in kinds))
     return table
@@ -37,10 +36,23 @@ def _by_kind(study: studies_pb2.Study, kinds: Sequence[str]) -> Table:
 
 def _table(first: str, *titles: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold")
+    table.add_column(first, no_wrap=True)
     for title in titles:
         table.add_column(title, justify="right", overflow="fold")
     return table
+
+
+def _costs(outcome: studies_pb2.MethodOutcome) -> tuple[str, str]:
+    """Money where there are prices, else floating-point operations."""
+    if outcome.HasField("thousand_questions_price"):
+        prices = (outcome.build_price, outcome.thousand_questions_price)
+        made, asked = (f"{float(price.amount):.2g} {price.currency_code}" for price in prices)
+        return made, asked
+    return _flops(outcome.build_cost.flops), _flops(1000 * outcome.question_cost.flops)
+
+
+def _flops(number: float) -> str:
+    return f"{count(number, ' ')}FLOP" if number else ""
 
 
 def _marked(study: studies_pb2.Study, outcome: studies_pb2.MethodOutcome) -> str:
