@@ -3,11 +3,12 @@
 PY := .venv/bin/python
 STORAGE ?= folder
 SEED ?= 1
+MODEL ?= bundled://small
 # One thread per process: on shared cores two threads in one process are several times slower than one.
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds sizing
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -57,6 +58,12 @@ reproduce: setup ## three seeds of the demo's study, pooled table into docs/repr
 
 check-statistics: setup ## simulated studies with known truth: how often verdicts are right (docs/statistics.md, some five minutes)
 	$(PY) -m tools.check_statistics
+
+measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
+	$(PY) -m tools.worlds_measure $(ARGS)
+
+prove: setup ## one checkpoint, one set of documents: estimate, study, verdict (MODEL=folder or hub id, DOCS=folder, ARGS=--yes)
+	$(PY) -m tools.prove --model "$(MODEL)" --docs "$(DOCS)" $(ARGS)
 
 pretrain: setup ## pretrain the bundled model from scratch (hours, resumable)
 	$(PY) models/pretrain.py
