@@ -27,6 +27,7 @@ from services.evaluator.writing.sources import (
 
 LEAST_WORDS, MOST_WORDS = 3, 40
 WRONG_CHOICES = 3
+MOST_TRIED = 400  # phrases that are looked at for them
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+")
 _TAIL = re.compile(r"[.!]$")
 
@@ -128,26 +129,27 @@ def _distractors(
     None that stands in the question, and none that a sentence tells together with the question's first or last name:
     it may be right as well.
     """
-    right, asked = set(content_words(phrase)), set(content_words(stem))
-    about = {anchors[0], anchors[-1]}
+    right, asked = frozenset(content_words(phrase)), frozenset(content_words(stem))
     places = {(words(stem)[-1].lower(), END)}
     places |= {
-        place for document in sources for place, found, _ in pool.phrases_of(document) if found == phrase
+        (known.before, known.after)
+        for document in sources
+        for known in pool.by_document.get(document.id, [])
+        if known.text == phrase
     }
-    before, after = {place[0] for place in places} - {""}, {place[1] for place in places}
-    best: dict[str, Document] = {}
-    good: dict[str, Document] = {}
-    for document in pool.documents:
-        for place, found, said in pool.phrases_of(document):
-            if len(said) != len(right) or said == right or said <= asked or place[1] not in after:
+    chosen: dict[str, Document] = {}
+    for alike in (
+        [known for place in sorted(places) for known in pool.by_place.get(place, [])],
+        [known for after in sorted({place[1] for place in places}) for known in pool.by_after.get(after, [])],
+    ):
+        for known in rng.sample(alike, min(MOST_TRIED, len(alike))):
+            if len(known.said) != len(right) or known.said == right or known.said <= asked:
                 continue
-            if any(pool.tell_together(name, said) for name in about):
+            if any(pool.tell_together(name, known.said) for name in (anchors[0], anchors[-1])):
                 continue
-            (best if place[0] in before else good).setdefault(found, document)
-    first, then = list(best.items()), [item for item in good.items() if item[0] not in best]
-    rng.shuffle(first)
-    rng.shuffle(then)
-    return [*first, *then][:WRONG_CHOICES]
+            if len(chosen) < WRONG_CHOICES:
+                chosen.setdefault(known.text, known.document)
+    return list(chosen.items())
 
 
 def _exchanged(statement: str, first: str, last: str) -> str:

@@ -4,6 +4,7 @@ What was written and what the checker said is kept like answers of evaluations, 
 nothing twice.
 """
 
+import asyncio
 import random
 import uuid
 from collections import Counter
@@ -170,7 +171,8 @@ class Run:
             self._keep(partial(checking.listed, draft, texts[2 * number : 2 * number + 2]))
 
     async def _drafts(self, kind: str, wave: Sequence[Document]) -> list[Draft]:
-        spec, asked = self.found.spec, [self._in_sight(kind, document) for document in wave]
+        spec = self.found.spec
+        asked = await asyncio.to_thread(lambda: [self._in_sight(kind, document) for document in wave])
         if not template(spec.style, kind):
             outputs = ["\n".join(self._some(document.sentences)) for document in wave]
         else:
@@ -179,10 +181,14 @@ class Run:
                 for sight in asked
             ]
             outputs = await self._generate(self.found.writer, prompts, [])
+        # Counting words of many documents takes a while; the lease must be kept meanwhile.
+        return await asyncio.to_thread(self._parsed, kind, asked, outputs)
+
+    def _parsed(self, kind: str, asked: Sequence[Sequence[Document]], outputs: Sequence[str]) -> list[Draft]:
         drafts = []
         for sight, output in zip(asked, outputs, strict=True):
             pool = self.pools[sight[0].group]
-            written = cloze.statements(output) if spec.style == "cloze" else [output]
+            written = cloze.statements(output) if self.found.spec.style == "cloze" else [output]
             for text in written[:PER_DOCUMENT] or [""]:
                 try:
                     drafts.append(self._draft(kind, text, sight, pool))

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 from ingrain.v1 import evaluator_pb2
 from servicekit.errors import Invalid
 
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
+K = TypeVar("K")
+V = TypeVar("V")
 MOST_PHRASE_WORDS = 4
 END = "."  # what follows the last word of a sentence
 # Words that say little of what a text is about.
@@ -71,18 +74,32 @@ class Document:
         return frozenset(content_words(self.text))
 
 
+class Phrase(NamedTuple):
+    """A name or the last words of a sentence, and the words on both sides in small letters (END after the last)."""
+
+    before: str
+    after: str
+    text: str
+    said: frozenset[str]
+    document: Document
+
+
 @dataclass(frozen=True)
 class Pool:
-    """The documents of one group."""
+    """The documents of one group. What is looked up is indexed once, for there may be many of them."""
 
     documents: tuple[Document, ...]
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Content words of at most a quarter of the documents (two are always allowed): what a document is about."""
+        """Content words of few documents: what a document is about.
+
+        At most a quarter of them; of more than 48 at most twelve, of more than 600 a fiftieth. Two are always few.
+        """
         spread = Counter(word for document in self.documents for word in document.vocabulary)
-        most = max(2, len(self.documents) / 4)
-        return frozenset(word for word, count in spread.items() if count <= most)
+        count = len(self.documents)
+        most = max(2, min(count / 4, max(12, count / 50)))
+        return frozenset(word for word, number in spread.items() if number <= most)
 
     @cached_property
     def text(self) -> str:
@@ -90,48 +107,76 @@ class Pool:
 
     def related(self, document: Document, count: int) -> list[Document]:
         """Other documents that share most names with this one, the best first."""
-        mine = document.vocabulary & self.names
-        scored = [
-            (len(mine & other.vocabulary), -index, other)
-            for index, other in enumerate(self.documents)
-            if other is not document and mine & other.vocabulary
-        ]
-        return [other for _, _, other in sorted(scored, reverse=True, key=lambda found: found[:2])[:count]]
+        shared = Counter(
+            index
+            for name in document.vocabulary & self.names
+            for index in self._having[name]
+            if self.documents[index] is not document
+        )
+        found = sorted(shared.items(), key=lambda item: (-item[1], item[0]))
+        return [self.documents[index] for index, _ in found[:count]]
 
     def tell_together(self, first: str, second: Iterable[str]) -> bool:
         """Whether a sentence has the word and all of the others."""
-        wanted = {first, *second}
-        return any(wanted <= known for known in self._told)
-
-    def phrases_of(self, document: Document) -> list[tuple[tuple[str, str], str, frozenset[str]]]:
-        """Names and last phrases of its sentences: ((word before, word after), phrase, its content words)."""
-        if document.id not in self._phrases:
-            self._phrases[document.id] = [
-                found for sentence in document.sentences for found in self._phrases_in(sentence)
-            ]
-        return self._phrases[document.id]
+        sentences_with = [self._told.get(word, frozenset()) for word in {first, *second}]
+        return bool(frozenset.intersection(*sentences_with))
 
     @cached_property
-    def _phrases(self) -> dict[str, list[tuple[tuple[str, str], str, frozenset[str]]]]:
-        return {}
+    def phrases(self) -> list[Phrase]:
+        return [
+            phrase
+            for document in self.documents
+            for sentence in document.sentences
+            for phrase in self._phrases_in(sentence, document)
+        ]
 
-    def _phrases_in(self, sentence: str) -> Iterator[tuple[tuple[str, str], str, frozenset[str]]]:
+    @cached_property
+    def by_document(self) -> dict[str, list[Phrase]]:
+        return _indexed((phrase.document.id, phrase) for phrase in self.phrases)
+
+    @cached_property
+    def by_place(self) -> dict[tuple[str, str], list[Phrase]]:
+        return _indexed(((phrase.before, phrase.after), phrase) for phrase in self.phrases)
+
+    @cached_property
+    def by_after(self) -> dict[str, list[Phrase]]:
+        return _indexed((phrase.after, phrase) for phrase in self.phrases)
+
+    def _phrases_in(self, sentence: str, document: Document) -> Iterator[Phrase]:
         found = words(sentence)
         last = last_run(found)
         rest = found[: len(found) - len(last)]
         if last and rest:
-            yield (rest[-1].lower(), END), " ".join(last), frozenset(word.lower() for word in last)
+            said = frozenset(word.lower() for word in last)
+            yield Phrase(rest[-1].lower(), END, " ".join(last), said, document)
         for before, word, after in zip(["", *rest], rest, [*rest[1:], *last[:1], END], strict=False):
             if word.lower() in self.names:
-                yield (before.lower(), after.lower()), word, frozenset([word.lower()])
+                yield Phrase(before.lower(), after.lower(), word, frozenset([word.lower()]), document)
 
     @cached_property
-    def _told(self) -> list[frozenset[str]]:
-        return [
-            frozenset(content_words(sentence))
-            for document in self.documents
-            for sentence in document.sentences
-        ]
+    def _having(self) -> dict[str, list[int]]:
+        """Name -> documents, by their index."""
+        return _indexed(
+            (word, index)
+            for index, document in enumerate(self.documents)
+            for word in document.vocabulary & self.names
+        )
+
+    @cached_property
+    def _told(self) -> dict[str, frozenset[int]]:
+        """Content word -> sentences, numbered through."""
+        every = (sentence for document in self.documents for sentence in document.sentences)
+        found = _indexed(
+            (word, number) for number, sentence in enumerate(every) for word in content_words(sentence)
+        )
+        return {word: frozenset(numbers) for word, numbers in found.items()}
+
+
+def _indexed(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def pools_of(rows: Sequence[dict[str, object]], spec: evaluator_pb2.ProbeSpec) -> dict[str, Pool]:
