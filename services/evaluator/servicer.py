@@ -92,6 +92,8 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServicer):
         found, token = await self.evaluations.resources.list(
             request.parent, request.page_size, request.page_token
         )
+        for evaluation in found:
+            evaluation.ClearField("contexts")  # of a thousand groups a page of them would fit no message
         return pb.ListEvaluationsResponse(evaluations=map(shown, found), next_page_token=token)
 
     async def DeleteEvaluation(self, request: pb.DeleteEvaluationRequest, context: Any) -> empty_pb2.Empty:

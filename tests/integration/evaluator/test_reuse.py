@@ -38,6 +38,8 @@ async def test_one_changed_group_is_asked_again_and_no_other(world: Any, probes:
     # What was read then is named; only the changed group has a context of the new documents.
     assert {g for g in first.contexts if first.contexts[g] != second.contexts[g]} == {group}
     assert set(second.contexts) == set(first.contexts)
+    assert (await world.user.evaluations.get("second")).contexts == second.contexts
+    assert [len(found.contexts) async for found in world.user.evaluations.list()] == [0, 0]
     for name in ("prompt_token_count", "cached_token_count", "flops"):
         assert getattr(second.cost, name) == pytest.approx(getattr(first.cost, name), rel=0.05)
 
