@@ -17,6 +17,7 @@ engine      one replica: models, caches, scoring, generation, one thread of work
 files       a model's files from object storage, checked
 models      models in memory, least recently used ones leave
 render      documents + prompt + choice -> token ids
+heads       beginnings that many texts share, tokenised once
 forest      many sequences over one shared prefix in one row
 prefix      contexts' keys and values within a byte budget
 scoring     log-likelihoods of choices

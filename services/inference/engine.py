@@ -145,7 +145,7 @@ class Engine:
                 self._folders[needed.sha256] = await fetch(self._storage, needed, self._folder)
         loop = asyncio.get_running_loop()
         loaded = await loop.run_in_executor(self._thread, self._models.get, ref)
-        return Job(loaded, Renderer(loaded.tokenizer, ref.chat_template))
+        return Job(loaded, Renderer(loaded.tokenizer, ref.chat_template, loaded.heads))
 
     async def _compute(self, job: Job, work: Callable[[], T]) -> T:
         """In the engine's one thread; the time counts as the job's."""

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from services.inference.forest import shares_rows
+from services.inference.heads import Heads
 from services.inference.settings import InferenceSettings
 from services.inference.wire import ModelRef
 
@@ -25,6 +26,7 @@ class LoadedModel:
     tokenizer: Any
     shares_rows: bool
     size_bytes: int
+    heads: Heads = field(default_factory=Heads)
 
     @property
     def end_ids(self) -> set[int]:

@@ -1,13 +1,15 @@
 """Documents, prompt and choice -> token ids: the one place where text becomes what a model reads.
 
 Plain models read `{documents}\\n\\n{prompt}` and go on after one space. Models with a chat template read the same as a
-user's message and answer as the assistant. The whole is tokenised at once, and the boundary between prompt and choice
-is found by character offsets: a token that straddles it belongs to the choice, so that no character is lost or counted
-twice.
+user's message and answer as the assistant. The whole is tokenised as one text (see heads), and the boundary between
+prompt and choice is found by character offsets: a token that straddles it belongs to the choice, so that no character
+is lost or counted twice.
 """
 
 from dataclasses import dataclass
 from typing import Any
+
+from services.inference.heads import Encoded, Heads
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Rendered:
 
 
 class Renderer:
-    def __init__(self, tokenizer: Any, chat_template: bool) -> None:
+    def __init__(self, tokenizer: Any, chat_template: bool, heads: Heads | None = None) -> None:
         self._tokenizer = tokenizer
+        self._heads = heads or Heads()
         self._chat = chat_template and bool(getattr(tokenizer, "chat_template", None))
 
     def context(self, documents: str) -> list[int]:
@@ -31,7 +34,9 @@ class Renderer:
         return self._encode(self._wrapped(documents + "\n\n" + marker).split(marker)[0], special=False)
 
     def prompt(self, documents: str | None, prompt: str) -> list[int]:
-        return self._encode(self._text(documents, prompt), special=not self._chat)
+        text, special = self._text(documents, prompt), not self._chat
+        (encoded,) = self._heads.encode(self._tokenizer, [text], documents, special)
+        return self._open(encoded.all) if special else encoded.all
 
     def choices(self, documents: str | None, prompt: str, choices: list[str]) -> list[Rendered]:
         """Each choice after the prompt; a space between them unless one is there or the assistant's turn begins.
@@ -45,11 +50,8 @@ class Renderer:
         for choice in choices:
             glued = self._chat or text[-1:].isspace() or choice[:1].isspace()
             wholes.append(text + ("" if glued else " ") + choice)
-        encoded = self._tokenizer(wholes, add_special_tokens=not self._chat, return_offsets_mapping=True)
-        return [
-            _cut(ids, offsets, len(text))
-            for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        ]
+        encoded = self._heads.encode(self._tokenizer, wholes, documents, special=not self._chat)
+        return [_cut(one, len(text)) for one in encoded]
 
     def _by_itself(self, text: str) -> Rendered:
         """After the mark that begins texts, or where there is none after the one that ends them; as nobody's words."""
@@ -72,22 +74,24 @@ class Renderer:
 
     def _encode(self, text: str, special: bool = True) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
-        # Some tokenizers close every text; nothing could follow then.
-        if special and ids and ids[-1] == self._tokenizer.eos_token_id and len(ids) > 1:
-            ids = ids[:-1]
-        return ids
+        return self._open(ids) if special else ids
+
+    def _open(self, ids: list[int]) -> list[int]:
+        """Some tokenizers close every text; nothing could follow then."""
+        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id and len(ids) > 1 else ids
 
 
-def _cut(ids: list[int], offsets: list[tuple[int, int]], boundary: int) -> Rendered:
-    """The choice begins with the first token that reaches over `boundary`, in characters."""
+def _cut(encoded: Encoded, boundary: int) -> Rendered:
+    """The choice begins with the first token that reaches over `boundary`, in characters of the whole."""
+    ids, offsets, inside = encoded.ids, encoded.offsets, boundary - encoded.cut
     last = len(ids)
     # A special token at the end of the sequence has no characters; it is not part of a choice.
     while last and offsets[last - 1][1] == 0:
         last -= 1
     begin = last
-    while begin and offsets[begin - 1][1] > boundary:
+    while begin and offsets[begin - 1][1] > inside:
         begin -= 1
-    return Rendered(ids[:last], begin)
+    return Rendered(encoded.head + ids[:last], len(encoded.head) + begin)
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:

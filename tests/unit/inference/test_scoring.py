@@ -182,12 +182,18 @@ async def test_a_token_that_straddles_the_boundary_is_the_choices(
         assert (count, total) == (tokens, pytest.approx(expected, abs=1e-4))
 
 
-async def test_a_choice_without_anything_before_it_is_refused(
+async def test_a_choice_without_anything_before_it_is_a_text_by_itself(
     engine: Engine, stored: Callable[[str], Any]
 ) -> None:
-    answer = await engine.score(ScoreCall(stored("llama").ref, None, [*ITEMS, ("", ["tools"])]))
-    assert isinstance(answer, Refused)
-    assert (answer.reason, answer.field) == ("NOTHING_TO_SCORE", "items[3].choices[0]")
+    tiny = stored("llama")
+    model = AutoModelForCausalLM.from_pretrained(tiny.folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny.folder)
+    answer = await scored(engine, tiny.ref, None, [*ITEMS, ("", ["tools"])])
+    ids = tokenizer("tools", add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = model(torch.tensor([[tokenizer.eos_token_id, *ids]])).logits[0, :-1].log_softmax(-1)
+    expected = float(sum(logits[index, token] for index, token in enumerate(ids)))
+    assert answer.items[3] == [(pytest.approx(expected, abs=1e-4), len(ids))]
 
 
 def test_choices_share_what_they_begin_with_but_keep_their_last_token() -> None:
