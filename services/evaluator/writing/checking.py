@@ -12,6 +12,7 @@ from services.evaluator.writing.drafts import (
     NOT_ANSWERABLE,
     SEVERAL_RIGHT,
     TURNED_ROUND,
+    WRONG_KIND,
     Draft,
     Dropped,
 )
@@ -31,7 +32,10 @@ def read_with(documents: Sequence[Document], prompt: str) -> str:
 
 
 def score_items(draft: Draft) -> list[inference_pb2.ScoreItem]:
-    """Two items, or three for a statement; the right choice first."""
+    """With the sources, without, then a statement and its exchange, or a question with each of several sources alone.
+
+    The right choice comes first.
+    """
     choices = [draft.right, *draft.wrong]
     items = [
         inference_pb2.ScoreItem(
@@ -41,6 +45,9 @@ def score_items(draft: Draft) -> list[inference_pb2.ScoreItem]:
     ]
     if draft.exchanged:
         items.append(inference_pb2.ScoreItem(prompt=read_with(draft.sources, ""), choices=draft.exchanged))
+    elif draft.kind == "cross_document":
+        for source in draft.sources:
+            items.append(inference_pb2.ScoreItem(prompt=read_with([source], draft.prompt), choices=choices))
     return items
 
 
@@ -50,6 +57,9 @@ def scored(draft: Draft, sums: Sequence[Sequence[float]]) -> Draft:
     known = softmax(sums[1])[0]
     if draft.exchanged and sums[2][1] > sums[2][0]:
         raise Dropped(TURNED_ROUND)
+    # What one document says nobody has to combine.
+    if not draft.exchanged and any(_margin(values) >= CLEAR for values in sums[2:]):
+        raise Dropped(WRONG_KIND)
     if with_sources <= 0:
         raise Dropped(NOT_ANSWERABLE)
     if with_sources < CLEAR:

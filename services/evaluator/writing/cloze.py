@@ -43,6 +43,8 @@ def draft(kind: str, statement: str, asked: Sequence[Document], pool: Pool, rng:
     stem, phrase, tail = halves(statement)
     stem_words, phrase_words = content_words(stem), content_words(phrase)
     anchors = [word for word in stem_words if word in pool.names]
+    if kind != "verbatim" and len(set(anchors)) < len(anchors):
+        raise Dropped(UNPARSABLE)
     given = set(phrase_words) & set(stem_words)
     if given == set(phrase_words) or given & pool.names:
         raise Dropped(GIVES_AWAY)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from ingrain import AsyncClient, errors
@@ -161,10 +162,10 @@ class Run:
         drafts = [draft for draft in await self._drafts(kind, wave) if self._is_new(draft)]
         choices = [draft for draft in drafts if not draft.is_list]
         lists = [draft for draft in drafts if draft.is_list]
-        sums = await self._score([item for draft in choices for item in checking.score_items(draft)])
-        for draft in choices:
-            taken, sums = sums[: 2 + bool(draft.exchanged)], sums[2 + bool(draft.exchanged) :]
-            self._keep(partial(checking.scored, draft, taken))
+        items = [checking.score_items(draft) for draft in choices]
+        sums = iter(await self._score([item for of_draft in items for item in of_draft]))
+        for draft, of_draft in zip(choices, items, strict=True):
+            self._keep(partial(checking.scored, draft, list(islice(sums, len(of_draft)))))
         prompts = [prompt for draft in lists for prompt in checking.list_prompts(draft)]
         texts = await self._generate(self.found.checker, prompts, ["\n"])
         for number, draft in enumerate(lists):

@@ -71,6 +71,7 @@ def test_each_kind_needs_its_own_way_through_the_sources() -> None:
         ("The Search team", "unparsable"),
         ("Search and Diaz.", "unparsable"),
         ("Omar Diaz is Omar Diaz.", "gives_away"),
+        ("The Search, Search and Diaz team is led by Omar.", "unparsable"),
         ("The Search team is led by Lena Koch.", "not_in_source"),
         ("The Search team is led by Peter Parker.", "not_in_source"),
         ("Omar Diaz leads the Search team.", "verbatim"),
@@ -171,6 +172,16 @@ def test_drafts_are_checked_by_these_rules(
     with pytest.raises(Dropped) as caught:
         checking.scored(DRAFT, [with_sources, without, exchanged])
     assert caught.value.reason == expected
+
+
+def test_what_one_document_says_need_not_be_combined() -> None:
+    asked = Draft("cross_document", "p", (BY_ID["omar"], BY_ID["search"]), right="r", wrong=("a",))
+    items = checking.score_items(asked)
+    assert [item.prompt for item in items[2:]] == [f"{TEXTS['omar']}\n\np", f"{TEXTS['search']}\n\np"]
+    assert checking.scored(asked, [[0, -3], [-2, -1], [-2, -1], [-1, -1.5]]).checks
+    with pytest.raises(Dropped) as caught:
+        checking.scored(asked, [[0, -3], [-2, -1], [-2, -1], [-1, -2]])
+    assert caught.value.reason == "wrong_kind"
 
 
 def test_lists_are_checked_by_what_is_written() -> None:
