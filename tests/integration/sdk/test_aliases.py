@@ -50,6 +50,8 @@ def test_the_command_line_does_too(ingrain: Callable[..., Any], client: Client, 
     )
     ingrain("alias", "promote", "free", "new")
     assert "models/old" in ingrain("alias", "rollback", "free").stdout
+    assert ingrain("ask", "What is Zed?", "--model", "bot@prod").returncode == 0
+    assert ingrain("ask", "What is Zed?", "--model", "nobody@prod").returncode == 3
     assert f"fact >= {value:g}" in ingrain("alias", "list").stdout
     assert "measured" in ingrain("alias", "get", "bot@prod").stdout
     for wrong in (("--gate", "probes"), ("--gate", "probes", "--least", "fact")):

@@ -10,7 +10,9 @@ from ingrain.names import full_name
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="The question.")],
-    model: Annotated[str, typer.Option("--model", help="Ask this model.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", help="Ask this model, rag:<dataset>@<model>, or an alias like bot@prod.")
+    ] = "",
     study: Annotated[str, typer.Option("--study", help="Ask the winner of this study.")] = "",
     dataset: Annotated[
         str, typer.Option("--context", help="Dataset that the model has in its context.", metavar="DATASET")
