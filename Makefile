@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds sizing
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ reproduce: setup ## three seeds of the demo's study, pooled table into docs/repr
 
 check-statistics: setup ## simulated studies with known truth: how often verdicts are right (docs/statistics.md, some five minutes)
 	$(PY) -m tools.check_statistics
+
+check-estimate: setup ## an estimate, the study itself, and how far they are apart (docs/estimates.md, some five minutes)
+	$(PY) -m tools.estimate_check $(ARGS)
 
 measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
 	$(PY) -m tools.worlds_measure $(ARGS)

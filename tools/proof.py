@@ -139,7 +139,9 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Model: {name}, {model['architecture']}, {model['parameter_count']:,} parameters, sha256 {model['sha256'][:12]}.",
         f"Documents: {documents['row_count']:,}, {documents['token_count']:,} tokens, sha256 {documents['sha256'][:12]}.",
-        f"Probes: {probes['row_count']:,}; {probes['trust']}.",
+        f"Probes: {probes['trust']}."
+        if probes["made_by"] != "the user"
+        else f"Probes: {probes['row_count']:,}, brought by the user.",
         f"Of 100 sets of probes like this one, {100 * found['recommendation']['confidence']:.0f} would lead to the same method.",
     ]
     lines += [f"Would change it: {change}" for change in found["recommendation"]["changes"]]

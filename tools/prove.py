@@ -80,7 +80,7 @@ def prove(client: Client, folder: Path, options: argparse.Namespace) -> dict[str
         methods=options.method,
         display_name=f"{Path(options.model).name} on {folder.resolve().name}",
     )
-    estimate = client.studies.estimate(**study)
+    estimate = client.studies.estimate(trial=True, **study)
     stderr.print("What it will take:")
     show_estimate(estimate)
     if options.estimate_only or not accepted(estimate.cost.compute_seconds / 3600, options):

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from servicekit.errors import DomainError, Exhausted, Invalid
 from servicekit.storage import open_storage
 from services.inference import generation, scoring
 from services.inference.files import fetch
-from services.inference.models import LoadedModel, ModelStore, placement
+from services.inference.models import LoadedModel, ModelStore, compute_clock, placement
 from services.inference.prefix import PrefixStore
 from services.inference.render import Renderer
 from services.inference.settings import InferenceSettings
@@ -152,11 +151,12 @@ class Engine:
 
         def timed() -> T:
             job.go_on()
-            started = time.perf_counter()
+            clock = compute_clock(job.loaded)
+            started = clock()
             try:
                 return work()
             finally:
-                job.spent.compute_s += time.perf_counter() - started
+                job.spent.compute_s += clock() - started
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, timed)

@@ -1,5 +1,6 @@
 """Models in memory. What is least recently used leaves when the bytes are needed."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -84,3 +85,8 @@ def placement(settings: InferenceSettings) -> tuple[str, str]:
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     return device, dtype
+
+
+def compute_clock(loaded: LoadedModel) -> Callable[[], float]:
+    """Seconds that the engine's thread has on its processor, whatever else runs beside it; on a GPU time as it goes."""
+    return time.thread_time if loaded.model.device.type == "cpu" else time.perf_counter

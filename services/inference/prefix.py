@@ -1,6 +1,5 @@
 """Contexts' keys and values, kept within a byte budget; what a batch of prompts shares with one of them."""
 
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from servicekit.costs import forward_flops
 from services.inference.forest import read, share
-from services.inference.models import LoadedModel
+from services.inference.models import LoadedModel, compute_clock
 from services.inference.render import Renderer, common_prefix
 from services.inference.wire import ContextRef, ModelRef, Spent
 
@@ -92,10 +91,11 @@ class PrefixStore:
         return Prefix(held, length)
 
     def _read(self, loaded: LoadedModel, ids: list[int]) -> Held:
-        ref, started = loaded.ref, time.perf_counter()
+        ref, clock = loaded.ref, compute_clock(loaded)
+        started = clock()
         cache = read(loaded.model, ids)
         flops = forward_flops(ref.parameter_count, ref.layer_count, ref.hidden_size, len(ids))
-        reading = Spent(prompt_tokens=len(ids), flops=flops, compute_s=time.perf_counter() - started)
+        reading = Spent(prompt_tokens=len(ids), flops=flops, compute_s=clock() - started)
         return Held(ids, cache, reading)
 
     def _used(self) -> int:

@@ -1,4 +1,4 @@
-"""What a study will take, asked of every service; nothing runs."""
+"""What a study will take, asked of every service."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,43 +7,65 @@ from decimal import Decimal
 from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, studies_pb2
 from services.studies.bill import hour_price, money, price_of
-from services.studies.costs import amount
+from services.studies.costs import Amount, amount
 from services.studies.plan import Step
 from services.studies.preflight import Inputs
 from services.studies.requests import create, create_request
+from services.studies.trial import Trial
 
 
 async def rehearse(
-    client: AsyncClient, steps: Sequence[Step], inputs: Inputs, prices: studies_pb2.PriceTable
-) -> common_pb2.Estimate:
-    """Asks every service to check its part and to estimate it; nothing runs. The sum.
+    client: AsyncClient, steps: Sequence[Step], inputs: Inputs
+) -> list[tuple[Step, common_pb2.Estimate]]:
+    """Asks every service to check its part and to estimate it; nothing runs.
 
     What is not there yet is stood in for: a trained model by the base model, derived rows by none (every training
     takes the same steps).
     """
-    bases = {step.id: step.inputs["model"] for step in steps if step.kind == "train"}
+    bases = _bases(steps)
 
     async def estimate(step: Step) -> tuple[Step, common_pb2.Estimate]:
         names = {role: inputs.names[source] for role, source in step.inputs.items() if source in inputs.names}
-        source = step.inputs["model"]
-        names["model"] = inputs.names[bases.get(source, source)]
+        names["model"] = inputs.names[_base(step, bases)]
         request = create_request(step, client.parent, names, validate_only=True)
         return step, await client.operations.wait(await create(client, step, request))
 
-    estimates = await asyncio.gather(*map(estimate, steps))
+    return await asyncio.gather(*map(estimate, steps))
+
+
+def with_trial(
+    estimates: Sequence[tuple[Step, common_pb2.Estimate]],
+    inputs: Inputs,
+    trial: Trial,
+    prices: studies_pb2.PriceTable,
+) -> common_pb2.Estimate:
+    """The sum with processor time as the trial has it, and its price."""
+    for step, estimate in estimates:
+        estimate.cost.compute_seconds = trial.seconds.get(step.id, 0.0)
     whole = sum_of(estimates, inputs)
-    if prices.currency_code:
-        of_step = [
-            price_of(amount(one.cost), inputs.models[_base(step, bases)], inputs.device, prices)
-            for step, one in estimates
-        ]
-        known = [price for price in of_step if price is not None]
-        whole.price.CopyFrom(money(sum(known, Decimal(0)), prices))
-        if len(known) < len(of_step):
-            whole.notes.append("Not everything has a price; the sum holds what has.")
-        if hour_price(inputs.device, prices.device_hours) is not None:
-            whole.notes.append(f"Prices of {prices.effective_date}, by seconds of {inputs.device!r}.")
+    read = sum(trial.reading.values())
+    whole.cost.compute_seconds += read
+    if read:
+        whole.notes.append(f"reading the documents: about {read:.1f} s of the processor")
+    whole.notes.extend(trial.notes)
+    if not prices.currency_code:
+        return whole
+    bases = _bases([step for step, _ in estimates])
+    lines = [(amount(one.cost), inputs.models[_base(step, bases)]) for step, one in estimates]
+    lines.append((Amount(compute_seconds=read), inputs.model))
+    of_line = [price_of(work, model, inputs.device, prices) for work, model in lines]
+    known = [price for price in of_line if price is not None]
+    whole.price.CopyFrom(money(sum(known, Decimal(0)), prices))
+    if len(known) < len(of_line):
+        whole.notes.append("Not everything has a price; the sum holds what has.")
+    if hour_price(inputs.device, prices.device_hours) is not None:
+        whole.notes.append(f"Prices of {prices.effective_date}, by seconds of {inputs.device!r}.")
     return whole
+
+
+def _bases(steps: Sequence[Step]) -> dict[str, str]:
+    """Training step -> the role of the model that it begins with."""
+    return {step.id: step.inputs["model"] for step in steps if step.kind == "train"}
 
 
 def _base(step: Step, bases: Mapping[str, str]) -> str:
@@ -61,7 +83,7 @@ def sum_of(estimates: Sequence[tuple[Step, common_pb2.Estimate]], inputs: Inputs
         whole.worker_memory_bytes = max(whole.worker_memory_bytes, estimate.worker_memory_bytes)
         whole.step_count += estimate.step_count
         seconds = estimate.cost.compute_seconds
-        took = f"about {seconds:.0f} s of the processor; " if seconds else ""
+        took = f"about {seconds:.1f} s of the processor; " if seconds else ""
         whole.notes.append(f"{step.id}: {took}{' '.join(estimate.notes)}".rstrip("; "))
     whole.notes.append("Steps that were done before with the same inputs and settings will cost nothing.")
     return whole

@@ -82,7 +82,7 @@ class Runner:
         spec = settled(study.spec, inputs)
         study.spec.CopyFrom(spec)
         steps = plan(spec)
-        await rehearse(client, steps, inputs, self._prices)
+        await rehearse(client, steps, inputs)
         await journal.say(
             "preflight",
             f"{inputs.documents.row_count:,} documents and {inputs.probes.row_count:,} probes checked.",

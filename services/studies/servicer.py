@@ -19,9 +19,10 @@ from services.studies.bill import load_prices
 from services.studies.plan import plan
 from services.studies.preflight import inspect, settled
 from services.studies.records import Records, StoredReport
-from services.studies.rehearsal import rehearse
+from services.studies.rehearsal import rehearse, sum_of, with_trial
 from services.studies.settings import StudiesSettings
 from services.studies.spec import normalised
+from services.studies.trial import Trials
 
 Format = studies_pb2.GetReportRequest
 FORMS = {
@@ -63,7 +64,12 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         if request.validate_only:
             client = gateway_client(self._settings, parent)
             inputs = await inspect(client, spec, self._prices)
-            estimate = await rehearse(client, plan(settled(spec, inputs)), inputs, self._prices)
+            spec = settled(spec, inputs)
+            estimates = await rehearse(client, plan(spec), inputs)
+            estimate = sum_of(estimates, inputs)
+            if request.trial:
+                trial = await Trials(client, spec, inputs).run()
+                estimate = with_trial(estimates, inputs, trial, self._prices)
             return self._operations.done_with_estimate(study.name, "CreateStudy", estimate)
         return await self._operations.start("CreateStudy", request, study, request_id=request.request_id)
 

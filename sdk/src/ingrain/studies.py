@@ -12,6 +12,8 @@ from ingrain.study_result import StudyResult
 from ingrain.v1 import augmenter_pb2, common_pb2, trainer_pb2
 from ingrain.v1 import studies_pb2 as pb
 
+_TRIAL_S = 3600.0
+
 
 class AsyncStudies(Resource):
     collection = "studies"
@@ -30,6 +32,7 @@ class AsyncStudies(Resource):
         display_name: str = "",
         request_id: str = "",
         validate_only: bool = False,
+        trial: bool = False,
         **spec: Any,
     ) -> AsyncOperation:
         """Compares the methods. `training` and `augmentation` hold fields of TrainingSpec and AugmentationSpec.
@@ -46,12 +49,18 @@ class AsyncStudies(Resource):
             study=pb.Study(display_name=display_name, spec=wanted),
             request_id=request_id,
             validate_only=validate_only,
+            trial=trial,
         )
-        return AsyncOperation(self._client, await self._client.stubs.studies.CreateStudy(request))
+        timeout_s = _TRIAL_S if trial else None
+        call = self._client.stubs.studies.CreateStudy(request, timeout=timeout_s)
+        return AsyncOperation(self._client, await call)
 
-    async def estimate(self, dataset: str, probes: str, model: str, **spec: Any) -> common_pb2.Estimate:
-        """What `create` with the same arguments would take; nothing runs."""
-        operation = await self.create(dataset, probes, model, validate_only=True, **spec)
+    async def estimate(
+        self, dataset: str, probes: str, model: str, *, trial: bool = False, **spec: Any
+    ) -> common_pb2.Estimate:
+        """What `create` with the same arguments would take. `trial`: small steps are really done, so that there is
+        processor time and money in it; that takes a minute or more the first time."""
+        operation = await self.create(dataset, probes, model, validate_only=True, trial=trial, **spec)
         estimate: common_pb2.Estimate = await operation.result()
         return estimate
 

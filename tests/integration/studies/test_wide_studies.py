@@ -313,3 +313,31 @@ async def test_a_paused_study_can_be_cancelled(
     await client.operations.cancel(operation.name)
     with pytest.raises(errors.OperationCancelled):
         await client.operations.wait(operation, timeout_s=20)
+
+
+async def test_a_trial_measures_and_is_kept(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    """Each of the fake's steps takes a second, whatever it is of."""
+    spec.retention.probes = spec.probes
+    request = studies_pb2.CreateStudyRequest(
+        parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
+    )
+    quick = studies_pb2.CreateStudyRequest()
+    quick.CopyFrom(request)
+    quick.trial = False
+    estimate = await client.operations.wait(await client.stubs.studies.CreateStudy(quick))
+    assert (estimate.cost.compute_seconds, estimate.price.amount, platform.created) == (0, "", [])
+
+    estimate = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+    # One augmentation; trainings of 6 and 24 steps; with and without context, and what is kept.
+    assert sorted(platform.created) == ["AugmentDataset"] + 3 * ["CreateEvaluation"] + 2 * ["CreateModel"]
+    steps = 1 + 2 + 4 + 3  # augment, trainings, evaluations, retained before and after
+    assert estimate.cost.compute_seconds == pytest.approx(steps + 2.0)  # and two contexts of 15 tokens
+    assert float(estimate.price.amount) == pytest.approx(steps + 2.0)
+    assert any("were tried" in note for note in estimate.notes)
+
+    made = list(platform.created)
+    again = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+    assert again == estimate
+    assert platform.created == made

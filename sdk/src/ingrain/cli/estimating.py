@@ -23,9 +23,13 @@ def estimate(
     training_seeds: options.Seeds = "",
     questions_per_month: options.Monthly = 0,
     seed: int = 0,
+    trial: Annotated[
+        bool,
+        typer.Option("--trial/--no-trial", help="Measure small steps for times and money; a minute or so."),
+    ] = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """What a study would take: tokens, steps, processor time, memory, and money where prices are set. Nothing runs."""
+    """What a study would take: tokens, steps, processor time, memory, and money where prices are set."""
     with context.obj.client() as client:
         found = client.studies.estimate(
             dataset,
@@ -36,6 +40,7 @@ def estimate(
             group_key=group_key,
             distinct_key=distinct_key,
             seed=seed,
+            trial=trial,
             **options.spec_of(contender, training_seeds, questions_per_month),
         )
     if output is Format.JSON:

@@ -154,7 +154,7 @@ def documents(
             ),
         )
         if estimate:
-            show_estimate(client.studies.estimate(**arguments))
+            show_estimate(client.studies.estimate(trial=True, **arguments))
             return
         finish(client, client.studies.create(id=id, **arguments), wait_, output)
 

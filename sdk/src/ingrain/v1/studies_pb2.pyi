@@ -262,18 +262,20 @@ class StudyEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[_Union[StudyStep, _Mapping]] = ..., progress: _Optional[_Union[_common_pb2.OperationMetadata, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class CreateStudyRequest(_message.Message):
-    __slots__ = ("parent", "study_id", "study", "request_id", "validate_only")
+    __slots__ = ("parent", "study_id", "study", "request_id", "validate_only", "trial")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     STUDY_ID_FIELD_NUMBER: _ClassVar[int]
     STUDY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
     parent: str
     study_id: str
     study: Study
     request_id: str
     validate_only: bool
-    def __init__(self, parent: _Optional[str] = ..., study_id: _Optional[str] = ..., study: _Optional[_Union[Study, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    trial: bool
+    def __init__(self, parent: _Optional[str] = ..., study_id: _Optional[str] = ..., study: _Optional[_Union[Study, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., trial: bool = ...) -> None: ...
 
 class GetStudyRequest(_message.Message):
     __slots__ = ("name",)
