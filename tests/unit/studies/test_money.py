@@ -52,7 +52,7 @@ def test_money_is_rounded_to_a_millionth_and_shown_with_cents() -> None:
 
 
 def test_the_example_of_the_repository_is_a_table() -> None:
-    assert load_prices(Path("examples/prices.json")).currency_code == "EUR"
+    assert load_prices(Path(__file__).parents[3] / "examples/prices.json").currency_code == "EUR"
     assert not load_prices(None).currency_code
 
 
