@@ -5,6 +5,9 @@ estimated, a token for four bytes of UTF-8, wherever the server has not counted 
 """
 
 import asyncio
+import hashlib
+import json
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from services.inference.completions import Answer, Completions
 
 BYTES_PER_TOKEN = 4
+KEPT = 4096
 MOST_STOPS = 4  # of OpenAI-style servers
 
 
@@ -38,6 +42,7 @@ class Endpoints:
         self._engines = engines
         self._settings = settings
         self._opened: Completions | None = None
+        self._kept: OrderedDict[str, Answer] = OrderedDict()  # of calls that failed, by what was asked
 
     async def run(self) -> None:
         try:
@@ -89,15 +94,24 @@ class Endpoints:
                     yield Piece("", part.finished, spent)
 
     async def _generate(self, endpoint: EndpointRef, call: GenerateCall) -> Generated:
-        """One question fails for all: the others are given up, so that no more is paid for nothing."""
-        completions, wanted = self._completions(), bodies(endpoint, call)
-        tasks = [asyncio.create_task(completions.answer(endpoint, body)) for body in wanted]
+        """Where one prompt fails the call does; what was answered by then is kept for when it is asked again, so that
+        nothing is paid for twice and a server that lets little through is got through at last."""
+        wanted = bodies(endpoint, call)
+        keys = [key_of(call.model.name, body) for body in wanted]
+        tasks = [
+            asyncio.create_task(self._answer(endpoint, key, body))
+            for key, body in zip(keys, wanted, strict=True)
+        ]
         try:
             answers = await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            self._keep(
+                {k: one for k, one in zip(keys, ended, strict=True) if not isinstance(one, BaseException)}
+            )
+            raise
         spent = Spent()
         counts = [
             account(answer, read_of(call, index), answer.text, spent) for index, answer in enumerate(answers)
@@ -105,6 +119,16 @@ class Endpoints:
         return Generated(
             [answer.text for answer in answers], counts, [answer.finished for answer in answers], spent
         )
+
+    async def _answer(self, endpoint: EndpointRef, key: str, body: dict[str, Any]) -> "Answer":
+        if key in self._kept:
+            return self._kept.pop(key)
+        return await self._completions().answer(endpoint, body)
+
+    def _keep(self, answers: dict[str, "Answer"]) -> None:
+        self._kept.update(answers)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
 
     def _prefill(self, call: PrefillCall) -> int:
         count, window = estimated_tokens(call.context.text), call.model.context_window
@@ -134,6 +158,11 @@ def endpoint_of(argument: Any) -> EndpointRef | None:
 
 def estimated_tokens(text: str) -> int:
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def key_of(model: str, body: dict[str, Any]) -> str:
+    """Of what is asked of whom."""
+    return hashlib.sha256(json.dumps([model, body], sort_keys=True).encode()).hexdigest()
 
 
 def read_of(call: GenerateCall, index: int) -> str:

@@ -17,6 +17,11 @@ DATASET = "projects/demo/datasets/documents"
 SECRET = "sk-quite-secret-0123456789"
 ALL_DOCUMENTS = "the bralo is bigger than the cemid.\na bralo, bigger than a cemid.\na dovun was seen near the old bridge."
 
+CHOICE = {
+    "choices": [{"message": {"content": "once"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+}
+
 
 class ChatServer:
     """Answers `echo: <message>`; what `troubles` holds comes first, a status (and headers) for each request."""
@@ -217,6 +222,22 @@ async def test_what_passes_is_tried_again(client: AsyncClient, chat: ChatServer)
     with pytest.raises(errors.Unavailable, match="502"):
         await generate(client, "who?")
     assert len(chat.requests) % 6 == 5, "six tries for each of the client's own"
+
+
+async def test_what_was_answered_before_a_call_failed_is_not_paid_for_again(
+    settings: InferenceSettings, chat: ChatServer, serve_door: Any, connect: Any
+) -> None:
+    one_try = settings.model_copy(update={"endpoint_tries": 1, "endpoint_concurrency": 1})
+    async with serve_door(one_try) as target, connect(target) as client:
+        chat.troubles = [(200, {}, CHOICE), (200, {}, CHOICE), (429, {}, {})]
+        with pytest.raises(errors.Exhausted):
+            await generate(client, "a", "b", "c", "d")
+        answer = await generate(client, "a", "b", "c", "d")
+        assert [one.text for one in answer.generations] == ["once", "once", "echo: c", "echo: d"]
+        assert answer.usage.generated_token_count == 2 * 1 + 2 * 3
+        asked = [request["messages"][0]["content"] for request in chat.requests]
+        assert (asked.count("a"), asked.count("b"), asked.count("c")) == (1, 1, 2)
+        assert (await generate(client, "a")).generations[0].text == "echo: a", "kept until it is asked again"
 
 
 async def test_a_slow_server_costs_no_more_than_the_calls_time(
