@@ -21,11 +21,20 @@ NATS = 1e-4
 IN_CONTEXT = {"dataset": "documents", "group_key": "world", "cluster_key": "world"}
 
 
-def run_tool(folder: Path, tasks: list[str], scratch: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def run_tool(
+    folder: Path, tasks: list[str], scratch: Path, model_args: str = ""
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Its results file, and its samples by task."""
     out = folder / "out"
     command = [TOOL, "run", "--model", "hf", "--tasks", ",".join(tasks)]
-    command += ["--model_args", f"pretrained={MODEL},dtype=float32", "--include_path", ".", "--device", "cpu"]
+    command += [
+        "--model_args",
+        f"pretrained={MODEL},dtype=float32{model_args}",
+        "--include_path",
+        ".",
+        "--device",
+        "cpu",
+    ]
     command += ["--batch_size", "16", "--log_samples", "--output_path", out]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -124,3 +133,38 @@ async def test_the_tool_agrees(world: Any, tmp_path: Path, with_documents: bool)
         f"margin above {NATS}; {written} written answers alike; lm_eval {theirs['lm_eval_version']}, "
         f"transformers {theirs['transformers_version']}"
     )
+
+
+TEXTS = """task: texts
+dataset_path: json
+dataset_kwargs: {data_files: {test: texts.jsonl}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
+metric_list: [{metric: word_perplexity}, {metric: byte_perplexity}, {metric: bits_per_byte}]
+metadata: {version: 1.0}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TOOL.exists(), reason="lm_eval is not installed; `make agree-lm-eval` installs it")
+async def test_the_tool_agrees_on_texts(world: Any, documents: Any, tmp_path: Path) -> None:
+    """Where it does not read the mark that begins texts twice, as it does by default where the tokenizer adds it."""
+    rows = [{"id": str(i), "text": document["text"]} for i, document in enumerate(documents[:20])]
+    world.datasets.add("texts", rows)
+    (kind,) = (await world.evaluated("mine", "texts")).kinds
+    answers = await world.results("mine")
+    (tmp_path / "texts.yaml").write_text(TEXTS)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = tmp_path, ["texts"], tmp_path / "home", ",add_bos_token=False"
+    theirs, samples = await asyncio.to_thread(run_tool, *arguments)
+    for name in ("bits_per_byte", "byte_perplexity", "word_perplexity"):
+        assert theirs["results"]["texts"][f"{name},none"] == pytest.approx(kind.metrics[name], rel=1e-5)
+    gaps = [
+        abs(float(sample["resps"][0][0]) - answers[sample["doc"]["id"]]["loglikelihood"])
+        for sample in samples["texts"]
+    ]
+    assert len(gaps) == 20
+    assert max(gaps) <= NATS
+    print(f"\n{len(gaps)} texts, largest difference {max(gaps):.1e} nats")
