@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from ingrain.v1 import common_pb2, datasets_pb2
+from tools.preflight import Preflight
 
 SCHEMA = "ingrain.proof/1"
 _STYLE = (
@@ -23,7 +24,11 @@ _STYLE = (
 
 
 def proof(
-    report: Mapping[str, Any], estimate: common_pb2.Estimate, took_s: float, probes: datasets_pb2.Dataset
+    report: Mapping[str, Any],
+    checked: Preflight,
+    estimate: common_pb2.Estimate,
+    took_s: float,
+    probes: datasets_pb2.Dataset,
 ) -> dict[str, Any]:
     inputs, recommendation = report["inputs"], report["recommendation"]
     model = inputs["model"]
@@ -45,6 +50,7 @@ def proof(
                 "domain",
             )
         },
+        "preflight": checked.to_dict(),
         "documents": {
             "sha256": inputs["documents"]["sha256"],
             "row_count": inputs["documents"]["row_count"],
@@ -138,7 +144,8 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
     name = model["title"] or model["source"] or model["architecture"]
     lines = [
         f"Model: {name}, {model['architecture']}, {model['parameter_count']:,} parameters, sha256 {model['sha256'][:12]}.",
-        f"Documents: {documents['row_count']:,}, {documents['token_count']:,} tokens, sha256 {documents['sha256'][:12]}.",
+        f"Documents: {documents['row_count']:,}, {documents['token_count']:,} tokens "
+        f"({found['preflight']['tokens_per_word']:.1f} for a word), sha256 {documents['sha256'][:12]}.",
         f"Probes: {probes['trust']}."
         if probes["made_by"] != "the user"
         else f"Probes: {probes['row_count']:,}, brought by the user.",

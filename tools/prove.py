@@ -18,10 +18,13 @@ from typing import Any
 from ingrain import Client
 from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import Format, stderr, stdout
-from ingrain.cli.own_documents import BUNDLED, prepared, slug
+from ingrain.cli.own_documents import BUNDLED, bring_in, prepared, refuse_narrow, slug
+from ingrain.cli.own_probes import FILE
 from ingrain.cli.progress import wait_for_study
 from ingrain.names import target_of
+from ingrain.rows import read_rows
 from tools import platform as local
+from tools.preflight import preflight
 from tools.proof import proof, verdict_html, verdict_markdown
 
 OUT = Path("out/prove")
@@ -68,10 +71,16 @@ def arguments() -> argparse.Namespace:
 
 def prove(client: Client, folder: Path, options: argparse.Namespace) -> dict[str, Any] | None:
     started = time.monotonic()
+    model = bring_in(client, options.model, Format.TABLE)
+    rows = read_rows(folder, without=[FILE])
+    refuse_narrow(client, model, rows)
+    checked = preflight(client, model, rows)
+    for line in checked.lines():
+        stderr.print(line)
     study = prepared(
         client,
         folder,
-        options.model,
+        model.name,
         None,
         Format.TABLE,
         steps=options.steps,
@@ -92,7 +101,7 @@ def prove(client: Client, folder: Path, options: argparse.Namespace) -> dict[str
     page = client.studies.report(name, "html")
     took = time.monotonic() - started
     return {
-        "proof": proof(report, estimate, took, client.datasets.get(study["probes"])),
+        "proof": proof(report, checked, estimate, took, client.datasets.get(study["probes"])),
         "report": report,
         "html": page,
     }

@@ -93,7 +93,7 @@ async def test_damaged_upload_is_noticed(
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"w")
-    monkeypatch.setattr("ingrain.testing.services.folder_sha256", lambda digests: "0" * 64)
+    monkeypatch.setattr("ingrain.testing.models.folder_sha256", lambda digests: "0" * 64)
     with pytest.raises(errors.Internal, match="arrived damaged"):
         await client.models.upload(tmp_path)
 

@@ -15,7 +15,7 @@ import pytest
 from google.longrunning import operations_pb2
 
 from ingrain import AsyncClient
-from ingrain.testing import FakePlatform, measuring, services, words
+from ingrain.testing import FakePlatform, measuring, models, services, words
 from ingrain.v1 import (
     augmenter_pb2_grpc,
     common_pb2,
@@ -60,7 +60,7 @@ class Augmenter(services.Augmenter):
         return made
 
 
-class Trainer(services.Trainer):
+class Trainer(models.Trainer):
     def _train(self, request: Any) -> operations_pb2.Operation:
         operation = super()._train(request)
         made = self.store.resources[f"{request.parent}/models/{request.model_id}"]

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2_grpc
 
-from ingrain.testing import aliases, measuring, probes, services, studies
+from ingrain.testing import aliases, inference, library, measuring, models, probes, services, studies
 from ingrain.testing.store import Refused, StatusOf, Store
 from ingrain.v1 import (
     aliases_pb2_grpc,
@@ -32,7 +32,7 @@ class FakePlatform:
 
     def __init__(self, port: int = 0, api_key: str = "", step_s: float = 0.01) -> None:
         self.store = Store(step_s)
-        self._library = services.Library(self.store)
+        self._library = library.Library(self.store)
         self._api_key = api_key
         self._port = port
         self._server: grpc.Server | None = None
@@ -67,8 +67,8 @@ class FakePlatform:
         library, store = self._library, self.store
         datasets_pb2_grpc.add_DatasetsServicer_to_server(services.Datasets(library), server)
         augmenter_pb2_grpc.add_AugmenterServicer_to_server(services.Augmenter(library), server)
-        trainer_pb2_grpc.add_TrainerServicer_to_server(services.Trainer(library), server)
-        inference_pb2_grpc.add_InferenceServicer_to_server(services.Inference(library), server)
+        trainer_pb2_grpc.add_TrainerServicer_to_server(models.Trainer(library), server)
+        inference_pb2_grpc.add_InferenceServicer_to_server(inference.Inference(library), server)
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(probes.WritingEvaluator(library), server)
         aliases_pb2_grpc.add_AliasesServicer_to_server(aliases.Aliases(library), server)
         studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library), server)

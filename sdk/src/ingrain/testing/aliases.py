@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 
-from ingrain.testing.services import Library
+from ingrain.testing.library import Library
 from ingrain.testing.store import Refused
 from ingrain.v1 import aliases_pb2 as pb
 from ingrain.v1 import aliases_pb2_grpc

@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
 from ingrain.testing import words
-from ingrain.testing.services import Library
+from ingrain.testing.library import Library
 from ingrain.testing.store import Store, Work
 from ingrain.v1 import (
     evaluator_pb2,

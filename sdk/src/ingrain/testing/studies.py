@@ -8,8 +8,8 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.json_format import MessageToDict
 
+from ingrain.testing.library import Library
 from ingrain.testing.measuring import answers, measure
-from ingrain.testing.services import Library
 from ingrain.testing.store import Refused, Work
 from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc, trainer_pb2
 
