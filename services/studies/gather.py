@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ingrain import AsyncClient
-from ingrain.v1 import evaluator_pb2, inference_pb2, studies_pb2
+from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2, studies_pb2
+from servicekit.contexts import ensure_context
 from services.studies import latency
+from services.studies.coverage import groups
 from services.studies.decide import is_control
 from services.studies.material import Material
 from services.studies.methods import Participant, participants
-from services.studies.plan import evaluate_id, train_id
+from services.studies.plan import evaluate_id, subject_context, train_id
 from services.studies.preflight import Inputs
 from services.studies.statistics import Answers, answers
 
@@ -97,9 +99,35 @@ async def latencies(
     for participant in compared:
         if is_control(participant.id):
             continue
+        model = weights[participant.id][0].name
         names = None
         if participant.method.reads:
             names = {group: context.name for group, context in contexts[participant.id].items()}
-        model = weights[participant.id][0].name
+            for group in dict.fromkeys(groups(rows, spec.group_key)):
+                # Where all answers were there already nobody read the documents.
+                if group not in names:
+                    names[group] = await _context(client, spec, inputs, participant, model, group)
         found[participant.id] = await latency.measure(client, model, names, spec.group_key, rows, writes)
     return found
+
+
+async def _context(
+    client: AsyncClient,
+    spec: studies_pb2.StudySpec,
+    inputs: Inputs,
+    participant: Participant,
+    model: str,
+    group: str,
+) -> str:
+    """The group's context as an evaluation of the participant would make it."""
+    wanted = subject_context(spec, participant.method)
+    assert wanted is not None
+    selection = common_pb2.RowSelection(distinct_key=wanted.distinct_key)
+    if wanted.group_key:
+        selection.key, selection.value = wanted.group_key, group
+    if wanted.HasField("subset"):
+        selection.subset.CopyFrom(wanted.subset)
+    context = inference_pb2.Context(model=model, dataset=spec.dataset, selection=selection)
+    if wanted.HasField("retrieval"):
+        context.retrieval.CopyFrom(wanted.retrieval)
+    return await ensure_context(client, context, "documents", inputs.documents.sha256)

@@ -77,6 +77,8 @@ class Inference(inference_pb2_grpc.InferenceServicer):
 
     def __init__(self) -> None:
         self.asked: list[str] = []  # the contexts of single questions
+        self.forgets = False  # whether contexts that were read are gone
+        self.contexts: list[str] = []  # those that were made
 
     def CountTokens(self, request: Any, context: Any) -> inference_pb2.CountTokensResponse:
         counts = [self.tokens_per_word * len(text.split()) for text in request.texts]
@@ -85,10 +87,20 @@ class Inference(inference_pb2_grpc.InferenceServicer):
     def ListContexts(self, request: Any, context: Any) -> inference_pb2.ListContextsResponse:
         """As the evaluator leaves them: one of each group of the documents."""
         response = inference_pb2.ListContextsResponse()
-        for world in WORLDS:
+        for world in () if self.forgets else WORLDS:
             held = response.contexts.add(name=f"{PROJECT}/contexts/{world}", token_count=15)
             held.cost.CopyFrom(cost(7e7, prompt_token_count=15))
         return response
+
+    def CreateContext(self, request: Any, context: Any) -> operations_pb2.Operation:
+        made = inference_pb2.Context(name=f"{request.parent}/contexts/{request.context_id}")
+        self.contexts.append(made.name)
+        operation = operations_pb2.Operation(name=f"{made.name}/operations/1", done=True)
+        operation.response.Pack(made)
+        return operation
+
+    def GetContext(self, request: Any, context: Any) -> inference_pb2.Context:
+        return inference_pb2.Context(name=request.name)
 
     def GetEngine(self, request: Any, context: Any) -> inference_pb2.Engine:
         return inference_pb2.Engine(environment=common_pb2.Environment(device="cpu"))

@@ -341,3 +341,15 @@ async def test_a_trial_measures_and_is_kept(
     again = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
     assert again == estimate
     assert platform.created == made
+
+
+async def test_contexts_that_are_gone_are_read_again_to_time_answers(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    platform.inference.forgets = True
+    spec.methods[:] = ["base", "icl", "rag"]
+    await finished(client, spec)
+    methods = (await client.studies.report("one"))["methods"]
+    assert {entry["latency"]["n"] for entry in methods.values()} == {12}
+    assert len(platform.inference.contexts) == 4  # two ways of reading, two worlds
+    assert set(platform.inference.contexts) <= set(platform.inference.asked)
