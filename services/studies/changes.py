@@ -45,6 +45,10 @@ def changes(
             first = cheapest_first(allowed, economy, comparisons)[0]
             if first != chosen:
                 told.append(f"Without {words}: {first}.")
+    if not told and least > NEAR:
+        told.append(
+            f"Little would: the best of the cheaper ones, {other}, is {100 * least:.1f} points worse."
+        )
     return told
 
 

@@ -127,6 +127,11 @@ def test_what_would_change_it_less_accuracy() -> None:
     assert found.changes == ["If 5.0 points less accuracy are good enough: base, which is cheaper."]
 
 
+def test_where_little_would_change_it_that_is_said() -> None:
+    found = decided({"base": 0.4, "icl": 0.9}, half_width=0.005)
+    assert found.changes == ["Little would: the best of the cheaper ones, base, is 50.0 points worse."]
+
+
 def test_who_breaks_a_limit_is_left_out_and_it_says_so() -> None:
     slow = {"icl": "5 of 100 answers take 2 s or longer"}
     found = decided(CLEAR, half_width=0.01, limits=Limits(slow, {"the limit of 1 s": {}}))
