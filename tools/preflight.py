@@ -29,7 +29,7 @@ class Preflight:
     def lines(self) -> list[str]:
         """What a person should know before the estimate."""
         told = [
-            f"The checkpoint loads and answers ({self.first_answer_seconds:.0f} s for the first token).",
+            f"The checkpoint loads and answers ({self.first_answer_seconds:.1f} s to the first token).",
             f"The documents are {self.word_count:,} words, {self.token_count:,} tokens "
             f"({self.tokens_per_word:.1f} for a word); the window is {self.context_window:,} tokens.",
         ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from ingrain.cli.estimating import duration
 from ingrain.v1 import common_pb2, datasets_pb2
 from tools.preflight import Preflight
 
@@ -54,7 +55,7 @@ def proof(
         "documents": {
             "sha256": inputs["documents"]["sha256"],
             "row_count": inputs["documents"]["row_count"],
-            "token_count": inputs["context_token_count"]["total"],
+            "context_token_count": inputs["context_token_count"]["total"],
         },
         "probes": {
             "sha256": probes.sha256,
@@ -144,7 +145,7 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
     name = model["title"] or model["source"] or model["architecture"]
     lines = [
         f"Model: {name}, {model['architecture']}, {model['parameter_count']:,} parameters, sha256 {model['sha256'][:12]}.",
-        f"Documents: {documents['row_count']:,}, {documents['token_count']:,} tokens "
+        f"Documents: {documents['row_count']:,}, {found['preflight']['token_count']:,} tokens "
         f"({found['preflight']['tokens_per_word']:.1f} for a word), sha256 {documents['sha256'][:12]}.",
         f"Probes: {probes['trust']}."
         if probes["made_by"] != "the user"
@@ -156,11 +157,11 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
     if len(kept) > 1:
         told = ", ".join(f"{weights} {bits:.3f}" for weights, bits in kept.items())
         lines.append(f"General text, bits per byte (less is better): {told}.")
-    where = found["machine"]
+    where, estimated = found["machine"], found["estimate"].get("cost", {}).get("compute_seconds", 0.0)
     measured = found["measured"]
     lines.append(
-        f"It took {measured['wall_seconds'] / 60:.0f} minutes, {measured['compute_seconds'] / 60:.0f} of them the processor's, "
-        f"on {where['processor']}, {where['cores']} cores, {where['memory_gib']:g} GiB; commit {found['commit'][:12]}."
+        f"It took {duration(measured['wall_seconds'])}; its steps took {duration(measured['compute_seconds'])} of the processor "
+        f"({duration(estimated)} were estimated), on {where['processor']}, {where['cores']} cores, {where['memory_gib']:g} GiB; commit {found['commit'][:12]}."
     )
     return lines
 

@@ -1,7 +1,7 @@
 """A study as a folder: what went in, with digests, and the table that came out, so that anyone can obtain it again.
 
 manifest.json (schema `ingrain.manifest/1`), the datasets as JSONL, and the report in its three forms. Models are not
-copied: the manifest says where each came from and its digest.
+copied unless asked for: the manifest says where each came from and its digest.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def named_datasets(spec: Mapping[str, Any]) -> dict[str, str]:
 
 def build(report: Json, files: Mapping[str, Json]) -> Json:
     """`files`: by field of the spec, `{"file", "sha256", "row_count"}`."""
-    inputs = report["inputs"]
+    inputs, made = report["inputs"], outputs(report)
     return {
         "schema": SCHEMA,
         "study": report["study"],
@@ -60,13 +60,28 @@ def build(report: Json, files: Mapping[str, Json]) -> Json:
             {key: model[key] for key in ("name", "source", "sha256", "endpoint")}
             for model in [inputs["model"], *inputs["contenders"]]
         ],
-        "steps": [{key: step[key] for key in ("id", "fingerprint", "resource")} for step in report["steps"]],
+        "steps": [
+            {
+                **{key: step[key] for key in ("id", "fingerprint", "resource")},
+                "sha256": made.get(step["resource"]),
+            }
+            for step in report["steps"]
+        ],
         "weights": {m: [one["model_sha256"] for one in e["seeds"]] for m, e in report["methods"].items()},
         "environment": report["environment"],
         "prices": report["prices"],
         "recommendation": report["recommendation"]["method"],
         "table": table(report),
     }
+
+
+def outputs(report: Json) -> dict[str, str]:
+    """Digests of what steps made, by name; evaluations have none, they follow from weights and probes."""
+    derived = {entry["dataset"]: entry["sha256"] for entry in report["augmentation"].values()}
+    weights = {
+        one["model"]: one["model_sha256"] for entry in report["methods"].values() for one in entry["seeds"]
+    }
+    return derived | weights
 
 
 def table(report: Json) -> dict[str, dict[str, float]]:

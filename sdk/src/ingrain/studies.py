@@ -136,15 +136,28 @@ def study_spec(
         more["previous_study"] = full_name(parent, "studies", more["previous_study"])
     if isinstance(more.get("judge"), str):
         more["judge"] = {"model": full_name(parent, "models", more["judge"])}
-    others = [{"model": one} if isinstance(one, str) else dict(one) for one in contenders]
     return message_from(
         pb.StudySpec,
         dataset=full_name(parent, "datasets", dataset),
         probes=full_name(parent, "datasets", probes),
         model=full_name(parent, "models", model),
-        methods=list(methods),
+        methods=_listed("methods", methods),
         training=message_from(trainer_pb2.TrainingSpec, **training) if training else None,
         augmentation=message_from(augmenter_pb2.AugmentationSpec, **augmentation) if augmentation else None,
-        contenders=[{**one, "model": full_name(parent, "models", one["model"])} for one in others],
+        contenders=[_contender(parent, one) for one in _listed("contenders", contenders)],
         **more,
     )
+
+
+def _listed(name: str, values: Sequence[Any]) -> list[Any]:
+    """A text is a sequence too, of letters, and never what was meant."""
+    if isinstance(values, str | Mapping):
+        raise errors.Invalid(f"`{name}` is a list; write {name}=[{values!r}]")
+    return list(values)
+
+
+def _contender(parent: str, one: str | Mapping[str, Any]) -> dict[str, Any]:
+    wanted = {"model": one} if isinstance(one, str) else dict(one)
+    if not wanted.get("model"):
+        raise errors.Invalid("a contender is a model's name or {'model': ..., 'methods': [...]}")
+    return {**wanted, "model": full_name(parent, "models", wanted["model"])}

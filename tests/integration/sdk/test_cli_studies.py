@@ -163,6 +163,27 @@ def test_on_another_platform_everything_is_brought_in(ingrain: Any, exported: Pa
         assert "Importing hf://org/small" in again.stderr
 
 
+def test_the_model_travels_too(ingrain: Any, data: tuple[str, ...], tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}")
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    assert ingrain("model", "import", str(checkpoint), "--id", "brought").returncode == 0
+    ran = ingrain("study", "run", *data[:4], "--model", "brought", "--id", "whole")
+    assert ran.returncode == 0, ran.stderr
+    folder = tmp_path / "whole"
+    written = ingrain("study", "export", "whole", str(folder), "--with-model", str(checkpoint))
+    assert written.returncode == 0, written.stderr
+    assert "Not copied" not in written.stderr
+    with FakePlatform() as other:
+        again = ingrain("study", "rerun", str(folder), INGRAIN_TARGET=other.target)
+        assert again.returncode == 0, again.stderr
+    (checkpoint / "model.safetensors").write_bytes(b"others")
+    refused = ingrain("study", "export", "whole", str(folder), "--with-model", str(checkpoint))
+    assert refused.returncode == 1
+    assert "other files" in refused.stderr
+
+
 def test_changed_documents_and_the_old_verdict(
     ingrain: Any, platform: FakePlatform, data: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -173,7 +194,10 @@ def test_changed_documents_and_the_old_verdict(
     (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ran = ingrain("study", "again", "first", str(folder), "--id", "second")
     assert ran.returncode == 0, ran.stderr
-    assert "Before: " in ran.stdout
+    assert "recommended" in ran.stdout
+    assert "Steps: 4 done anew, 0 found." in ran.stdout
+    assert "Answers: 16 done anew, 0 found." in ran.stdout
+    assert max(map(len, ran.stdout.splitlines())) <= 80
     spec = spec_of(platform, "second")
     assert spec.previous_study == "projects/default/studies/first"
     assert spec.dataset != spec_of(platform, "first").dataset
@@ -188,3 +212,12 @@ def test_results_in_python(platform: FakePlatform, data: tuple[str, ...]) -> Non
         assert len(result.to_pandas()) == 2
         assert client.studies.estimate("documents", "probes", "small").step_count == 300
         assert not client.studies.price_table().currency_code
+        platform.prices.currency_code = "EUR"
+        assert client.studies.price_table().currency_code == "EUR"
+        assert (
+            client.studies.get("first").recommendation.context.dataset
+            == "projects/default/datasets/documents"
+        )
+        with pytest.raises(errors.Invalid, match="is no method; one of") as caught:
+            client.studies.create("documents", "probes", "small", methods=["icl", "guess"])
+        assert caught.value.reason == "UNKNOWN_METHOD"

@@ -81,3 +81,14 @@ def test_a_field_that_is_wrong_is_named() -> None:
         spec(budjet=3)
     with pytest.raises(errors.Invalid, match="StudySpec"):
         spec(requirements={"nothing": 3})
+
+
+@pytest.mark.parametrize("contenders", ["large", {"model": "large"}])
+def test_one_contender_is_a_list_too(contenders: object) -> None:
+    with pytest.raises(errors.Invalid, match=r"`contenders` is a list; write contenders=\["):
+        spec(contenders=contenders)
+
+
+def test_a_contender_without_a_model_says_what_it_is() -> None:
+    with pytest.raises(errors.Invalid, match="a contender is a model's name or"):
+        spec(contenders=[{"methods": ["icl"]}])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ from rich.table import Table
 from ingrain import Client, errors, manifest
 from ingrain.cli.output import Format, stderr, stdout
 from ingrain.cli.progress import wait, wait_for_study
+from ingrain.models import checkpoint_files, folder_sha256
 from ingrain.names import full_name, short_id, target_of
+from ingrain.rows import CHUNK_BYTES
 from ingrain.v1 import datasets_pb2, studies_pb2
 
 FORMS = {"report.json": "json", "report.html": "html", "report.md": "markdown"}
 
 
-def export(client: Client, name: str, folder: Path) -> None:
-    """Writes the folder; what is in it already is written over."""
+def export(client: Client, name: str, folder: Path, checkpoint: Path | None = None) -> None:
+    """Writes the folder; what is in it already is written over. `checkpoint`: the model's files, copied too."""
     report = client.studies.report(name)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -38,13 +41,39 @@ def export(client: Client, name: str, folder: Path) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False) if form == "json" else content
         (folder / file).write_text(text, encoding="utf-8")
     made = manifest.build(report, files)
+    if checkpoint is not None:
+        made["models"][0]["folder"] = copy_checkpoint(checkpoint, folder / "model", made["models"][0])
     (folder / manifest.FILE).write_text(
         json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     stderr.print(f"Written: {folder} ({len(files)} datasets, {manifest.FILE}, {', '.join(FORMS)})")
     for model in made["models"]:
+        if "folder" in model:
+            continue
         where = model["endpoint"] or model["source"] or "an upload"
         stderr.print(f"Not copied: {short_id(model['name'])}, from {where}, sha256 {model['sha256'][:12]}")
+
+
+def copy_checkpoint(source: Path, to: Path, model: dict[str, Any]) -> str:
+    """The name of the copy. Raises Invalid where these are other files than those that the study was made with."""
+    paths = checkpoint_files(source.expanduser())
+    digest = folder_sha256({path.name: file_sha256(path) for path in paths})
+    if digest != model["sha256"]:
+        raise errors.Invalid(
+            f"{source} has sha256 {digest[:12]}, and {short_id(model['name'])} {model['sha256'][:12]}: other files"
+        )
+    to.mkdir(exist_ok=True)
+    for path in paths:
+        shutil.copyfile(path, to / path.name)
+    return to.name
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def raw_rows(client: Client, dataset: str) -> list[str]:
@@ -64,7 +93,7 @@ def rerun(
     }
     models = {}
     for number, entry in enumerate(made["models"]):
-        models[entry["name"]] = find_model(client, entry, model if number == 0 else "", output)
+        models[entry["name"]] = find_model(client, entry, model if number == 0 else "", folder, output)
     spec = manifest.spec_of(made, datasets, models)
     identity = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
     name = full_name(client.parent, "studies", f"rerun-{identity[:12]}")
@@ -102,8 +131,8 @@ def upload(client: Client, path: Path, sha256: str) -> str:
     return name
 
 
-def find_model(client: Client, entry: dict[str, Any], given: str, output: Format) -> str:
-    """A model of this digest: the one that was given, one that is there, or one from where it came then."""
+def find_model(client: Client, entry: dict[str, Any], given: str, folder: Path, output: Format) -> str:
+    """A model of this digest: the one that was given, one that is there, the folder's copy, or one from where it came."""
     if given:
         found = client.models.get(given)
         if found.sha256 != entry["sha256"]:
@@ -114,17 +143,18 @@ def find_model(client: Client, entry: dict[str, Any], given: str, output: Format
     for known in client.models.list():
         if known.sha256 == entry["sha256"]:
             return str(known.name)
-    if not entry["source"] or entry["source"] == "upload" or entry["endpoint"]:
+    source = str(folder / entry["folder"]) if "folder" in entry else entry["source"]
+    if source in ("", "upload") or entry["endpoint"]:
         raise errors.Invalid(
             f"the model {short_id(entry['name'])} (sha256 {entry['sha256'][:12]}) is not on this platform; bring it in with "
             "`ingrain model import` and name it with --model"
         )
-    stderr.print(f"Importing {entry['source']}.")
+    stderr.print(f"Importing {source}.")
     id = f"{short_id(entry['name'])[:40]}-{entry['sha256'][:8]}"
-    imported = wait(client.models.import_(entry["source"], id=id), output)
+    imported = wait(client.models.import_(source, id=id), output)
     if imported.sha256 != entry["sha256"]:
         raise errors.Invalid(
-            f"{entry['source']} has changed: sha256 {imported.sha256[:12]}, then {entry['sha256'][:12]}"
+            f"{source} has changed: sha256 {imported.sha256[:12]}, then {entry['sha256'][:12]}"
         )
     return str(imported.name)
 

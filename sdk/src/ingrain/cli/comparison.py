@@ -1,6 +1,6 @@
 """The tables that end a study; they fit 80 columns. Few methods stand across, many stand down."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -111,3 +111,26 @@ def _break_even(outcome: studies_pb2.MethodOutcome) -> str:
     if not outcome.HasField("break_even_question_count"):
         return "never"
     return count(outcome.break_even_question_count)
+
+
+def beside(before: studies_pb2.Study, now: studies_pb2.Study) -> Table:
+    """The earlier verdict and means beside the present ones."""
+    table = _table("mean of kinds", "before", "now")
+    earlier = {outcome.method: outcome for outcome in before.outcomes}
+    present = {outcome.method: outcome for outcome in now.outcomes}
+    for method in dict.fromkeys([*earlier, *present]):
+        cells = [f"{of[method].accuracy:.3f}" if method in of else "" for of in (earlier, present)]
+        table.add_row(method, *cells)
+    verdicts = [study.recommendation.method or "none" for study in (before, now)]
+    table.add_row("recommended", *(f"[bold]{verdict}[/]" for verdict in verdicts))
+    return table
+
+
+def redone(reuse: Mapping[str, int]) -> list[str]:
+    """Of what there was to do, how much was there already."""
+    told = {"steps": "Steps", "prompts": "Prompts of augmentation", "probes": "Answers"}
+    return [
+        f"{title}: {reuse[key] - reuse[f'{key}_reused']:,} done anew, {reuse[f'{key}_reused']:,} found."
+        for key, title in told.items()
+        if reuse[key]
+    ]

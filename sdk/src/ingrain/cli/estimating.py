@@ -1,13 +1,18 @@
 """`ingrain estimate`: what a study would take, before anything is paid for."""
 
+import re
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ingrain.cli import study_options as options
 from ingrain.cli.output import Format, Output, as_dict, count, print_json, stdout
 from ingrain.v1 import common_pb2
+
+# Notes begin with the step that they are about.
+_OF_STEP = re.compile(r"^((?:augment|train|evaluate|retain)[a-z0-9_@. -]*): (.+)$", re.DOTALL)
 
 
 def estimate(
@@ -21,6 +26,10 @@ def estimate(
     distinct_key: Annotated[str, typer.Option(help="Rows that share it are read once.")] = "",
     steps: Annotated[int, typer.Option(help="Optimizer steps of each training; 0 takes the default.")] = 0,
     training_seeds: options.Seeds = "",
+    matching: options.Matching = "",
+    top_k: options.TopK = 0,
+    subset: options.Share = 0.0,
+    judge: options.Judge = "",
     questions_per_month: options.Monthly = 0,
     seed: int = 0,
     trial: Annotated[
@@ -29,7 +38,10 @@ def estimate(
     ] = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """What a study would take: tokens, steps, processor time, memory, and money where prices are set."""
+    """What a study would take: tokens, steps, processor time, memory, and money where prices are set.
+
+    With your own documents: ingrain study ./docs --model NAME --estimate
+    """
     with context.obj.client() as client:
         found = client.studies.estimate(
             dataset,
@@ -41,7 +53,16 @@ def estimate(
             distinct_key=distinct_key,
             seed=seed,
             trial=trial,
-            **options.spec_of(contender, training_seeds, questions_per_month),
+            **options.spec_of(
+                contender,
+                training_seeds,
+                questions_per_month,
+                matching=matching,
+                top_k=top_k,
+                share=subset,
+                judge=judge,
+                seed=seed,
+            ),
         )
     if output is Format.JSON:
         print_json(as_dict(found))
@@ -69,11 +90,18 @@ def show_estimate(found: common_pb2.Estimate) -> None:
         if cell and cell != "0":
             table.add_row(title, cell)
     stdout.print(table, soft_wrap=False)
+    of_steps = Table.grid(padding=(0, 2))
     for note in found.notes:
-        stdout.print(f"- {note}", soft_wrap=False, markup=False)
+        if step := _OF_STEP.match(note):
+            of_steps.add_row(step[1], escape(step[2]))
+    stdout.print(of_steps, soft_wrap=False)
+    for note in found.notes:
+        if not _OF_STEP.match(note):
+            stdout.print(f"- {note}", soft_wrap=False, markup=False)
 
 
 def duration(seconds: float) -> str:
+    """Empty for none."""
     if not seconds:
         return ""
     if seconds < 120:

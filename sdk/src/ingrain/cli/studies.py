@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from ingrain import Client, Operation
 from ingrain.cli import again as exporting
 from ingrain.cli import study_options as options
-from ingrain.cli.comparison import comparison
+from ingrain.cli.comparison import beside, comparison, redone
 from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, state, stderr, stdout, when
 from ingrain.cli.own_documents import BUNDLED, prepared, same_with_documents
@@ -226,9 +226,9 @@ def again(
         finish(client, operation, wait_, output)
         if wait_ and output is Format.TABLE:
             now = client.studies.get(target_of(operation.name))
-            was, is_ = before.recommendation.method, now.recommendation.method
-            said = "the same" if was == is_ else "another"
-            stdout.print(f"Before: {was or 'none'}; now: {is_ or 'none'} ({said}).", markup=False)
+            stdout.print(beside(before, now), soft_wrap=False)
+            for line in redone(client.studies.report(now.name)["reuse"]):
+                stdout.print(line, soft_wrap=False, markup=False)
 
 
 @app.command()
@@ -236,10 +236,16 @@ def export(
     context: typer.Context,
     name: str,
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    with_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--with-model", help="The checkpoint's folder here; copied if it has the model's digest."
+        ),
+    ] = None,
 ) -> None:
     """A study as a folder: its data, digests and table, from which it can be obtained again."""
     with context.obj.client() as client:
-        exporting.export(client, name, folder)
+        exporting.export(client, name, folder, with_model)
 
 
 @app.command()

@@ -22,16 +22,19 @@ from ingrain.v1 import (
     evaluator_pb2_grpc,
     inference_pb2_grpc,
     projects_pb2_grpc,
+    studies_pb2,
     studies_pb2_grpc,
     trainer_pb2_grpc,
 )
 
 
 class FakePlatform:
-    """`api_key`: the only one that is let in, where given. `step_s`: how long a step of long work takes."""
+    """`api_key`: the only one that is let in, where given. `step_s`: how long a step of long work takes.
+    `prices`: what GetPriceTable answers; set its fields."""
 
     def __init__(self, port: int = 0, api_key: str = "", step_s: float = 0.01) -> None:
         self.store = Store(step_s)
+        self.prices = studies_pb2.PriceTable()
         self._library = library.Library(self.store)
         self._api_key = api_key
         self._port = port
@@ -71,7 +74,7 @@ class FakePlatform:
         inference_pb2_grpc.add_InferenceServicer_to_server(inference.Inference(library), server)
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(probes.WritingEvaluator(library), server)
         aliases_pb2_grpc.add_AliasesServicer_to_server(aliases.Aliases(library), server)
-        studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library), server)
+        studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library, self.prices), server)
         projects_pb2_grpc.add_ProjectsServicer_to_server(measuring.Projects(), server)
         projects_pb2_grpc.add_KeysServicer_to_server(measuring.Keys(store), server)
         operations_pb2_grpc.add_OperationsServicer_to_server(services.Operations(store), server)

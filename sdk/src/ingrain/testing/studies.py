@@ -11,20 +11,31 @@ from google.protobuf.json_format import MessageToDict
 from ingrain.testing.library import Library
 from ingrain.testing.measuring import answers, measure
 from ingrain.testing.store import Refused, Work
-from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc, trainer_pb2
+from ingrain.v1 import common_pb2, evaluator_pb2, studies_pb2, studies_pb2_grpc, trainer_pb2
 
 _METHODS = ("base", "icl", "finetune", "augmented_finetune")
+_KNOWN = {
+    *_METHODS,
+    *("icl_subset", "icl_retrieved", "rag", "augmented_finetune_local", "augmented_finetune_global"),
+    *("finetune_icl", "augmented_finetune_icl", "shuffled_finetune"),
+}
+_READING = ("icl", "rag")  # what names of methods that read documents hold
 _Format = studies_pb2.GetReportRequest
 
 
 class Studies(studies_pb2_grpc.StudiesServicer):
-    def __init__(self, library: Library) -> None:
-        self.library, self.store = library, library.store
+    def __init__(self, library: Library, prices: studies_pb2.PriceTable) -> None:
+        self.library, self.store, self.prices = library, library.store, prices
 
     def CreateStudy(self, request: Any, context: Any) -> operations_pb2.Operation:
         spec = request.study.spec
         for name in (spec.dataset, spec.probes, spec.model, *(c.model for c in spec.contenders)):
             self.store.active(name)
+        for number, method in enumerate(spec.methods):
+            if method not in _KNOWN:
+                field = f"study.spec.methods[{number}]"
+                message = f"{method} is no method; one of {', '.join(sorted(_KNOWN))}"
+                raise Refused("INVALID_ARGUMENT", "UNKNOWN_METHOD", message, field)
         if request.validate_only:
             estimate = common_pb2.Estimate(
                 step_count=300, notes=["train finetune: about 3 s of the processor"]
@@ -66,6 +77,17 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         recommended.method, recommended.model, recommended.confidence = best.method, best.model, 1.0
         recommended.reason = f"{best.method} answers {best.accuracy:.0%} of the probes."
         recommended.changes.append("With other probes it may be another.")
+        if any(part in _READING for part in best.method.partition("@")[0].split("_")):
+            self._read(study.spec, best.method, recommended.context)
+
+    def _read(self, spec: studies_pb2.StudySpec, method: str, context: evaluator_pb2.SubjectContext) -> None:
+        """What the winner reads, as the real platform hands it over."""
+        context.dataset, context.group_key = spec.dataset, spec.group_key
+        context.distinct_key = spec.distinct_key
+        if "subset" in method:
+            context.subset.CopyFrom(spec.subset)
+        if "retrieved" in method or "rag" in method:
+            context.retrieval.CopyFrom(spec.retrieval)
 
     def GetStudy(self, request: Any, context: Any) -> studies_pb2.Study:
         return self.store.get(request.name)
@@ -93,7 +115,7 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         return study
 
     def GetPriceTable(self, request: Any, context: Any) -> studies_pb2.PriceTable:
-        return studies_pb2.PriceTable()
+        return self.prices
 
     def WatchStudy(self, request: Any, context: Any) -> Iterator[studies_pb2.StudyEvent]:
         self.store.get(request.name)
@@ -125,7 +147,10 @@ class Studies(studies_pb2_grpc.StudiesServicer):
             "study": study.name,
             "title": study.display_name,
             "end_time": None,
-            "methods": {outcome.method: _method(outcome) for outcome in study.outcomes},
+            "methods": {
+                outcome.method: _method(outcome, list(spec.training_seeds) or [spec.seed])
+                for outcome in study.outcomes
+            },
             "recommendation": {
                 "method": study.recommendation.method,
                 "model": study.recommendation.model,
@@ -134,6 +159,16 @@ class Studies(studies_pb2_grpc.StudiesServicer):
                 "changes": list(study.recommendation.changes),
             },
             "prices": None,
+            "previous": None,
+            "reuse": {
+                "steps": len(study.steps),
+                "steps_reused": 0,
+                "prompts": 0,
+                "prompts_reused": 0,
+                "probes": len(study.outcomes) * len(self.library.rows[spec.probes]),
+                "probes_reused": 0,
+            },
+            "augmentation": {},
             "environment": [],
             "steps": [{"id": step.id, "fingerprint": "", "resource": ""} for step in study.steps],
             "inputs": {
@@ -148,7 +183,7 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         return {"name": name, "source": model.source, "sha256": model.sha256, "endpoint": None}
 
 
-def _method(outcome: studies_pb2.MethodOutcome) -> dict[str, Any]:
+def _method(outcome: studies_pb2.MethodOutcome, seeds: list[int]) -> dict[str, Any]:
     kinds = {
         k.kind: {
             "metric": k.metric,
@@ -167,7 +202,10 @@ def _method(outcome: studies_pb2.MethodOutcome) -> dict[str, Any]:
         "accuracy": outcome.accuracy,
         "ci95": [outcome.ci95_low, outcome.ci95_high],
         "model": outcome.model,
-        "seeds": [{"seed": 0, "model": outcome.model, "model_sha256": "", "accuracy": outcome.accuracy}],
+        "seeds": [
+            {"seed": seed, "model": outcome.model, "model_sha256": "", "accuracy": outcome.accuracy}
+            for seed in (seeds if "finetune" in outcome.method else seeds[:1])
+        ],
         "cost": {
             "build": nothing,
             "question": nothing,

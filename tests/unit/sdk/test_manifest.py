@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingrain import manifest
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "studies"
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return json.loads((GOLDEN / "wide.json").read_text())
+
+
+def test_steps_say_what_they_made(report: dict[str, Any]) -> None:
+    steps = {step["id"]: step for step in manifest.build(report, {})["steps"]}
+    assert steps["augment"]["sha256"] == "d" * 64
+    assert steps["evaluate base"]["sha256"] is None
+    assert all(step["fingerprint"] for step in steps.values())
+
+
+def test_the_table_differs_where_a_cell_does_and_where_one_is_missing(report: dict[str, Any]) -> None:
+    before = manifest.table(report)
+    now = json.loads(json.dumps(before))
+    now["icl"]["reversal"] -= 0.02
+    del now["base"]["forward"]
+    now["other"] = {"forward": 0.5}
+    found = {(one.method, one.kind): one for one in manifest.compare(before, now, 0.01)}
+    assert set(found) == {("icl", "reversal"), ("base", "forward"), ("other", "forward")}
+    assert found["base", "forward"].now is None
+    assert found["other", "forward"].before is None
+    assert {(one.method, one.kind) for one in manifest.compare(before, now, 0.03)} == {
+        ("base", "forward"),
+        ("other", "forward"),
+    }
+    assert manifest.compare(before, before, 0.0) == []
+
+
+def test_the_spec_takes_the_names_that_things_have_here(report: dict[str, Any]) -> None:
+    made = manifest.build(report, {})
+    models = {model["name"]: f"{model['name']}-here" for model in made["models"]}
+    datasets = {field: f"{name}-here" for field, name in manifest.named_datasets(made["spec"]).items()}
+    spec = manifest.spec_of(made, datasets, models)
+    assert spec.dataset.endswith("-here")
+    assert spec.probes.endswith("-here")
+    assert spec.model == "projects/demo/models/small-here"
+    assert [contender.model for contender in spec.contenders] == ["projects/demo/models/large-here"]
+    assert not spec.previous_study
