@@ -19,7 +19,7 @@ SCHEMA = "ingrain.proof/1"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:46rem;margin:1.5rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}"
     "table{border-collapse:collapse;width:100%;margin:.8rem 0}th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid #ddd}"
-    "th:first-child{text-align:left}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
+    "td{white-space:nowrap}th:first-child{text-align:left}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
     "padding:.6rem 1rem}.small{color:#595959;font-size:.875rem}@media print{body{margin:0;font-size:10pt}}"
 )
 
@@ -127,12 +127,21 @@ def _rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name, entry in found["methods"].items():
         cells = [_share(entry["kinds"].get(kind)) for kind in kinds]
-        rows.append([name, *cells, _share(entry), _seconds(entry)])
-    return [*kinds, "mean of kinds", "answers within"], rows
+        rows.append([name, *cells, _share(entry), *_prices(entry, found["prices"]), _seconds(entry)])
+    prices = ["to make", "1,000 questions"] if found["prices"] else []
+    return [*kinds, "mean of kinds", *prices, "answers within"], rows
 
 
 def _share(one: Mapping[str, Any] | None) -> str:
     return "" if one is None else f"{one['accuracy']:.2f} ({one['ci95'][0]:.2f} to {one['ci95'][1]:.2f})"
+
+
+def _prices(entry: Mapping[str, Any], table: Mapping[str, Any] | None) -> list[str]:
+    """Nothing where no prices are set; empty where one is not known."""
+    if not table:
+        return []
+    amounts = (entry["build_price"], entry["thousand_questions_price"])
+    return ["" if one is None else f"{float(one):.2g} {table['currency_code']}" for one in amounts]
 
 
 def _seconds(entry: Mapping[str, Any]) -> str:
@@ -183,14 +192,18 @@ def verdict_markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cell(text: str) -> str:
+    """An interval stands under its share, unbroken."""
+    return f"<td>{escape(text).replace(' (', '<br>(')}</td>"
+
+
 def verdict_html(found: Mapping[str, Any]) -> str:
     """One page, self-contained."""
     titles, rows = _rows(found)
     recommendation = found["recommendation"]
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_cell, cells))}</tr>' for name, *cells in rows
     )
     facts = "".join(f"<li>{escape(fact)}</li>" for fact in _facts(found))
     return (

@@ -39,6 +39,8 @@ def test_the_page_says_what_was_asked_and_how_sure_it_is(found: dict[str, Any]) 
     assert page.startswith("# icl\n")
     assert page.count("\n| ") == 2 + len(found["methods"])
     assert "140 tokens (1.4 for a word)" in page
+    assert "| to make | 1,000 questions | answers within |" in page
+    assert " EUR | " in page
     assert "Probes: Written." in page
     assert "It took 10 min" in page
     assert "(4 min were estimated)" in page

@@ -11,8 +11,11 @@ from ingrain.cli import study_options as options
 from ingrain.cli.output import Format, Output, as_dict, count, print_json, stdout
 from ingrain.v1 import common_pb2
 
-# Notes begin with the step that they are about.
-_OF_STEP = re.compile(r"^((?:augment|train|evaluate|retain)[a-z0-9_@. -]*): (.+)$", re.DOTALL)
+# Notes begin with the step that they are about and, where it was tried, with its time.
+_OF_STEP = re.compile(
+    r"^((?:augment|train|evaluate|retain)[a-z0-9_@. -]*): (?:about ([0-9.]+ \w+) of the processor; )?(.+)$",
+    re.DOTALL,
+)
 
 
 def estimate(
@@ -93,8 +96,10 @@ def show_estimate(found: common_pb2.Estimate) -> None:
     of_steps = Table.grid(padding=(0, 2))
     for note in found.notes:
         if step := _OF_STEP.match(note):
-            of_steps.add_row(step[1], escape(step[2]))
-    stdout.print(of_steps, soft_wrap=False)
+            of_steps.add_row(step[1], step[2] or "", escape(step[3]))
+    if of_steps.row_count:
+        stdout.print("")
+        stdout.print(of_steps, soft_wrap=False)
     for note in found.notes:
         if not _OF_STEP.match(note):
             stdout.print(f"- {note}", soft_wrap=False, markup=False)
