@@ -17,10 +17,10 @@ from tools.preflight import Preflight
 
 SCHEMA = "ingrain.proof/1"
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:46rem;margin:1.5rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:1.5rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}"
     "table{border-collapse:collapse;width:100%;margin:.8rem 0}th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid #ddd}"
-    "td{white-space:nowrap}th:first-child{text-align:left}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
-    "padding:.6rem 1rem}.small{color:#595959;font-size:.875rem}@media print{body{margin:0;font-size:10pt}}"
+    "table{font-size:.8125rem}td{white-space:nowrap}.wide{overflow-x:auto}th:first-child{text-align:left}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
+    "padding:.6rem 1rem}.small{color:#595959;font-size:.875rem}@media print{body{margin:0;font-size:10pt}td{white-space:normal}}"
 )
 
 
@@ -210,7 +210,7 @@ def verdict_html(found: Mapping[str, Any]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(recommendation["method"] or "No method")}'
         f"</title><style>{_STYLE}</style></head><body><h1>How to get these documents into this model</h1>"
         f'<div class="answer"><p><strong>{escape(recommendation["method"] or "No method")}</strong>: '
-        f"{escape(recommendation['reason'])}</p></div><table><caption>Share right, 95 % interval; how long 95 of 100 answers take "
-        f'at most</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table><ul class="small">{facts}</ul>'
+        f"{escape(recommendation['reason'])}</p></div><div class=wide><table><caption>Share right, 95 % interval; how long 95 of 100 answers take "
+        f'at most</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div><ul class="small">{facts}</ul>'
         f'<p class="small">{escape(found["time"])}</p></body></html>'
     )
