@@ -178,6 +178,13 @@ def test_the_model_travels_too(ingrain: Any, data: tuple[str, ...], tmp_path: Pa
     with FakePlatform() as other:
         again = ingrain("study", "rerun", str(folder), INGRAIN_TARGET=other.target)
         assert again.returncode == 0, again.stderr
+        with Client(other.target) as client:
+            assert client.models.get("brought").source == "upload"
+    with FakePlatform() as third, Client(third.target) as client:
+        client.models.import_("org/another", id="brought").result()
+        assert ingrain("study", "rerun", str(folder), INGRAIN_TARGET=third.target).returncode == 0
+        digest = json.loads((folder / "manifest.json").read_text())["models"][0]["sha256"]
+        assert client.models.get(f"brought-{digest[:8]}").sha256 == digest
     (checkpoint / "model.safetensors").write_bytes(b"others")
     refused = ingrain("study", "export", "whole", str(folder), "--with-model", str(checkpoint))
     assert refused.returncode == 1

@@ -106,7 +106,7 @@ def rerun(
     stderr.print(
         f"{cells - len(differences)} of {cells} cells of the table are the same (within {tolerance:g})."
     )
-    stderr.print(f"{same} of {len(made['weights'])} methods were answered by the same weights, bit by bit.")
+    stderr.print(f"{same} of {len(made['weights'])} methods were answered by models of the same digest.")
     stderr.print(
         f"Recommended then: {made['recommendation'] or 'none'}; now: {report['recommendation']['method'] or 'none'}."
     )
@@ -150,13 +150,22 @@ def find_model(client: Client, entry: dict[str, Any], given: str, folder: Path, 
             "`ingrain model import` and name it with --model"
         )
     stderr.print(f"Importing {source}.")
-    id = f"{short_id(entry['name'])[:40]}-{entry['sha256'][:8]}"
-    imported = wait(client.models.import_(source, id=id), output)
+    imported = wait(client.models.import_(source, id=free_id(client, entry)), output)
     if imported.sha256 != entry["sha256"]:
         raise errors.Invalid(
             f"{source} has changed: sha256 {imported.sha256[:12]}, then {entry['sha256'][:12]}"
         )
     return str(imported.name)
+
+
+def free_id(client: Client, entry: dict[str, Any]) -> str:
+    """The id that it had, because cards and provenance name it and so do their digests; another where that is taken."""
+    id = short_id(entry["name"])
+    try:
+        client.models.get(id)
+    except errors.NotFound:
+        return id
+    return f"{id[:40]}-{entry['sha256'][:8]}"
 
 
 def find_or_create(
