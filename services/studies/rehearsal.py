@@ -84,6 +84,6 @@ def sum_of(estimates: Sequence[tuple[Step, common_pb2.Estimate]], inputs: Inputs
         whole.step_count += estimate.step_count
         seconds = estimate.cost.compute_seconds
         took = f"about {seconds:.1f} s of the processor; " if seconds else ""
-        whole.notes.append(f"{step.id}: {took}{' '.join(estimate.notes)}".rstrip("; "))
+        whole.notes.append(f"{step.id}: {took}{'; '.join(estimate.notes)}".rstrip("; "))
     whole.notes.append("Steps that were done before with the same inputs and settings will cost nothing.")
     return whole
