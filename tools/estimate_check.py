@@ -109,6 +109,12 @@ def markdown(found: dict[str, Any]) -> str:
         said = found["predicted"].get(step, 0.0)
         ratio = f"{said / taken:.2f}" if taken else ""
         lines.append(f"| {step} | {said:.1f} | {taken:.1f} | {ratio} |")
+    lines += [
+        "",
+        "What the trial had done is kept and counts in the study as what it took then: a part of the augmentation and of the untrained model's "
+        "answers stands in both columns. Trainings share nothing. Steps of a second or two are off by more than large ones; the sum is what an "
+        "estimate is for. One run, one machine, the bundled model.",
+    ]
     return "\n".join(lines) + "\n"
 
 

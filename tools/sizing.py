@@ -59,9 +59,9 @@ class Cell:
     whole: bool  # all documents fit the window together
     augment_hours: float
     train_hours: float
-    full_gpus: int
-    lora_gpus: int
-    serve_gpus: int
+    full_bytes: float  # memory of all GPUs together
+    lora_bytes: float
+    serve_bytes: float
     in_context_hours: float  # 1,000 questions, documents (or as many as fit) cached
     in_context_cold_hours: float
     rag_hours: float
@@ -87,9 +87,9 @@ def cell(shape: Shape, pages: int) -> Cell:
         whole=tokens <= room,
         augment_hours=hours((local + linking) / (READ_SHARE * PEAK_FLOPS) + writing),
         train_hours=hours(training / (TRAIN_SHARE * PEAK_FLOPS)),
-        full_gpus=gpus(FULL_BYTES * shape.parameters + activations),
-        lora_gpus=gpus(LORA_BYTES * shape.parameters + activations),
-        serve_gpus=gpus(2 * shape.parameters + context * shape.kv_bytes + 4e9),
+        full_bytes=FULL_BYTES * shape.parameters + activations,
+        lora_bytes=LORA_BYTES * shape.parameters + activations,
+        serve_bytes=2 * shape.parameters + context * shape.kv_bytes + 4e9,
         in_context_hours=thousand(shape, shape.read(asked, context), context),
         in_context_cold_hours=thousand(shape, shape.read(context + asked), context),
         rag_hours=thousand(shape, shape.read(asked + PASSAGES * PASSAGE_TOKENS), PASSAGES * PASSAGE_TOKENS),
@@ -116,6 +116,11 @@ def gpus(needed_bytes: float) -> int:
     return max(1, math.ceil(needed_bytes / GPU_BYTES))
 
 
+def room_of(needed_bytes: float) -> str:
+    """`2 (133 GB)`."""
+    return f"{gpus(needed_bytes)} ({needed_bytes / 1e9:.0f} GB)"
+
+
 def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
@@ -132,7 +137,8 @@ def lines() -> Iterator[str]:
     yield ""
     yield (
         "GPU-hours of one H100; GPUs that the memory needs, full fine-tuning with everything sharded (ZeRO 3) and LoRA; money at "
-        f"{HOUR:.2f} EUR an hour. All cells: computed."
+        f"{HOUR:.2f} EUR an hour, an example of 2026-11: put your own price in its place. Hours are of one GPU; so many GPUs at once take "
+        "a little more than that part of the time. All cells: computed."
     )
     yield ""
     yield "| pages | model | augmentation, h | training, h | GPUs, full | GPUs, LoRA | EUR to build |"
@@ -143,7 +149,7 @@ def lines() -> Iterator[str]:
             spent = (c.augment_hours + c.train_hours) * HOUR
             yield (
                 f"| {pages:,} | {shape.name} | {number(c.augment_hours)}{'' if c.whole else ' *'} | {number(c.train_hours)} | "
-                f"{c.full_gpus} | {c.lora_gpus} | {number(spent)} |"
+                f"{room_of(c.full_bytes)} | {room_of(c.lora_bytes)} | {number(spent)} |"
             )
     yield ""
     yield "\\* The documents do not fit the window together: links are made over as many as fit."
@@ -166,7 +172,7 @@ def lines() -> Iterator[str]:
             cells = " | ".join(
                 f"{number(way * HOUR)}{'' if c.whole or i > 1 else ' *'}" for i, way in enumerate(ways)
             )
-            yield f"| {pages:,} | {shape.name} | {c.serve_gpus} | {cells} | {pays:,} |"
+            yield f"| {pages:,} | {shape.name} | {room_of(c.serve_bytes)} | {cells} | {pays:,} |"
     yield ""
     yield (
         "\\* Only as many documents as fit the window are read: cheaper than it would be, and worse. "
@@ -180,10 +186,11 @@ def lines() -> Iterator[str]:
     yield "## What was measured"
     yield ""
     yield (
-        "The bundled model (1.4 million parameters) on two shared cores, from the demo's report: 397,533 tokens trained in 400 steps took "
-        "90 seconds of the processor (3.46 TFLOP, 38 GFLOP/s); 68,833 tokens written by augmentation and 276,671 read took 71 seconds. The "
-        "formulas for operations are the same; the shares of a GPU's peak are not checked by it. An estimate by trial "
-        "(`ingrain estimate`) measures on the machine at hand instead: [estimates.md](estimates.md) says how close it comes."
+        "The bundled model (1.4 million parameters) on two shared cores, two workers with ZeRO 2 ([demo-report.md](demo-report.md)): 397,533 "
+        "tokens trained in 400 steps took 140 seconds of the processor (3.46 TFLOP, 25 GFLOP/s); augmentation read 276,671 tokens, of which "
+        "229,701 from a cache, and wrote 68,833 in 53 seconds. Operations are reckoned by the same formulas; the shares of a GPU's peak are "
+        "assumptions that nothing here checks. An estimate by trial (`ingrain estimate`) measures on the machine at hand instead: "
+        "[estimates.md](estimates.md) says how close it comes."
     )
 
 

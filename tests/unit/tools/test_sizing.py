@@ -23,9 +23,9 @@ def test_training_by_hand() -> None:
 def test_memory_by_hand() -> None:
     assert gpus(1.0) == 1
     assert gpus(72e9 + 1) == 2
-    assert cell(SHAPES[1], 100).full_gpus == 2  # 128.5 GB of weights and optimizer
-    assert cell(SHAPES[1], 100).lora_gpus == 1
-    assert cell(SHAPES[2], 100).full_gpus == 16
+    assert gpus(cell(SHAPES[1], 100).full_bytes) == 2  # 128.5 GB of weights and optimizer
+    assert gpus(cell(SHAPES[1], 100).lora_bytes) == 1
+    assert gpus(cell(SHAPES[2], 100).full_bytes) == 16
 
 
 def test_what_does_not_fit_is_marked() -> None:
