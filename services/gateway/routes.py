@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from ingrain.v1 import (  # noqa: F401 - imported for their descriptors
     aliases_pb2,
     augmenter_pb2,
+    batches_pb2,
     datasets_pb2,
     evaluator_pb2,
     inference_pb2,
@@ -25,6 +26,7 @@ BACKEND_OF_SERVICE = {
     "ingrain.v1.Trainer": "trainer",
     "ingrain.v1.Inference": "inference",
     "ingrain.v1.Aliases": "inference",
+    "ingrain.v1.Batches": "inference",
     "ingrain.v1.Evaluator": "evaluator",
     "ingrain.v1.Studies": "studies",
 }
@@ -32,6 +34,7 @@ BACKEND_OF_COLLECTION = {
     "datasets": "augmenter",
     "models": "trainer",
     "contexts": "inference",
+    "batches": "inference",
     "evaluations": "evaluator",
     "probesets": "evaluator",
     "studies": "studies",

@@ -24,11 +24,15 @@ class Dataset(_message.Message):
         MESSAGES: _ClassVar[Dataset.Kind]
         PROMPT_COMPLETION: _ClassVar[Dataset.Kind]
         PROBES: _ClassVar[Dataset.Kind]
+        PROMPTS: _ClassVar[Dataset.Kind]
+        ANSWERS: _ClassVar[Dataset.Kind]
     KIND_UNSPECIFIED: Dataset.Kind
     DOCUMENTS: Dataset.Kind
     MESSAGES: Dataset.Kind
     PROMPT_COMPLETION: Dataset.Kind
     PROBES: Dataset.Kind
+    PROMPTS: Dataset.Kind
+    ANSWERS: Dataset.Kind
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]

@@ -3,6 +3,7 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.longrunning import operations_pb2 as _operations_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from ingrain.v1 import common_pb2 as _common_pb2
@@ -15,8 +16,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    INTERACTIVE: _ClassVar[Priority]
+    BULK: _ClassVar[Priority]
+PRIORITY_UNSPECIFIED: Priority
+INTERACTIVE: Priority
+BULK: Priority
+
 class Context(_message.Message):
-    __slots__ = ("name", "model", "dataset", "selection", "state", "token_count", "row_count", "sha256", "uri", "create_time", "cost", "retrieval")
+    __slots__ = ("name", "model", "dataset", "selection", "state", "token_count", "row_count", "sha256", "uri", "create_time", "cost", "pinned", "ttl", "expire_time", "cache_bytes", "retrieval")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +38,10 @@ class Context(_message.Message):
     URI_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
@@ -40,8 +54,12 @@ class Context(_message.Message):
     uri: str
     create_time: _timestamp_pb2.Timestamp
     cost: _common_pb2.Cost
+    pinned: bool
+    ttl: _duration_pb2.Duration
+    expire_time: _timestamp_pb2.Timestamp
+    cache_bytes: int
     retrieval: _common_pb2.Retrieval
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., dataset: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.RowSelection, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., token_count: _Optional[int] = ..., row_count: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., dataset: _Optional[str] = ..., selection: _Optional[_Union[_common_pb2.RowSelection, _Mapping]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., token_count: _Optional[int] = ..., row_count: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., pinned: bool = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cache_bytes: _Optional[int] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_token_count", "cached_token_count", "generated_token_count", "flops", "compute_seconds")
@@ -57,8 +75,38 @@ class Usage(_message.Message):
     compute_seconds: float
     def __init__(self, prompt_token_count: _Optional[int] = ..., cached_token_count: _Optional[int] = ..., generated_token_count: _Optional[int] = ..., flops: _Optional[float] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
 
+class TokenIds(_message.Message):
+    __slots__ = ("ids",)
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ChatMessage(_message.Message):
+    __slots__ = ("role", "content")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    content: str
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
+
+class Chat(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
+    def __init__(self, messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ...) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ("text", "token_ids", "chat")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    token_ids: TokenIds
+    chat: Chat
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ...) -> None: ...
+
 class GenerateRequest(_message.Message):
-    __slots__ = ("parent", "model", "context", "prompts", "max_tokens", "temperature", "top_p", "seed", "stop")
+    __slots__ = ("parent", "model", "context", "prompts", "max_tokens", "temperature", "top_p", "seed", "stop", "inputs", "logprobs", "top_logprobs", "prompt_logprobs", "json_schema", "priority")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +116,12 @@ class GenerateRequest(_message.Message):
     TOP_P_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    JSON_SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     parent: str
     model: str
     context: str
@@ -77,7 +131,13 @@ class GenerateRequest(_message.Message):
     top_p: float
     seed: int
     stop: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, parent: _Optional[str] = ..., model: _Optional[str] = ..., context: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    logprobs: bool
+    top_logprobs: int
+    prompt_logprobs: bool
+    json_schema: str
+    priority: Priority
+    def __init__(self, parent: _Optional[str] = ..., model: _Optional[str] = ..., context: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., logprobs: bool = ..., top_logprobs: _Optional[int] = ..., prompt_logprobs: bool = ..., json_schema: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("generations", "usage", "model")
@@ -90,7 +150,7 @@ class GenerateResponse(_message.Message):
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class Generation(_message.Message):
-    __slots__ = ("text", "finish_reason", "token_count")
+    __slots__ = ("text", "finish_reason", "token_count", "tokens", "prompt_tokens", "prompt_token_count", "cached_token_count")
     class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         FINISH_REASON_UNSPECIFIED: _ClassVar[Generation.FinishReason]
@@ -102,20 +162,54 @@ class Generation(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     text: str
     finish_reason: Generation.FinishReason
     token_count: int
-    def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[Generation.FinishReason, str]] = ..., token_count: _Optional[int] = ...) -> None: ...
+    tokens: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
+    prompt_tokens: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
+    prompt_token_count: int
+    cached_token_count: int
+    def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[Generation.FinishReason, str]] = ..., token_count: _Optional[int] = ..., tokens: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., prompt_tokens: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., prompt_token_count: _Optional[int] = ..., cached_token_count: _Optional[int] = ...) -> None: ...
+
+class TokenLogprob(_message.Message):
+    __slots__ = ("id", "token", "logprob", "top")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    token: bytes
+    logprob: float
+    top: _containers.RepeatedCompositeFieldContainer[TopLogprob]
+    def __init__(self, id: _Optional[int] = ..., token: _Optional[bytes] = ..., logprob: _Optional[float] = ..., top: _Optional[_Iterable[_Union[TopLogprob, _Mapping]]] = ...) -> None: ...
+
+class TopLogprob(_message.Message):
+    __slots__ = ("id", "token", "logprob")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    token: bytes
+    logprob: float
+    def __init__(self, id: _Optional[int] = ..., token: _Optional[bytes] = ..., logprob: _Optional[float] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
-    __slots__ = ("text", "finish_reason", "usage")
+    __slots__ = ("text", "finish_reason", "usage", "tokens", "model")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     text: str
     finish_reason: Generation.FinishReason
     usage: Usage
-    def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[Generation.FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+    tokens: _containers.RepeatedCompositeFieldContainer[TokenLogprob]
+    model: str
+    def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[Generation.FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., tokens: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ScoreItem(_message.Message):
     __slots__ = ("prompt", "choices")
@@ -126,16 +220,18 @@ class ScoreItem(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("parent", "model", "context", "items")
+    __slots__ = ("parent", "model", "context", "items", "priority")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     parent: str
     model: str
     context: str
     items: _containers.RepeatedCompositeFieldContainer[ScoreItem]
-    def __init__(self, parent: _Optional[str] = ..., model: _Optional[str] = ..., context: _Optional[str] = ..., items: _Optional[_Iterable[_Union[ScoreItem, _Mapping]]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, parent: _Optional[str] = ..., model: _Optional[str] = ..., context: _Optional[str] = ..., items: _Optional[_Iterable[_Union[ScoreItem, _Mapping]]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
     __slots__ = ("items", "usage", "model")
@@ -227,8 +323,34 @@ class GetEngineRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Replica(_message.Message):
+    __slots__ = ("held_context_count", "held_context_bytes", "cache_bytes_limit", "spilled_context_count", "spilled_context_bytes", "pinned_context_bytes", "models", "model_bytes", "running_count", "waiting_count")
+    HELD_CONTEXT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HELD_CONTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SPILLED_CONTEXT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SPILLED_CONTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PINNED_CONTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    held_context_count: int
+    held_context_bytes: int
+    cache_bytes_limit: int
+    spilled_context_count: int
+    spilled_context_bytes: int
+    pinned_context_bytes: int
+    models: _containers.RepeatedScalarFieldContainer[str]
+    model_bytes: int
+    running_count: int
+    waiting_count: int
+    def __init__(self, held_context_count: _Optional[int] = ..., held_context_bytes: _Optional[int] = ..., cache_bytes_limit: _Optional[int] = ..., spilled_context_count: _Optional[int] = ..., spilled_context_bytes: _Optional[int] = ..., pinned_context_bytes: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., model_bytes: _Optional[int] = ..., running_count: _Optional[int] = ..., waiting_count: _Optional[int] = ...) -> None: ...
+
 class Engine(_message.Message):
-    __slots__ = ("environment",)
+    __slots__ = ("environment", "replica")
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     environment: _common_pb2.Environment
-    def __init__(self, environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ...) -> None: ...
+    replica: Replica
+    def __init__(self, environment: _Optional[_Union[_common_pb2.Environment, _Mapping]] = ..., replica: _Optional[_Union[Replica, _Mapping]] = ...) -> None: ...
