@@ -2,6 +2,7 @@
 
 settings    what it needs beyond ServiceSettings
 rows        what a row may be: pure checks, each error with row and field
+bulk_rows   the same of what batches ask and answer
 intake      bytes -> checked, canonical JSONL in object storage
 sources     files and folders of a URI -> rows
 datasets    the Datasets service

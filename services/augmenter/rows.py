@@ -5,6 +5,8 @@ from typing import Any
 
 from ingrain.v1.datasets_pb2 import Dataset
 from servicekit.errors import Invalid
+from services.augmenter import bulk_rows
+from services.augmenter.bulk_rows import type_of
 
 GREATEST_LINE_BYTES = 3 << 20  # a row must fit a message of gRPC
 Row = dict[str, Any]
@@ -40,7 +42,7 @@ class RowChecker:
     def check(self, row: Any) -> Row:
         if not isinstance(row, dict):
             raise self._error(
-                "NOT_AN_OBJECT", f"is {_type(row)}, not an object like {EXAMPLES[Kind.DOCUMENTS]}"
+                "NOT_AN_OBJECT", f"is {type_of(row)}, not an object like {EXAMPLES[Kind.DOCUMENTS]}"
             )
         if self.kind == Kind.KIND_UNSPECIFIED:
             self.kind = self._decide(row)
@@ -64,17 +66,21 @@ class RowChecker:
         if "text" in row:
             return Kind.DOCUMENTS
         if "messages" in row:
-            return Kind.MESSAGES
+            return Kind.PROMPTS if "parameters" in row else Kind.MESSAGES
+        if row.keys() & {"finish_reason", "scores", "error"} and not row.keys() & {"prompt", "question"}:
+            return Kind.ANSWERS
         if "completion" in row:
             return Kind.PROMPT_COMPLETION
         if "choices" in row or "question" in row or "answers" in row:
             return Kind.PROBES
+        if "prompt" in row:
+            return Kind.PROMPTS
         shapes = "; ".join(EXAMPLES.values())
         raise self._error("UNKNOWN_SHAPE", f"has the keys {sorted(row)}; a row looks like one of {shapes}")
 
     def _check_id(self, row: Row) -> None:
         if "id" not in row:
-            if self.kind not in (Kind.DOCUMENTS, Kind.PROBES):
+            if self.kind not in (Kind.DOCUMENTS, Kind.PROBES, Kind.PROMPTS):
                 return
             row["id"] = f"row-{self.count + 1:06d}"
         identity = self.text(row, "id")
@@ -89,7 +95,7 @@ class RowChecker:
             raise self._error("MISSING_FIELD", f"has no {path!r}; it looks like {EXAMPLES[self.kind]}", path)
         value = row[field]
         if not isinstance(value, str):
-            raise self._error("WRONG_TYPE", f"{path!r} is {_type(value)}, not a string", path)
+            raise self._error("WRONG_TYPE", f"{path!r} is {type_of(value)}, not a string", path)
         if not value.strip():
             raise self._error("EMPTY_FIELD", f"{path!r} is empty", path)
         return value
@@ -103,6 +109,18 @@ class RowChecker:
                 raise self._error("WRONG_TYPE", f"'{field}[{index}]' is no text", f"{field}[{index}]")
         return values
 
+    def messages(self, row: Row) -> list[Any]:
+        messages = row.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise self._error("WRONG_TYPE", "'messages' must be a list of messages", "messages")
+        for index, message in enumerate(messages):
+            path = f"messages[{index}]"
+            if not isinstance(message, dict):
+                raise self._error("WRONG_TYPE", f"'{path}' is {type_of(message)}, not an object", path)
+            for field in ("role", "content"):
+                self.text(message, field, f"{path}.{field}")
+        return messages
+
     def _error(self, reason: str, text: str, field: str = "") -> Invalid:
         path = f"rows[{self.count}]" + (f".{field}" if field else "")
         return Invalid(reason, f"row {self.count + 1} {text}", field=path, row=self.count + 1)
@@ -114,20 +132,8 @@ def check_document(checker: RowChecker, row: Row) -> None:
     checker.text(row, "text")
     if "metadata" in row and not isinstance(row["metadata"], dict):
         raise checker.error(
-            "WRONG_TYPE", f"'metadata' is {_type(row['metadata'])}, not an object", "metadata"
+            "WRONG_TYPE", f"'metadata' is {type_of(row['metadata'])}, not an object", "metadata"
         )
-
-
-def check_messages(checker: RowChecker, row: Row) -> None:
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise checker.error("WRONG_TYPE", "'messages' must be a list of messages", "messages")
-    for index, message in enumerate(messages):
-        path = f"messages[{index}]"
-        if not isinstance(message, dict):
-            raise checker.error("WRONG_TYPE", f"'{path}' is {_type(message)}, not an object", path)
-        for field in ("role", "content"):
-            checker.text(message, field, f"{path}.{field}")
 
 
 def check_pair(checker: RowChecker, row: Row) -> None:
@@ -157,25 +163,27 @@ def check_probe(checker: RowChecker, row: Row) -> None:
             )
 
 
-_CHECKS = {
-    Kind.DOCUMENTS: check_document,
-    Kind.MESSAGES: check_messages,
-    Kind.PROMPT_COMPLETION: check_pair,
-    Kind.PROBES: check_probe,
-}
 EXAMPLES = {
     Kind.DOCUMENTS: '{"id": "d1", "text": "..."}',
     Kind.MESSAGES: '{"messages": [{"role": "user", "content": "..."}]}',
     Kind.PROMPT_COMPLETION: '{"prompt": "...", "completion": "..."}',
     Kind.PROBES: '{"id": "p1", "kind": "...", "prompt": "...", "choices": ["...", "..."], "answer": "..."} '
     'or {"id": "p1", "kind": "list", "question": "...", "answers": ["..."]}',
+    Kind.PROMPTS: '{"id": "p1", "prompt": "...", "parameters": {"max_tokens": 64}} or {"id": "p1", "messages": [...]}',
+    Kind.ANSWERS: '{"id": "p1", "completion": "...", "finish_reason": "stop", "token_count": 3}, {"id": "p1", "scores": [...]} '
+    'or {"id": "p1", "error": {"code": "...", "message": "..."}}',
+}
+
+
+_CHECKS = {
+    Kind.DOCUMENTS: check_document,
+    Kind.MESSAGES: RowChecker.messages,
+    Kind.PROMPT_COMPLETION: check_pair,
+    Kind.PROBES: check_probe,
+    Kind.PROMPTS: bulk_rows.check_prompt,
+    Kind.ANSWERS: bulk_rows.check_answer,
 }
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
-
-
-def _type(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -17,6 +17,17 @@ GOOD = [
     ({"prompt": "x", "completion": "y"}, Dataset.PROMPT_COMPLETION),
     ({"id": "p", "kind": "k", "prompt": "x", "choices": ["a", "b"], "answer": ["a", "b"]}, Dataset.PROBES),
     ({"id": "p", "kind": "list", "question": "x?", "answers": ["a"]}, Dataset.PROBES),
+    ({"id": "p", "prompt": "x", "parameters": {"temperature": 0.5, "stop": []}}, Dataset.PROMPTS),
+    (
+        {"id": "p", "messages": [{"role": "user", "content": "x"}], "parameters": {"seed": -3}},
+        Dataset.PROMPTS,
+    ),
+    ({"id": "p", "completion": "", "finish_reason": "stop", "token_count": 0}, Dataset.ANSWERS),
+    (
+        {"id": "p", "scores": [{"sum_logprob": -1.5, "mean_logprob": -0.5, "token_count": 3}]},
+        Dataset.ANSWERS,
+    ),
+    ({"id": "p", "error": {"code": "PROMPT_TOO_LONG", "message": "x"}}, Dataset.ANSWERS),
 ]
 
 
@@ -46,6 +57,24 @@ BAD = [
     (json.dumps(PROBE | {"choices": ["a"]}).encode(), "WRONG_TYPE", "rows[0].choices"),
     (json.dumps(PROBE | {"choices": ["a", 3]}).encode(), "WRONG_TYPE", "rows[0].choices[1]"),
     (b'{"kind": "k", "question": "x", "answers": []}', "WRONG_TYPE", "rows[0].answers"),
+    (b'{"prompt": " "}', "EMPTY_FIELD", "rows[0].prompt"),
+    (b'{"prompt": "x", "parameters": 3}', "WRONG_TYPE", "rows[0].parameters"),
+    (b'{"prompt": "x", "parameters": {"max_tokens": 0}}', "BAD_PARAMETER", "rows[0].parameters.max_tokens"),
+    (b'{"prompt": "x", "parameters": {"seed": true}}', "BAD_PARAMETER", "rows[0].parameters.seed"),
+    (b'{"prompt": "x", "parameters": {"stop": "a"}}', "BAD_PARAMETER", "rows[0].parameters.stop"),
+    (b'{"prompt": "x", "parameters": {"heat": 1}}', "BAD_PARAMETER", "rows[0].parameters.heat"),
+    (
+        b'{"messages": [{"role": "tool", "content": "x"}], "parameters": {}}',
+        "UNKNOWN_ROLE",
+        "rows[0].messages[0].role",
+    ),
+    (
+        b'{"prompt": "x", "messages": [{"role": "user", "content": "x"}], "parameters": {}}',
+        "TWO_PROMPTS",
+        "rows[0].messages",
+    ),
+    (b'{"id": "p", "scores": [{"sum_logprob": -1}]}', "WRONG_TYPE", "rows[0].scores[0].mean_logprob"),
+    (b'{"id": "p", "error": {"code": "X"}}', "MISSING_FIELD", "rows[0].error.message"),
 ]
 
 
