@@ -13,15 +13,6 @@ rayserve    replicas of
 endpoints   models that other servers answer for, reached like an engine
 completions what is said to such servers
 app         the Ray Serve application
-engine      one replica: models, caches, scoring, generation, one thread of work
-files       a model's files from object storage, checked
-models      models in memory, least recently used ones leave
-render      documents + prompt + choice -> token ids
-heads       beginnings that many texts share, tokenised once
-forest      many sequences over one shared prefix in one row
-prefix      contexts' keys and values within a byte budget
-scoring     log-likelihoods of choices
-generation  greedy and sampled decoding
-seeds       a random stream for each prompt
-detokenise  token ids -> text, a token at a time
+messages    the service's messages <-> values of wire
+engine/     one replica: everything that computes
 """

@@ -14,7 +14,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.wire import Facts
 
 NAME = "ingrain-inference"
-METHODS = 2  # raised when replicas get methods that a door relies on: those of an older release are replaced
+METHODS = 3  # raised when replicas get methods that a door relies on: those of an older release are replaced
 
 
 @serve.deployment(name="engine", graceful_shutdown_timeout_s=20)
@@ -22,7 +22,7 @@ class EngineReplica:
     """Imports torch and transformers where it runs, not where it is deployed from."""
 
     def __init__(self, settings: InferenceSettings) -> None:
-        from services.inference.engine import Engine
+        from services.inference.engine.replica import Engine
 
         self._engine = Engine(settings)
         self._digest = digest(settings)

@@ -41,7 +41,7 @@ class InProcess:
         await asyncio.Event().wait()
 
     def _make(self) -> Any:
-        from services.inference.engine import Engine
+        from services.inference.engine.replica import Engine
 
         return Engine(self._settings)
 

@@ -75,14 +75,15 @@ class Contexts:
             return await self._create_index(task, given, model, texts)
         text = "\n".join(texts)
         await task.progress("computing keys and values")
-        answer = await self._backend.call("prefill", PrefillCall(model, ContextRef(digest(text), text)))
+        reading = ContextRef(digest(text), text, given.pinned)
+        answer = await self._backend.call("prefill", PrefillCall(model, reading))
         if isinstance(answer, Refused):
             raise_refused(answer)
-        token_count, spent = answer
         context = await self._store(task, "documents.txt", text.encode())
-        context.token_count, context.row_count = token_count, len(texts)
+        context.token_count, context.row_count = answer.token_count, len(texts)
+        context.cache_bytes = answer.cache_bytes
         context.sha256 = digest(f"{model.key} {text}")
-        context.cost.CopyFrom(cost_of(spent))
+        context.cost.CopyFrom(cost_of(answer.spent))
         return context
 
     async def _create_index(
@@ -156,7 +157,7 @@ class Contexts:
             return await self._index(context)
         if name not in self._texts:
             text = (await self._storage.get(self._storage.key(context.uri))).decode()
-            self._texts[name] = ContextRef(digest(text), text)
+            self._texts[name] = ContextRef(digest(text), text, context.pinned)
             while len(self._texts) > REMEMBERED:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(name)
@@ -233,6 +234,8 @@ def new_context(request: pb.CreateContextRequest) -> pb.Context:
         dataset=given.dataset,
         selection=given.selection,
         retrieval=given.retrieval if given.HasField("retrieval") else None,
+        pinned=given.pinned,
+        ttl=given.ttl if given.HasField("ttl") else None,
     )
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from servicekit.errors import Invalid, WrongState
 from services.inference.backend import Backend
-from services.inference.seeds import stream_seeds
+from services.inference.engine.seeds import stream_seeds
 from services.inference.settings import InferenceSettings
 from services.inference.wire import (
+    ChatPrompt,
+    Continuation,
     CountCall,
     EndpointRef,
     GenerateCall,
@@ -24,6 +26,8 @@ from services.inference.wire import (
     ModelRef,
     Piece,
     PrefillCall,
+    Prefilled,
+    Raw,
     Running,
     ScoreCall,
     Spent,
@@ -66,14 +70,9 @@ class Endpoints:
         if isinstance(argument, CountCall):
             return [estimated_tokens(text) for text in argument.texts]
         if isinstance(argument, PrefillCall):
-            return self._prefill(argument), Spent()
+            return Prefilled(self._prefill(argument), 0, Spent())
         assert isinstance(argument, ScoreCall)
-        raise WrongState(
-            "MODEL_GIVES_NO_LOGPROBS",
-            f"{endpoint.base_url} answers for {argument.model.name} and gives text, no log-likelihoods; ask it to "
-            "generate, or score with a model whose weights are here",
-            model=argument.model.name,
-        )
+        raise gives_no_logprobs(endpoint, argument.model.name)
 
     async def stream(self, argument: GenerateCall) -> AsyncGenerator[Any, None]:
         endpoint = endpoint_of(argument)
@@ -116,9 +115,17 @@ class Endpoints:
         counts = [
             account(answer, read_of(call, index), answer.text, spent) for index, answer in enumerate(answers)
         ]
-        return Generated(
-            [answer.text for answer in answers], counts, [answer.finished for answer in answers], spent
-        )
+        continuations = [
+            Continuation(
+                answer.text,
+                count,
+                answer.finished,
+                answer.prompt_tokens or estimated_tokens(read_of(call, index)),
+                answer.cached_tokens,
+            )
+            for index, (answer, count) in enumerate(zip(answers, counts, strict=True))
+        ]
+        return Generated(continuations, spent)
 
     async def _answer(self, endpoint: EndpointRef, key: str, body: dict[str, Any]) -> "Answer":
         if key in self._kept:
@@ -151,6 +158,15 @@ class Endpoints:
         return self._opened
 
 
+def gives_no_logprobs(endpoint: EndpointRef, model: str) -> WrongState:
+    return WrongState(
+        "MODEL_GIVES_NO_LOGPROBS",
+        f"{endpoint.base_url} answers for {model} and gives text, no log-likelihoods; ask it to "
+        "generate, or score with a model whose weights are here",
+        model=model,
+    )
+
+
 def endpoint_of(argument: Any) -> EndpointRef | None:
     model: ModelRef | None = getattr(argument, "model", None)
     return model.endpoint if model else None
@@ -165,10 +181,26 @@ def key_of(model: str, body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([model, body], sort_keys=True).encode()).hexdigest()
 
 
-def read_of(call: GenerateCall, index: int) -> str:
-    """What the model reads for a prompt: a user's message with the documents in front."""
+def messages_of(call: GenerateCall, index: int) -> list[dict[str, str]]:
+    """What the model reads for a prompt: the documents stand before the first user's message."""
     prompt = call.prompts[index]
-    return f"{call.context.text}\n\n{prompt}" if call.context else prompt
+    if isinstance(prompt, ChatPrompt):
+        messages = [{"role": role, "content": said} for role, said in prompt.turns]
+    elif isinstance(prompt, str | Raw):
+        messages = [{"role": "user", "content": prompt.text if isinstance(prompt, Raw) else prompt}]
+    else:
+        raise Invalid(
+            "ENDPOINT_TAKES_TEXT", "another server's model reads text, no token ids", field=f"inputs[{index}]"
+        )
+    if call.context:
+        first = next((message for message in messages if message["role"] == "user"), messages[-1])
+        first["content"] = f"{call.context.text}\n\n{first['content']}"
+    return messages
+
+
+def read_of(call: GenerateCall, index: int) -> str:
+    """All that is read for a prompt."""
+    return "\n".join(message["content"] for message in messages_of(call, index))
 
 
 def bodies(endpoint: EndpointRef, call: GenerateCall) -> list[dict[str, Any]]:
@@ -179,6 +211,8 @@ def bodies(endpoint: EndpointRef, call: GenerateCall) -> list[dict[str, Any]]:
             f"{len(call.stop)} stop strings; OpenAI-style servers take {MOST_STOPS}",
             field="stop",
         )
+    if call.logprobs or call.prompt_logprobs:
+        raise gives_no_logprobs(endpoint, call.model.name)
     seeds = stream_seeds(call.seed, call.prompts)
     return [body_of(endpoint, call, index, seed) for index, seed in enumerate(seeds)]
 
@@ -196,7 +230,7 @@ def body_of(endpoint: EndpointRef, call: GenerateCall, index: int, seed: int) ->
         )
     body: dict[str, Any] = {
         "model": endpoint.model_id,
-        "messages": [{"role": "user", "content": text}],
+        "messages": messages_of(call, index),
         "max_tokens": min(call.max_tokens, window - count),
         "temperature": call.temperature,
     }
@@ -206,6 +240,9 @@ def body_of(endpoint: EndpointRef, call: GenerateCall, index: int, seed: int) ->
         body["seed"] = seed % (1 << 31)  # what servers take
     if call.stop:
         body["stop"] = call.stop
+    if call.json_schema:
+        schema = {"name": "output", "schema": json.loads(call.json_schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 
 

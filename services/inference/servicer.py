@@ -11,6 +11,7 @@ from ingrain.v1 import inference_pb2 as pb
 from servicekit import identity
 from servicekit.costs import forward_flops
 from servicekit.errors import Invalid
+from services.inference import messages
 from services.inference.backend import Backend
 from services.inference.contexts import Contexts, new_context
 from services.inference.names import Names
@@ -22,13 +23,11 @@ from services.inference.wire import (
     ModelRef,
     Refused,
     ScoreCall,
-    Spent,
     raise_refused,
 )
 
 DEFAULT_MAX_TOKENS = 64
 FRAME_TOKENS = 64  # what marks of beginnings and a chat's frame may take
-GREATEST_PROMPT_BYTES = 1 << 20
 GREATEST_RESPONSE_BYTES = (4 << 20) - 1024  # gRPC's default, less what the frame takes
 
 
@@ -41,13 +40,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         call = await self._generate_call(request)
         answer = await self._ask("generate", call)
-        reasons = [pb.Generation.STOP if finished else pb.Generation.LENGTH for finished in answer.finished]
-        generations = [
-            pb.Generation(text=text, finish_reason=reason, token_count=count)
-            for text, reason, count in zip(answer.texts, reasons, answer.token_counts, strict=True)
-        ]
+        generations = [messages.generation(one) for one in answer.continuations]
         response = pb.GenerateResponse(
-            generations=generations, usage=usage(answer.spent), model=call.model.name
+            generations=generations, usage=messages.usage(answer.spent), model=call.model.name
         )
         if response.ByteSize() > GREATEST_RESPONSE_BYTES:
             raise Invalid(
@@ -62,17 +57,23 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def StreamGenerate(
         self, request: pb.GenerateRequest, context: Any
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        if len(request.prompts) != 1:
+        if len(request.prompts) + len(request.inputs) != 1:
             raise Invalid("ONE_PROMPT", "a stream continues one prompt", field="prompts")
+        if request.prompt_logprobs:
+            raise Invalid(
+                "NOT_IN_A_STREAM", "a prompt's own tokens come with Generate", field="prompt_logprobs"
+            )
         call = await self._generate_call(request)
         async with aclosing(self._backend.stream(call)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Refused):
                     raise_refused(piece)
-                response = pb.StreamGenerateResponse(text=piece.text)
+                response = pb.StreamGenerateResponse(
+                    text=piece.text, tokens=map(messages.token, piece.tokens), model=call.model.name
+                )
                 if piece.spent is not None:
                     response.finish_reason = pb.Generation.STOP if piece.finished else pb.Generation.LENGTH
-                    response.usage.CopyFrom(usage(piece.spent))
+                    response.usage.CopyFrom(messages.usage(piece.spent))
                 yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
@@ -87,8 +88,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             prompts = await self._found(documents, model, [prompt for prompt, _ in items], longest)
             items = [(prompt, choices) for prompt, (_, choices) in zip(prompts, items, strict=True)]
             documents = None
-        answer = await self._ask("score", ScoreCall(model, documents, items))
-        response = pb.ScoreResponse(usage=usage(answer.spent), model=model.name)
+        answer = await self._ask("score", ScoreCall(model, documents, items, messages.is_bulk(request)))
+        response = pb.ScoreResponse(usage=messages.usage(answer.spent), model=model.name)
         for scores in answer.items:
             response.items.add().choices.extend(
                 pb.ChoiceScore(sum_logprob=total, mean_logprob=total / count, token_count=count)
@@ -138,19 +139,23 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             dtype=running.facts.dtype,
             versions=running.facts.versions,
         )
-        return pb.Engine(environment=environment)
+        return pb.Engine(environment=environment, replica=messages.replica(running.facts.held))
 
     async def _generate_call(self, request: pb.GenerateRequest) -> GenerateCall:
-        for index, prompt in enumerate(request.prompts):
-            if len(prompt.encode()) > GREATEST_PROMPT_BYTES:
-                raise Invalid("PROMPT_TOO_BIG", f"prompt {index} has over 1 MiB", field=f"prompts[{index}]")
-            if not prompt:
-                raise Invalid("EMPTY_PROMPT", f"prompt {index} is empty", field=f"prompts[{index}]")
+        prompts = messages.prompts_of(request)
         model, documents = await self._resolve(request.parent, request.model, request.context)
-        prompts, max_tokens = list(request.prompts), request.max_tokens or DEFAULT_MAX_TOKENS
+        max_tokens = request.max_tokens or (0 if request.prompt_logprobs else DEFAULT_MAX_TOKENS)
         if isinstance(documents, Index):
-            prompts = await self._found(documents, model, prompts, [""] * len(prompts), max_tokens)
+            asked = [messages.question_of(prompt, n) for n, prompt in enumerate(prompts)]
+            found = await self._found(documents, model, asked, [""] * len(asked), max_tokens)
+            prompts = [messages.with_question(*both) for both in zip(prompts, found, strict=True)]
             documents = None
+        if request.prompt_logprobs and documents is not None:
+            raise Invalid(
+                "PROMPT_LOGPROBS_WITH_CONTEXT",
+                "a prompt's own log-probabilities are given without context; score choices instead",
+                field="prompt_logprobs",
+            )
         return GenerateCall(
             model,
             documents,
@@ -160,6 +165,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             top_p=request.top_p or 1.0,
             seed=request.seed,
             stop=[stop for stop in request.stop if stop],
+            logprobs=request.logprobs,
+            top_logprobs=request.top_logprobs,
+            prompt_logprobs=request.prompt_logprobs,
+            json_schema=messages.schema_of(request),
+            bulk=messages.is_bulk(request),
         )
 
     async def _found(
@@ -224,16 +234,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             cost=common_pb2.Cost(prompt_token_count=token_count, flops=flops), row_count=row_count
         )
         return self._contexts.operations.done_with_estimate(wanted.name, "CreateContext", estimate)
-
-
-def usage(spent: Spent) -> pb.Usage:
-    return pb.Usage(
-        prompt_token_count=spent.prompt_tokens,
-        cached_token_count=spent.cached_tokens,
-        generated_token_count=spent.generated_tokens,
-        flops=spent.flops,
-        compute_seconds=spent.compute_s,
-    )
 
 
 def shown(context: pb.Context) -> pb.Context:

@@ -9,7 +9,13 @@ class InferenceSettings(ServiceSettings):
     """Read from `INGRAIN_<NAME>`."""
 
     inference_backend: Literal["serve", "inprocess"] = "serve"
-    cache_bytes: int = 512 << 20  # keys and values of contexts, per replica
+    cache_bytes: int = (
+        1 << 30
+    )  # keys and values of contexts in memory, per replica; one that takes more is refused
+    spill_bytes: int = 8 << 30  # and on disk, of all replicas of a machine; 0: none
+    running_bytes: int = 1 << 30  # keys and values of sequences at work, per replica
+    running_count: int = 64  # sequences at work, per model
+    pass_tokens: int = 1024  # new tokens of one forward pass
     model_bytes: int = 4 << 30  # weights in memory, per replica
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, else float32

@@ -37,10 +37,37 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class ContextRef:
-    """Documents as one text and its digest; engines key their caches by model and text."""
+    """Documents as one text and its digest; engines key their caches by model and text. `pinned`: whoever has room keeps it."""
 
     sha256: str
     text: str
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Text as it is, without a chat template."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TokenPrompt:
+    """What is read, token by token."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """Roles and what they said, in order."""
+
+    turns: tuple[tuple[str, str], ...]
+
+
+Prompt = (
+    str | Raw | TokenPrompt | ChatPrompt
+)  # a str is a user's message, or a text where there is no chat template
 
 
 @dataclass(frozen=True)
@@ -48,18 +75,24 @@ class ScoreCall:
     model: ModelRef
     context: ContextRef | None
     items: list[tuple[str, list[str]]]  # prompt, choices
+    bulk: bool = False  # computed with what others leave
 
 
 @dataclass(frozen=True)
 class GenerateCall:
     model: ModelRef
     context: ContextRef | None
-    prompts: list[str]
+    prompts: list[Prompt]
     max_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     stop: list[str] = field(default_factory=list)
+    logprobs: bool = False  # of what is written, before temperature and top_p
+    top_logprobs: int = 0  # the likeliest tokens at each place
+    prompt_logprobs: bool = False  # of the prompts' own tokens
+    json_schema: str = ""
+    bulk: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,13 +134,55 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Generated:
-    """`finished`: an end-of-text or stop string was met, else the length was."""
+class TopToken:
+    """A token that could have stood there."""
 
-    texts: list[str]
-    token_counts: list[int]
-    finished: list[bool]
+    id: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token, its bytes, and the log-probability that it had (None: nothing stood before it)."""
+
+    id: int
+    text: bytes
+    logprob: float | None
+    top: list[TopToken] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """`finished`: an end-of-text or stop string was met, else the length was. Prompt tokens include cached ones and context."""
+
+    text: str
+    token_count: int
+    finished: bool
+    prompt_count: int = 0
+    cached_count: int = 0
+    tokens: list[Token] = field(default_factory=list)
+    prompt_tokens: list[Token] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One continuation for each prompt."""
+
+    continuations: list[Continuation]
     spent: Spent
+
+    @property
+    def texts(self) -> list[str]:
+        return [one.text for one in self.continuations]
+
+    @property
+    def token_counts(self) -> list[int]:
+        return [one.token_count for one in self.continuations]
+
+    @property
+    def finished(self) -> list[bool]:
+        return [one.finished for one in self.continuations]
 
 
 @dataclass(frozen=True)
@@ -117,6 +192,16 @@ class Piece:
     text: str
     finished: bool = False
     spent: Spent | None = None
+    tokens: list[Token] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A context that was read: its tokens, the bytes of its keys and values (0: none are kept), and what reading took."""
+
+    token_count: int
+    cache_bytes: int
+    spent: Spent
 
 
 @dataclass(frozen=True)
@@ -126,6 +211,23 @@ class Facts:
     device: str
     dtype: str
     versions: dict[str, str]  # of libraries by name
+    held: "Held | None" = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a replica holds and does at a moment; see the proto's Replica."""
+
+    held_context_count: int = 0
+    held_context_bytes: int = 0
+    cache_bytes_limit: int = 0
+    spilled_context_count: int = 0
+    spilled_context_bytes: int = 0
+    pinned_context_bytes: int = 0
+    models: tuple[str, ...] = ()
+    model_bytes: int = 0
+    running_count: int = 0
+    waiting_count: int = 0
 
 
 @dataclass(frozen=True)

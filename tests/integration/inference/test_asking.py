@@ -103,7 +103,7 @@ async def test_the_engine_says_where_it_runs(client: AsyncClient) -> None:
         (generate(prompts=["the", ""]), errors.Invalid, "EMPTY_PROMPT", "prompts[1]"),
         (generate(prompts=["x" * ((1 << 20) + 1)]), errors.Invalid, "PROMPT_TOO_BIG", "prompts[0]"),
         (generate(prompts=["the", "old " * 600]), errors.Invalid, "PROMPT_TOO_LONG", "prompts[1]"),
-        (generate(prompts=[]), errors.Invalid, "INVALID_REQUEST", "prompts"),
+        (generate(prompts=[]), errors.Invalid, "PROMPTS_OR_INPUTS", "prompts"),
         (generate(temperature=3.0), errors.Invalid, "INVALID_REQUEST", "temperature"),
         (score(items=[ITEM, {"prompt": "a", "choices": ["b", ""]}]), errors.Invalid, "EMPTY_CHOICE", "items[1].choices[1]"),
         (score(items=[{"prompt": "a"}]), errors.Invalid, "INVALID_REQUEST", "items[0].choices"),

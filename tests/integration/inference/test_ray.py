@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingrain import AsyncClient, errors
 from ingrain.v1 import inference_pb2
-from services.inference.engine import Engine
+from services.inference.engine.replica import Engine
 from services.inference.wire import ModelRef, ScoreCall
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]

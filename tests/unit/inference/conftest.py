@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.engine import Engine
+from services.inference.engine.replica import Engine
 from services.inference.settings import InferenceSettings
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from services.inference.detokenise import Text
+from services.inference.engine.detokenise import Text
 
 
 def written(tokenizer: Any, prompt_ids: list[int], ids: list[int]) -> tuple[str, list[str]]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.inference.engine import Engine, held_back
-from services.inference.generation import pick
+from services.inference.engine.replica import Engine, held_back
+from services.inference.engine.sampling import pick
 from services.inference.wire import ContextRef, CountCall, GenerateCall, Refused
 
 DOCUMENTS = "the bralo is bigger than the cemid.\na dovun was seen near the old bridge, twice."

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from services.inference.heads import LEFT, Heads, cut_of
-from services.inference.render import Renderer
+from services.inference.engine.heads import LEFT, Heads, cut_of
+from services.inference.engine.render import Renderer
 
 BUNDLED = Path(__file__).parents[3] / "models" / "small"
 WORDS = [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.render import Renderer, common_prefix
+from services.inference.engine.render import Renderer, common_prefix
 
 
 @settings(deadline=None)

@@ -9,9 +9,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.inference import scoring
-from services.inference.engine import Engine
-from services.inference.forest import Forest, shares_rows
+from services.inference.engine import lanes, scoring
+from services.inference.engine.plain import shares_rows
+from services.inference.engine.replica import Engine
 from services.inference.wire import ContextRef, CountCall, PrefillCall, Refused, ScoreCall
 
 SHARING = ["llama", "qwen3", "mistral", "gemma", "phi", "gpt2"]
@@ -83,15 +83,17 @@ async def test_a_context_is_read_once_and_shared(
     engine: Engine, stored: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref, context, fed = stored("llama").ref, ContextRef("read-once", DOCUMENTS), []
-    feed = Forest.feed
+    forward = lanes.forward
 
-    def counted(self: Forest, tokens: list[tuple[int, int]], wanted: list[int]) -> torch.Tensor:
-        fed.append(len(tokens))
-        return feed(self, tokens, wanted)
+    def counted(model: Any, shelves: Any, entries: list[Any]) -> Any:
+        fed.append(sum(len(entry.feed.tokens) for entry in entries))
+        return forward(model, shelves, entries)
 
-    monkeypatch.setattr(Forest, "feed", counted)
-    token_count, reading = await engine.prefill(PrefillCall(ref, context))  # type: ignore[misc]
-    assert reading.prompt_tokens == token_count
+    monkeypatch.setattr(lanes, "forward", counted)
+    read: Any = await engine.prefill(PrefillCall(ref, context))
+    token_count = read.token_count
+    assert read.spent.prompt_tokens == token_count == sum(fed)
+    assert read.cache_bytes == token_count * 2 * 2 * 64 * 4  # layers, keys and values, width, fp32
     fed.clear()
     answer = await scored(engine, ref, context, ITEMS)
     assert answer.spent.cached_tokens == len(ITEMS) * token_count
@@ -108,12 +110,12 @@ async def test_what_reading_took_is_said_again_for_another_context_of_the_same_t
     ref = stored("llama").ref
     first = await engine.prefill(PrefillCall(ref, ContextRef("same", DOCUMENTS)))
     assert await engine.prefill(PrefillCall(ref, ContextRef("same", DOCUMENTS))) == first
-    assert first[1].flops > 0  # type: ignore[index]
+    assert first.spent.flops > 0  # type: ignore[union-attr]
 
 
 async def test_a_context_that_left_the_cache_is_read_and_counted_again(stored: Callable[[str], Any]) -> None:
     tiny = stored("llama")
-    engine = Engine(tiny.settings.model_copy(update={"cache_bytes": 1}))
+    engine = Engine(tiny.settings.model_copy(update={"cache_bytes": 30_000, "spill_bytes": 0}))
     first = await scored(engine, tiny.ref, ContextRef("a", DOCUMENTS), ITEMS)
     warm = await scored(engine, tiny.ref, ContextRef("a", DOCUMENTS), ITEMS)
     await scored(engine, tiny.ref, ContextRef("b", DOCUMENTS + " more"), ITEMS)
@@ -197,7 +199,7 @@ async def test_a_choice_without_anything_before_it_is_a_text_by_itself(
 
 
 def test_choices_share_what_they_begin_with_but_keep_their_last_token() -> None:
-    from services.inference.render import Rendered
+    from services.inference.engine.render import Rendered
 
     choices = [Rendered([1, 2, 3, 4, 5], 3), Rendered([1, 2, 3, 4], 3)]
     assert scoring.shared_length(choices) == 3

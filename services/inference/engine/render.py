@@ -9,7 +9,11 @@ is lost or counted twice.
 from dataclasses import dataclass
 from typing import Any
 
-from services.inference.heads import Encoded, Heads
+from jinja2 import TemplateError
+
+from servicekit.errors import Invalid
+from services.inference.engine.heads import Encoded, Heads
+from services.inference.wire import ChatPrompt, Prompt, Raw, TokenPrompt
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,43 @@ class Renderer:
         marker = "\u241e"
         return self._encode(self._wrapped(documents + "\n\n" + marker).split(marker)[0], special=False)
 
-    def prompt(self, documents: str | None, prompt: str) -> list[int]:
-        text, special = self._text(documents, prompt), not self._chat
+    def beginning(self, documents: str, prompt: Prompt) -> list[int]:
+        """What is read as far as the documents' end where something of `prompt` stands before them, a system's message perhaps."""
+        if not self._chat or not isinstance(prompt, ChatPrompt) or prompt.turns[0][0] == "user":
+            return self.context(documents)
+        text, special = self._text_of(documents, prompt)
+        return self._encode(text[: text.index(documents) + len(documents)], special)
+
+    def prompt(self, documents: str | None, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, TokenPrompt):
+            if documents is not None:
+                raise Invalid(
+                    "TOKENS_WITH_CONTEXT",
+                    "tokens are read as they are; with documents in context send text or a chat",
+                    field="inputs",
+                )
+            return list(prompt.ids)
+        text, special = self._text_of(documents, prompt)
         (encoded,) = self._heads.encode(self._tokenizer, [text], documents, special)
         return self._open(encoded.all) if special else encoded.all
+
+    def _text_of(self, documents: str | None, prompt: str | Raw | ChatPrompt) -> tuple[str, bool]:
+        """What is tokenised, and whether the tokenizer's own marks come around it."""
+        if isinstance(prompt, str):
+            return self._text(documents, prompt), not self._chat
+        if isinstance(prompt, Raw):
+            return prompt.text if documents is None else f"{documents}\n\n{prompt.text}", True
+        turns = list(prompt.turns)
+        if not self._chat:
+            return "\n\n".join([*([documents] if documents else []), *(said for _, said in turns)]), True
+        if documents is not None:
+            first = next((n for n, (role, _) in enumerate(turns) if role == "user"), None)
+            if first is None:
+                raise Invalid(
+                    "NO_USER_MESSAGE", "documents stand before a user's message; send one", field="inputs"
+                )
+            turns[first] = ("user", f"{documents}\n\n{turns[first][1]}")
+        return self._templated(turns), False
 
     def choices(self, documents: str | None, prompt: str, choices: list[str]) -> list[Rendered]:
         """Each choice after the prompt; a space between them unless one is there or the assistant's turn begins.
@@ -66,11 +103,18 @@ class Renderer:
         return self._wrapped(text) if self._chat else text
 
     def _wrapped(self, text: str) -> str:
-        return str(
-            self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        return self._templated([("user", text)])
+
+    def _templated(self, turns: list[tuple[str, str]]) -> str:
+        messages = [{"role": role, "content": said} for role, said in turns]
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             )
-        )
+        except TemplateError as error:
+            raise Invalid(
+                "BAD_CHAT", f"the model's chat template refuses these messages: {error}", field="inputs"
+            ) from None
 
     def _encode(self, text: str, special: bool = True) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]

@@ -1,0 +1,68 @@
+"""Outputs that keep to a JSON schema: tokens that would leave it get no probability (by the library llguidance)."""
+
+from collections import OrderedDict
+from typing import Any
+
+import llguidance
+import llguidance.hf
+import llguidance.torch
+import torch
+
+from servicekit.errors import Invalid
+
+REMEMBERED = 64  # schemas, compiled
+
+
+class Schemas:
+    """Of one tokenizer."""
+
+    def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._size = vocabulary_size
+        self._made: Any = None
+        self._grammars: OrderedDict[str, str] = OrderedDict()
+
+    def follow(self, schema: str) -> "Followed":
+        if self._made is None:
+            self._made = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._size)
+        if schema not in self._grammars:
+            self._grammars[schema] = self._compiled(schema)
+            while len(self._grammars) > REMEMBERED:
+                self._grammars.popitem(last=False)
+        self._grammars.move_to_end(schema)
+        return Followed(self._made, self._grammars[schema], self._size)
+
+    def _compiled(self, schema: str) -> str:
+        try:
+            grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema)
+        except ValueError as error:
+            raise bad_schema(error) from None
+        if problem := llguidance.LLMatcher.validate_grammar(grammar, self._made):
+            raise bad_schema(problem)
+        return grammar
+
+
+def bad_schema(problem: object) -> Invalid:
+    return Invalid("BAD_SCHEMA", f"the JSON schema cannot be kept to: {problem}", field="json_schema")
+
+
+class Followed:
+    """One output on its way."""
+
+    def __init__(self, tokenizer: Any, grammar: str, size: int) -> None:
+        self._matcher = llguidance.LLMatcher(tokenizer, grammar)
+        self._mask = llguidance.torch.allocate_token_bitmask(1, size)
+
+    def allow(self, logits_V: torch.Tensor) -> torch.Tensor:
+        """The logits, of tokens that the schema allows next."""
+        llguidance.torch.fill_next_token_bitmask(self._matcher, self._mask)
+        allowed = logits_V.clone()[None]
+        llguidance.torch.apply_token_bitmask_inplace(allowed, self._mask.to(allowed.device))
+        return allowed[0]
+
+    def took(self, token: int) -> None:
+        self._matcher.consume_token(token)
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._matcher.is_stopped())
