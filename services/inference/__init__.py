@@ -8,6 +8,7 @@ aliases     aliases/: names that stay while what answers behind them changes
 gates       what a target must be measured to reach
 alias_servicer  the Aliases service
 contexts    contexts/ as resources: select, render, refuse what is too long, prefill
+batches     batches/: very many questions, kept as they are answered
 backend     how the door reaches engines: in process, or
 rayserve    replicas of
 endpoints   models that other servers answer for, reached like an engine

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from ingrain.v1 import aliases_pb2, aliases_pb2_grpc, inference_pb2, inference_pb2_grpc
+from ingrain.v1 import (
+    aliases_pb2,
+    aliases_pb2_grpc,
+    batches_pb2,
+    batches_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+)
 from servicekit.database import Database
 from servicekit.operations import Operations, add_operations
 from servicekit.resources import Resources
@@ -16,6 +23,9 @@ from servicekit.worker import Worker
 from services.inference.alias_servicer import AliasServicer
 from services.inference.aliases import Aliases
 from services.inference.backend import Backend, make_backend
+from services.inference.batches.parts import COLLECTION, BatchRows
+from services.inference.batches.run import Batches
+from services.inference.batches.servicer import VERB, BatchServicer
 from services.inference.contexts import Contexts
 from services.inference.endpoints import Endpoints
 from services.inference.names import Names
@@ -23,6 +33,7 @@ from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 
 POLL_S = 0.2
+BATCHES_AT_ONCE = 2  # of this process's operations; contexts are never kept waiting by them
 
 
 @dataclass(frozen=True)
@@ -45,21 +56,28 @@ async def assemble(settings: InferenceSettings) -> Parts:
     database = Database(settings.database_url, schema="inference")
     await database.create_all()
     rows = Resources(database, inference_pb2.Context, "contexts")
-    operations = Operations(database, {"contexts": rows})
+    batch_rows = BatchRows(database, batches_pb2.Batch, COLLECTION)
+    operations = Operations(database, {"contexts": rows, COLLECTION: batch_rows})
+    storage = open_storage(settings)
     backend = Endpoints(make_backend(settings), settings)
     alias_rows = Resources(database, aliases_pb2.Alias, "aliases")
     names = Names(settings, alias_rows)
     aliases = Aliases(settings, alias_rows, names)
-    contexts = Contexts(settings, open_storage(settings), rows, operations, names, backend)
-    worker = Worker(
-        operations, {"CreateContext": (inference_pb2.CreateContextRequest, contexts.create)}, settings
-    )
+    contexts = Contexts(settings, storage, rows, operations, names, backend)
+    servicer = InferenceServicer(names, contexts, backend)
+    batches = Batches(settings, storage, batch_rows, operations, names, contexts, servicer)
+    handlers = {
+        "CreateContext": (inference_pb2.CreateContextRequest, contexts.create),
+        VERB: (batches_pb2.CreateBatchRequest, batches.answer),
+    }
+    worker = Worker(operations, handlers, settings, limits={VERB: BATCHES_AT_ONCE})
 
     def register(server: grpc.aio.Server) -> list[str]:
-        servicer = InferenceServicer(names, contexts, backend)
         inference_pb2_grpc.add_InferenceServicer_to_server(servicer, server)
         aliases_pb2_grpc.add_AliasesServicer_to_server(AliasServicer(aliases), server)
-        return ["ingrain.v1.Inference", "ingrain.v1.Aliases", add_operations(server, operations)]
+        batches_pb2_grpc.add_BatchesServicer_to_server(BatchServicer(batches), server)
+        own = ["ingrain.v1.Inference", "ingrain.v1.Aliases", "ingrain.v1.Batches"]
+        return [*own, add_operations(server, operations)]
 
     return Parts(database, backend, worker, register)
 

@@ -8,6 +8,7 @@ from typing import Any
 from google.longrunning import operations_pb2_grpc
 
 from ingrain.aliases import AsyncAliases
+from ingrain.batches import AsyncBatches
 from ingrain.channel import Channel, Metadata
 from ingrain.datasets import AsyncDatasets
 from ingrain.evaluations import AsyncEvaluations
@@ -21,6 +22,7 @@ from ingrain.tls import TLS
 from ingrain.v1 import (
     aliases_pb2_grpc,
     augmenter_pb2_grpc,
+    batches_pb2_grpc,
     datasets_pb2_grpc,
     evaluator_pb2_grpc,
     inference_pb2_grpc,
@@ -40,6 +42,7 @@ class Stubs:
         self.augmenter = augmenter_pb2_grpc.AugmenterStub(channel)
         self.trainer = trainer_pb2_grpc.TrainerStub(channel)
         self.inference = inference_pb2_grpc.InferenceStub(channel)
+        self.batches = batches_pb2_grpc.BatchesStub(channel)
         self.evaluator = evaluator_pb2_grpc.EvaluatorStub(channel)
         self.studies = studies_pb2_grpc.StudiesStub(channel)
         self.aliases = aliases_pb2_grpc.AliasesStub(channel)
@@ -90,6 +93,10 @@ class AsyncClient(InferenceMethods):
     @cached_property
     def contexts(self) -> AsyncContexts:
         return AsyncContexts(self)
+
+    @cached_property
+    def batches(self) -> AsyncBatches:
+        return AsyncBatches(self)
 
     @cached_property
     def evaluations(self) -> AsyncEvaluations:

@@ -30,7 +30,7 @@ class AsyncDatasets(Resource):
     ) -> pb.Dataset:
         """Rows: a list of dicts, a DataFrame, a .jsonl/.txt/.md file, or a folder of such.
 
-        `kind`: `documents`, `messages`, `prompt_completion` or `probes`; None: by the first row.
+        `kind`: `documents`, `messages`, `prompt_completion`, `probes`, `prompts` or `answers`; None: by the first row.
         Safe to repeat with the same `request_id`.
         """
         header = pb.UploadDatasetHeader(
