@@ -1,6 +1,7 @@
 """Asking models, and contexts that are read once."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ingrain.names import full_name, project_name, short_id
@@ -23,26 +24,34 @@ class InferenceMethods:
     stubs: "Stubs"
 
     async def generate(
-        self, model: str, prompts: str | Sequence[str], context: str = "", **options: Any
+        self, model: str, prompts: str | Sequence[str] = (), context: str = "", **options: Any
     ) -> pb.GenerateResponse:
-        """Continues prompts. Options: max_tokens, temperature, top_p, seed, stop."""
+        """Continues prompts. Options: max_tokens, temperature, top_p, seed, stop, logprobs, top_logprobs,
+        prompt_logprobs, json_schema (text or dict), priority (`bulk`: with what others leave).
+
+        Instead of `prompts`: `messages`, a conversation of `{"role", "content"}`; or `inputs`, a list of such, of lists
+        of token ids, and of texts that are read as they are.
+        """
         return await self.stubs.inference.Generate(self._generate_request(model, prompts, context, options))
 
     def stream(
-        self, model: str, prompt: str, context: str = "", **options: Any
+        self, model: str, prompt: str = "", context: str = "", **options: Any
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        """Continues a prompt, text as it comes; the last message has finish reason and usage."""
+        """Continues a prompt (or `messages`, or one of `inputs`), text as it comes; the last message has finish reason
+        and usage. Options as of `generate`."""
         return self.stubs.inference.StreamGenerate(self._generate_request(model, prompt, context, options))
 
     async def score(
-        self, model: str, items: Iterable[tuple[str, Sequence[str]]], context: str = ""
+        self, model: str, items: Iterable[tuple[str, Sequence[str]]], context: str = "", priority: str = ""
     ) -> pb.ScoreResponse:
-        """Log-likelihoods of choices. Items: `(prompt, choices)`."""
-        request = pb.ScoreRequest(
+        """Log-likelihoods of choices. Items: `(prompt, choices)`. `priority`: `bulk` goes behind interactive requests."""
+        request = message_from(
+            pb.ScoreRequest,
             parent=self.parent,
             model=self.model_name(model),
             context=self._context_name(context),
             items=[pb.ScoreItem(prompt=prompt, choices=choices) for prompt, choices in items],
+            priority=priority or None,
         )
         return await self.stubs.inference.Score(request)
 
@@ -87,17 +96,36 @@ class InferenceMethods:
     def _generate_request(
         self, model: str, prompts: str | Sequence[str], context: str, options: dict[str, Any]
     ) -> pb.GenerateRequest:
+        messages = options.pop("messages", None)
+        inputs = [*options.pop("inputs", ()), *([messages] if messages else [])]
+        if isinstance(options.get("json_schema"), Mapping):
+            options["json_schema"] = json.dumps(options["json_schema"])
+        if isinstance(prompts, str):
+            prompts = [prompts] if prompts or not inputs else []
         return message_from(
             pb.GenerateRequest,
             parent=self.parent,
             model=self.model_name(model),
-            prompts=[prompts] if isinstance(prompts, str) else list(prompts),
+            prompts=list(prompts),
+            inputs=[input_of(given) for given in inputs],
             context=self._context_name(context),
             **options,
         )
 
     def _context_name(self, context: str) -> str:
         return context and full_name(self.parent, "contexts", context)
+
+
+def input_of(given: str | Sequence[int] | Sequence[Mapping[str, str]] | pb.Input) -> pb.Input:
+    """A text as it is, token ids, or a conversation."""
+    if isinstance(given, pb.Input):
+        return given
+    if isinstance(given, str):
+        return pb.Input(text=given)
+    if given and all(isinstance(one, Mapping) for one in given):
+        messages = [message_from(pb.ChatMessage, **one) for one in given]  # type: ignore[arg-type]
+        return pb.Input(chat=pb.Chat(messages=messages))
+    return pb.Input(token_ids=message_from(pb.TokenIds, ids=list(given)))
 
 
 class AsyncContexts(Resource):
@@ -111,8 +139,12 @@ class AsyncContexts(Resource):
         dataset: str,
         id: str | None = None,
         selection: common_pb2.RowSelection | None = None,
+        *,
+        pinned: bool = False,
+        ttl_s: float = 0.0,
         validate_only: bool = False,
     ) -> AsyncOperation:
+        """`pinned` keeps its keys and values in one replica's memory; `ttl_s` after its last use it is deleted."""
         request = pb.CreateContextRequest(
             parent=self._client.parent,
             context_id=id or "",
@@ -120,9 +152,12 @@ class AsyncContexts(Resource):
                 model=full_name(self._client.parent, "models", model),
                 dataset=full_name(self._client.parent, "datasets", dataset),
                 selection=selection,
+                pinned=pinned,
             ),
             validate_only=validate_only,
         )
+        if ttl_s:
+            request.context.ttl.FromNanoseconds(int(ttl_s * 1e9))
         return AsyncOperation(self._client, await self._client.stubs.inference.CreateContext(request))
 
     async def get(self, name: str) -> pb.Context:

@@ -14,6 +14,7 @@ import typer
 from ingrain.cli import (
     aliases,
     ask,
+    batches,
     datasets,
     estimating,
     evaluations,
@@ -78,6 +79,7 @@ app.command("estimate")(estimating.estimate)
 app.add_typer(evaluations.app, name="evaluation")
 app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)
+app.add_typer(batches.app, name="batch")
 app.add_typer(aliases.app, name="alias")
 app.add_typer(operations.app, name="operation")
 app.add_typer(keys.app, name="key")

@@ -13,11 +13,12 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2_grpc
 
-from ingrain.testing import aliases, inference, library, measuring, models, probes, services, studies
+from ingrain.testing import aliases, batches, inference, library, measuring, models, probes, services, studies
 from ingrain.testing.store import Refused, StatusOf, Store
 from ingrain.v1 import (
     aliases_pb2_grpc,
     augmenter_pb2_grpc,
+    batches_pb2_grpc,
     datasets_pb2_grpc,
     evaluator_pb2_grpc,
     inference_pb2_grpc,
@@ -72,6 +73,7 @@ class FakePlatform:
         augmenter_pb2_grpc.add_AugmenterServicer_to_server(services.Augmenter(library), server)
         trainer_pb2_grpc.add_TrainerServicer_to_server(models.Trainer(library), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(inference.Inference(library), server)
+        batches_pb2_grpc.add_BatchesServicer_to_server(batches.Batches(library), server)
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(probes.WritingEvaluator(library), server)
         aliases_pb2_grpc.add_AliasesServicer_to_server(aliases.Aliases(library), server)
         studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library, self.prices), server)

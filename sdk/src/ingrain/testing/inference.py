@@ -18,11 +18,12 @@ class Inference(inference_pb2_grpc.InferenceServicer):
 
     def Generate(self, request: Any, context: Any) -> inference_pb2.GenerateResponse:
         texts = self.library.known(request.model, request.parent, request.context)
-        answers = [words.answer(prompt, texts) for prompt in request.prompts]
+        prompts = [*request.prompts, *map(text_of, request.inputs)]
+        answers = [words.answer(prompt, texts) for prompt in prompts]
         stop = inference_pb2.Generation.STOP
         return inference_pb2.GenerateResponse(
             generations=[inference_pb2.Generation(text=a, finish_reason=stop) for a in answers],
-            usage=inference_pb2.Usage(prompt_token_count=sum(map(words.token_count, request.prompts))),
+            usage=inference_pb2.Usage(prompt_token_count=sum(map(words.token_count, prompts))),
             model=request.model,
         )
 
@@ -73,3 +74,8 @@ class Inference(inference_pb2_grpc.InferenceServicer):
     def DeleteContext(self, request: Any, context: Any) -> empty_pb2.Empty:
         self.store.delete(request.name)
         return empty_pb2.Empty()
+
+
+def text_of(given: inference_pb2.Input) -> str:
+    """What is asked last; token ids say nothing to a model of words."""
+    return given.text or (given.chat.messages[-1].content if given.chat.messages else "")

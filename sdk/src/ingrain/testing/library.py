@@ -7,11 +7,14 @@ from ingrain.testing import words
 from ingrain.testing.store import Refused, Store
 from ingrain.v1 import datasets_pb2
 
+# A row has one of these, the first of which is missed where it has none.
 _ROW_KEYS = {
-    datasets_pb2.Dataset.DOCUMENTS: "text",
-    datasets_pb2.Dataset.MESSAGES: "messages",
-    datasets_pb2.Dataset.PROMPT_COMPLETION: "completion",
-    datasets_pb2.Dataset.PROBES: "kind",
+    datasets_pb2.Dataset.DOCUMENTS: ("text",),
+    datasets_pb2.Dataset.MESSAGES: ("messages",),
+    datasets_pb2.Dataset.ANSWERS: ("finish_reason", "scores", "error"),
+    datasets_pb2.Dataset.PROMPT_COMPLETION: ("completion",),
+    datasets_pb2.Dataset.PROBES: ("kind",),
+    datasets_pb2.Dataset.PROMPTS: ("prompt", "messages"),
 }
 
 
@@ -29,9 +32,9 @@ class Library:
             raise Refused("INVALID_ARGUMENT", "DATASET_EMPTY", "the dataset has no rows")
         for number, row in enumerate(map(json.loads, rows)):
             kinds = [dataset.kind] if dataset.kind else list(_ROW_KEYS)
-            kind = next((k for k in kinds if _ROW_KEYS[k] in row), None)
+            kind = next((k for k in kinds if row.keys() & _ROW_KEYS[k]), None)
             if kind is None:
-                field = f"rows[{number}].{_ROW_KEYS[dataset.kind or datasets_pb2.Dataset.DOCUMENTS]}"
+                field = f"rows[{number}].{_ROW_KEYS[dataset.kind or datasets_pb2.Dataset.DOCUMENTS][0]}"
                 raise Refused("INVALID_ARGUMENT", "ROW_INVALID", f"{field} is missing", field)
             dataset.kind = kind
             if row.get("choices") and not set(words.right_answers(row)) <= set(row["choices"]):

@@ -30,11 +30,13 @@ class Refused(Exception):
 
 
 class Work(NamedTuple):
-    """One long task: `stages` with a number of steps each, then `finish` gives the resource."""
+    """One long task: `stages` with a number of steps each, then `finish` gives the resource. `response`: what the
+    operation answers, where that is another."""
 
     verb: str
     stages: dict[str, int]
     finish: Callable[[], None]
+    response: Any = None
 
 
 class Store:
@@ -146,7 +148,7 @@ class Store:
         except Refused as refused:
             self._end(operation, resource, refused.status)
         else:
-            self._end(operation, resource, None)
+            self._end(operation, resource, None, work.response)
 
     def _tell(self, operation: operations_pb2.Operation, metadata: common_pb2.OperationMetadata) -> None:
         known = common_pb2.OperationMetadata()
@@ -158,14 +160,18 @@ class Store:
         self.changed.notify_all()
 
     def _end(
-        self, operation: operations_pb2.Operation, resource: Message, error: status_pb2.Status | None
+        self,
+        operation: operations_pb2.Operation,
+        resource: Message,
+        error: status_pb2.Status | None,
+        response: Message | None = None,
     ) -> None:
         with self.changed:
             resource.state = common_pb2.FAILED if error else common_pb2.ACTIVE
             if error:
                 operation.error.CopyFrom(error)
             else:
-                operation.response.Pack(resource)
+                operation.response.Pack(response or resource)
             operation.done = True
             self.changed.notify_all()
 
