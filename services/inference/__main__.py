@@ -26,6 +26,7 @@ from services.inference.backend import Backend, make_backend
 from services.inference.batches.parts import COLLECTION, BatchRows
 from services.inference.batches.run import Batches
 from services.inference.batches.servicer import VERB, BatchServicer
+from services.inference.batches.sweeping import sweep
 from services.inference.contexts import Contexts
 from services.inference.endpoints import Endpoints
 from services.inference.names import Names
@@ -43,13 +44,14 @@ class Parts:
     database: Database
     backend: Backend
     worker: Worker
+    batches: Batches
     register: Callable[[grpc.aio.Server], list[str]]
 
     async def work(self) -> None:
         """Contexts wait for the engine, without spending their attempts on its absence."""
         while not await self.backend.ready():
             await asyncio.sleep(POLL_S)
-        await self.worker.run()
+        await asyncio.gather(self.worker.run(), sweep(self.batches))
 
 
 async def assemble(settings: InferenceSettings) -> Parts:
@@ -79,7 +81,7 @@ async def assemble(settings: InferenceSettings) -> Parts:
         own = ["ingrain.v1.Inference", "ingrain.v1.Aliases", "ingrain.v1.Batches"]
         return [*own, add_operations(server, operations)]
 
-    return Parts(database, backend, worker, register)
+    return Parts(database, backend, worker, batches, register)
 
 
 async def run(settings: InferenceSettings) -> None:

@@ -9,5 +9,6 @@ asking    a request to the door, as any caller makes it; a row that cannot be an
 window    how many rows are at the engines at once, over all batches of this process
 parts     answers as they are kept: an object for each shard, and a row in SQL that says so
 output    parts -> the dataset of answers
+sweeping  what batches had answered that were cancelled while nobody was at work on them
 estimate  what a batch will take
 """

@@ -70,16 +70,7 @@ class Parts:
 
     async def found(self) -> list[Part]:
         """Those that are kept, in the order of the rows."""
-        query = table.select().where(table.c.batch == self._task.target).order_by(table.c.start_row)
-        rows = await self._rows.database.run(lambda connection: connection.execute(query).all())
-        return [
-            Part(
-                Span(row.start_row, row.row_count, row.begin_byte, row.end_byte),
-                row.answer_count,
-                row.storage_key,
-            )
-            for row in rows
-        ]
+        return await self._rows.database.run(lambda connection: found_in(connection, self._task.target))
 
     async def keep(self, span: Span, answers: Sequence[Answer], usage: pb.Usage) -> batches_pb2.Batch:
         """The object first, then row and counts in one transaction; the batch as it stands then."""
@@ -136,6 +127,18 @@ class Parts:
             self._rows.replace_in(connection, batch)
 
         await self._rows.database.run(end)
+
+
+def found_in(connection: sa.Connection, batch: str) -> list[Part]:
+    query = table.select().where(table.c.batch == batch).order_by(table.c.start_row)
+    return [
+        Part(
+            Span(row.start_row, row.row_count, row.begin_byte, row.end_byte),
+            row.answer_count,
+            row.storage_key,
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def add_usage(cost: common_pb2.Cost, usage: pb.Usage) -> None:

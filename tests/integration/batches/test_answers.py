@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingrain import errors
 from ingrain.v1 import batches_pb2, common_pb2, datasets_pb2, inference_pb2
+from services.inference.batches import sweeping
 
 
 def prompts(count: int, text: str = "say") -> list[dict[str, Any]]:
@@ -154,6 +157,45 @@ async def test_cancelling_keeps_what_is_answered(world: Any) -> None:
     expected = [number for number in range(301) if f"say {number}" not in held.prompts]
     assert [answer["id"] for answer in answers] == [f"r{number}" for number in expected]
     assert batch.answered_count == len(expected) >= 256
+
+
+async def test_cancelled_while_nobody_is_at_work_it_keeps_its_answers_too(world: Any) -> None:
+    world.door.hold = "say 300"
+    world.work()
+    operation = await world.create(prompts(301))
+    while (await world.get()).answered_count < 256:
+        await asyncio.sleep(0.01)
+    await world.stop()  # hands the operation back
+    await world.client.operations.cancel(operation.name)
+    assert (await world.get()).state == common_pb2.FAILED
+    sweeping_ = asyncio.create_task(sweeping.sweep(world.service.batches, 0.05))
+    while not (batch := await world.get()).output_dataset:
+        await asyncio.sleep(0.01)
+    sweeping_.cancel()
+    assert batch.state == common_pb2.ACTIVE
+    assert [row["id"] for row in await world.read(batch.output_dataset)] == [f"r{n}" for n in range(256)]
+
+
+async def test_the_engine_s_rate_is_kept(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an engine that computes 64 rows at once, each for its own time."""
+    slots, drawn = asyncio.Semaphore(64), random.Random(1)
+    busy, times = [], []
+
+    async def row(text: str) -> inference_pb2.Generation:
+        seconds = drawn.uniform(0.02, 0.1)
+        async with slots:
+            times.append(time.monotonic())
+            await asyncio.sleep(seconds)
+            times.append(time.monotonic())
+        busy.append(seconds)
+        return inference_pb2.Generation(text=text, token_count=1)
+
+    async def generate(request: Any, context: Any) -> inference_pb2.GenerateResponse:
+        return inference_pb2.GenerateResponse(generations=await asyncio.gather(*map(row, request.prompts)))
+
+    monkeypatch.setattr(world.door, "Generate", generate)
+    assert len(await world.answers(prompts(3000))) == 3000
+    assert sum(busy) / 64 >= 0.85 * (times[-1] - times[0])  # of the wall clock, whose ends are ragged
 
 
 async def test_a_deleted_batch_stops_and_its_answers_are_nobodys(world: Any) -> None:
