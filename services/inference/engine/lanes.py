@@ -129,7 +129,7 @@ class Lane:
         chosen, waited_for = [], False
         for request in self._requests:
             for sequence in request.running:
-                if sequence.writing and (feed := sequence.next(1)):
+                if sequence.writing and (feed := sequence.next(1, 1)):
                     chosen.append((request, sequence, feed))
                     waited_for |= not request.bulk
         read = READ_BESIDE if waited_for else self._settings.pass_tokens
@@ -148,11 +148,12 @@ class Lane:
             request = turn.popleft()
             under_way = begun[id(request)]
             sequence = under_way.popleft() if under_way else request.waiting[0] if request.waiting else None
-            if sequence is None or (sequence not in request.running and not self._room_for(sequence)):
+            if sequence is None:
                 continue
-            # An empty pass takes whatever belongs together, so that nothing waits for ever.
-            feed = sequence.next(left if chosen else self._settings.pass_tokens)
+            feed = sequence.next(left, most)
             if feed is None or (chosen and rows + len(feed.wanted) > most_rows):
+                continue
+            if feed.kept and sequence not in request.running and not self._room_for(sequence):
                 continue
             if sequence not in request.running:
                 request.running.append(request.waiting.popleft())
@@ -165,7 +166,7 @@ class Lane:
         return most - left
 
     def _room_for(self, sequence: Sequence) -> bool:
-        """Whether one more sequence may begin. One always may."""
+        """Whether one more sequence that keeps something may begin. One always may."""
         running = [s for request in self._requests for s in request.running]
         if not running:
             return True

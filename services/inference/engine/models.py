@@ -121,11 +121,14 @@ class ModelStore:
         for key in list(self._models)[:-1]:
             if self.used_bytes <= self._settings.model_bytes:
                 return
-            weights = self._models[key].weights
-            if weights is next(reversed(self._models.values())).weights and not self._models[key].adapter:
+            leaving = self._models.get(key)
+            if leaving is None:
                 continue
-            for other in [other for other, loaded in self._models.items() if loaded.weights is weights]:
-                if other == key or not self._models[key].adapter:
+            if leaving.adapter:
+                self._models.pop(key)
+            elif leaving.weights is not next(reversed(self._models.values())).weights:
+                # With weights go the adapters that stand on them.
+                for other in [other for other, one in self._models.items() if one.weights is leaving.weights]:
                     self._models.pop(other)
 
     @property

@@ -25,7 +25,7 @@ class Reading(Line):
     def room(self) -> tuple[int, bool]:
         return len(self.ids), True
 
-    def next(self, most: int) -> Feed | None:
+    def next(self, most: int, whole: int) -> Feed | None:
         self._ahead = min(self.fed + most, len(self.ids))
         return Feed(self.ids[self.fed : self._ahead], list(range(self.fed, self._ahead)), [], kept=True)
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import llguidance
 import llguidance.hf
-import llguidance.torch
+import numpy as np
 import torch
 
 from servicekit.errors import Invalid
 
 REMEMBERED = 64  # schemas, compiled
+COMPACT = {"whitespace_flexible": False}  # a weak model could write spaces for ever
 
 
 class Schemas:
@@ -34,7 +35,7 @@ class Schemas:
 
     def _compiled(self, schema: str) -> str:
         try:
-            grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema)
+            grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=COMPACT)
         except ValueError as error:
             raise bad_schema(error) from None
         if problem := llguidance.LLMatcher.validate_grammar(grammar, self._made):
@@ -51,14 +52,17 @@ class Followed:
 
     def __init__(self, tokenizer: Any, grammar: str, size: int) -> None:
         self._matcher = llguidance.LLMatcher(tokenizer, grammar)
-        self._mask = llguidance.torch.allocate_token_bitmask(1, size)
+        self._size = size
 
-    def allow(self, logits_V: torch.Tensor) -> torch.Tensor:
-        """The logits, of tokens that the schema allows next."""
-        llguidance.torch.fill_next_token_bitmask(self._matcher, self._mask)
-        allowed = logits_V.clone()[None]
-        llguidance.torch.apply_token_bitmask_inplace(allowed, self._mask.to(allowed.device))
-        return allowed[0]
+    def allow(self, logits_V: torch.Tensor, ends: set[int]) -> torch.Tensor:
+        """The logits, of tokens that the schema allows next; `ends` only where the text may end."""
+        allowed_V = torch.zeros(self._size, dtype=torch.bool)
+        bias = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)[: self._size]
+        allowed_V[: len(bias)] = torch.from_numpy(bias != 0)
+        allowed_V[list(ends)] = bool(self._matcher.is_accepting())
+        if not allowed_V.any():
+            raise bad_schema("no token of the model's vocabulary goes on from here")
+        return logits_V.masked_fill(~allowed_V.to(logits_V.device), float("-inf"))
 
     def took(self, token: int) -> None:
         self._matcher.consume_token(token)

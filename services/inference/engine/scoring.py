@@ -10,7 +10,6 @@ from services.inference.engine.sequences import Line
 
 Choices = list[Rendered]  # of one prompt
 Scores = list[tuple[float, int]]  # per choice the sum of log-probabilities in nats, and the number of tokens
-WHOLE = 1024  # tokens of a question and its choices that are read in one pass where they can be
 
 
 @dataclass
@@ -44,12 +43,12 @@ class Question(Line):
     def room(self) -> tuple[int, bool]:
         return self.trunk - self.prefix.length, True
 
-    def next(self, most: int) -> Feed | None:
+    def next(self, most: int, whole: int) -> Feed | None:
         trunk = self.trunk - self.fed
         leaves = [len(leaf) for leaf in self.leaves[self._leaf :]]
         if trunk + sum(leaves) <= most:
             return self._feed(self.trunk, len(self.choices))
-        if trunk + sum(leaves) <= WHOLE:
+        if trunk + sum(leaves) <= whole:
             return None
         if trunk:
             return self._feed(min(self.fed + most, self.trunk), self._leaf)

@@ -14,8 +14,8 @@ from services.inference.wire import Spent
 
 
 class Sequence(Protocol):
-    """`next` gives at most `most` tokens, the same until they are received; None where it has more that belong together: then it
-    is asked again for a pass with more room. `receive` takes the logits (wanted, vocabulary) of what was given last. `alone` does
+    """`next` gives at most `most` tokens, the same until they are received; None where more belong together and `whole` tokens would
+    take them: then it waits for a pass with more room. `receive` takes the logits (wanted, vocabulary) of what was given last. `alone` does
     a step without others, for models that cannot share a row. `spent` grows by what each takes."""
 
     loaded: LoadedModel
@@ -36,7 +36,7 @@ class Sequence(Protocol):
 
     def begin_behind(self, prefix: Prefix) -> None: ...
 
-    def next(self, most: int) -> Feed | None: ...
+    def next(self, most: int, whole: int) -> Feed | None: ...
 
     def receive(self, logits_WV: torch.Tensor) -> None: ...
 

@@ -40,6 +40,8 @@ class Writing(Line):
     def __post_init__(self) -> None:
         self._detokenised = Text(self.loaded.tokenizer, self.prompt_ids)
         self._ends = self.loaded.end_ids
+        if self.schema:  # a token that is text may be a part of JSON
+            self._ends = self._ends & set(self.loaded.tokenizer.all_special_ids)
         self._cache: Any = None
         self._ahead = 0  # how far the prompt is read when the feed under way has come back
         if self.call.prompt_logprobs:
@@ -64,7 +66,7 @@ class Writing(Line):
         counts = len(self.prompt_ids), self.prefix.length
         return Continuation(self.text, len(self.ids), self.finished, *counts, self.tokens, self.prompt_tokens)
 
-    def next(self, most: int) -> Feed | None:
+    def next(self, most: int, whole: int) -> Feed | None:
         if self.writing:
             return Feed([self.ids[-1]], [self.fed], [0], kept=True)
         asked = self.call.prompt_logprobs
@@ -95,7 +97,7 @@ class Writing(Line):
         self.fed = self._ahead
 
     def _write(self, logits_V: torch.Tensor) -> None:
-        call, allowed = self.call, self.schema.allow(logits_V) if self.schema else logits_V
+        call, allowed = self.call, self.schema.allow(logits_V, self._ends) if self.schema else logits_V
         token = pick(allowed, call.temperature, call.top_p, self.stream)
         if call.logprobs:
             self.tokens.append(described(self.loaded.vocabulary, logits_V, token, call.top_logprobs))
