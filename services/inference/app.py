@@ -62,6 +62,10 @@ def digest(settings: InferenceSettings) -> str:
 
 
 def build(settings: InferenceSettings) -> Application:
+    if settings.engine == "vllm":
+        from services.inference.vllm_engine import app
+
+        return app.build(settings, digest(settings))
     return EngineReplica.options(
         num_replicas=settings.replicas,
         max_ongoing_requests=settings.max_queued,

@@ -64,6 +64,10 @@ class InProcess:
 
 
 def make_backend(settings: InferenceSettings) -> Backend:
+    if settings.engine == "vllm":
+        from services.inference.vllm_engine.backend import VllmServe
+
+        return VllmServe(settings)
     if settings.inference_backend == "inprocess":
         return InProcess(settings)
     from services.inference.rayserve import RayServe

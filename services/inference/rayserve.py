@@ -25,6 +25,8 @@ log = structlog.get_logger()
 class RayServe:
     """The application stays when this process ends, and is found again. One that went away is deployed again."""
 
+    name = "ray serve + transformers"
+
     def __init__(self, settings: InferenceSettings) -> None:
         self._settings = settings
         self._handle: Any = None
@@ -48,7 +50,7 @@ class RayServe:
         return self._handle is not None
 
     async def call(self, method: str, argument: Any) -> Any:
-        response = getattr(self._engines(), method).remote(argument)
+        response = self._sent(method, argument)
         try:
             return await response
         except asyncio.CancelledError:
@@ -58,7 +60,7 @@ class RayServe:
             raise translated(error) from error
 
     async def stream(self, argument: Any) -> AsyncGenerator[Any, None]:
-        pieces = self._engines().options(stream=True).stream.remote(argument)
+        pieces = self._sent_for_pieces(argument)
         ended = False
         try:
             async for piece in pieces:
@@ -76,9 +78,15 @@ class RayServe:
         try:
             facts = await engines.facts.remote()
             count = await patiently(self._replica_count, LOOK_S)
-            return Running("ray serve + transformers", count, facts)
+            return Running(self.name, count, facts)
         except Exception as error:
             raise translated(error) from error
+
+    def _sent(self, method: str, argument: Any) -> Any:
+        return getattr(self._engines(), method).remote(argument)
+
+    def _sent_for_pieces(self, argument: Any) -> Any:
+        return self._engines().options(stream=True).stream.remote(argument)
 
     def _engines(self) -> Any:
         if self._handle is None:

@@ -9,6 +9,11 @@ class InferenceSettings(ServiceSettings):
     """Read from `INGRAIN_<NAME>`."""
 
     inference_backend: Literal["serve", "inprocess"] = "serve"
+    engine: Literal["transformers", "vllm"] = "transformers"  # vllm: on GPU nodes, behind `serve` only
+    vllm_model: str = ""  # where the base model's files lie in storage (the `uri` of the trainer's model)
+    vllm_lora_rank: int = 64  # the greatest of adapters
+    vllm_lora_count: int = 16  # adapters in one batch
+    vllm_tensor_parallel: int = 1  # GPUs of a replica
     cache_bytes: int = (
         1 << 30
     )  # keys and values of contexts in memory, per replica; one that takes more is refused

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from servicekit.errors import DomainError, NotFound
@@ -11,8 +12,10 @@ from servicekit.storage import Storage
 from services.inference.wire import ModelRef
 
 
-async def fetch(storage: Storage, model: ModelRef, folder: Path) -> Path:
-    """The folder with the model's files; fetched once, visible whole or not at all."""
+async def fetch(
+    storage: Storage, model: ModelRef, folder: Path, wanted: Callable[[str], bool] = lambda _: True
+) -> Path:
+    """The folder with the model's files, such as are `wanted` by their names; fetched once, visible whole or not at all."""
     target = folder / model.sha256
     if target.exists():
         return target
@@ -26,7 +29,13 @@ async def fetch(storage: Storage, model: ModelRef, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
     try:
-        await asyncio.gather(*(_file(storage, prefix, entry, work, model) for entry in manifest["files"]))
+        await asyncio.gather(
+            *(
+                _file(storage, prefix, entry, work, model)
+                for entry in manifest["files"]
+                if wanted(entry["name"])
+            )
+        )
         try:
             work.rename(target)
         except OSError:  # another replica on this machine was first

@@ -1,0 +1,9 @@
+"""The second engine: vLLM on GPU nodes, behind the same methods and values as `services.inference.engine`.
+
+replica   the engine's methods over vLLM's AsyncLLM
+trees     choices -> looks at the next token's probabilities, which never lose the prefix cache: pure
+requests  values of wire <-> what vLLM takes and gives
+adapters  LoRA adapters from object storage, each under a number of its own
+app       the Ray Serve application, by ray.serve.llm
+backend   how the door reaches it, replicas chosen by what they have read
+"""
