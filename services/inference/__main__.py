@@ -44,6 +44,7 @@ class Parts:
     database: Database
     backend: Backend
     worker: Worker
+    contexts: Contexts
     batches: Batches
     register: Callable[[grpc.aio.Server], list[str]]
 
@@ -51,7 +52,8 @@ class Parts:
         """Contexts wait for the engine, without spending their attempts on its absence."""
         while not await self.backend.ready():
             await asyncio.sleep(POLL_S)
-        await asyncio.gather(self.worker.run(), sweep(self.batches))
+        expiring = self.contexts.leases.sweep(self.contexts.delete)
+        await asyncio.gather(self.worker.run(), sweep(self.batches), expiring)
 
 
 async def assemble(settings: InferenceSettings) -> Parts:
@@ -81,7 +83,7 @@ async def assemble(settings: InferenceSettings) -> Parts:
         own = ["ingrain.v1.Inference", "ingrain.v1.Aliases", "ingrain.v1.Batches"]
         return [*own, add_operations(server, operations)]
 
-    return Parts(database, backend, worker, batches, register)
+    return Parts(database, backend, worker, contexts, batches, register)
 
 
 async def run(settings: InferenceSettings) -> None:

@@ -14,12 +14,17 @@ from services.inference.settings import InferenceSettings
 from services.inference.wire import Facts
 
 NAME = "ingrain-inference"
-METHODS = 3  # raised when replicas get methods that a door relies on: those of an older release are replaced
+METHODS = 4  # raised when replicas get methods that a door relies on: those of an older release are replaced
+HOMES = 256  # contexts and models of one replica that Serve is told of
 
 
-@serve.deployment(name="engine", graceful_shutdown_timeout_s=20)
+@serve.deployment(name="engine")
 class EngineReplica:
-    """Imports torch and transformers where it runs, not where it is deployed from."""
+    """Imports torch and transformers where it runs, not where it is deployed from.
+
+    Where there are several replicas, calls come with what they read as Serve's `multiplexed_model_id`, so that they are led to a replica
+    that has it. Any other answers as well.
+    """
 
     def __init__(self, settings: InferenceSettings) -> None:
         from services.inference.engine.replica import Engine
@@ -27,22 +32,34 @@ class EngineReplica:
         self._engine = Engine(settings)
         self._digest = digest(settings)
 
+    @serve.multiplexed(max_num_models_per_replica=HOMES)
+    async def _at_home(self, key: str) -> str:
+        return key
+
+    async def _note_home(self) -> None:
+        if key := serve.get_multiplexed_model_id():
+            await self._at_home(key)
+
     async def score(self, call: Any) -> Any:
+        await self._note_home()
         return await self._engine.score(call)
 
     async def generate(self, call: Any) -> Any:
+        await self._note_home()
         return await self._engine.generate(call)
 
     async def count(self, call: Any) -> Any:
         return await self._engine.count(call)
 
     async def prefill(self, call: Any) -> Any:
+        await self._note_home()
         return await self._engine.prefill(call)
 
     async def forget(self, call: Any) -> None:
         await self._engine.forget(call)
 
     async def stream(self, call: Any) -> AsyncIterator[Any]:
+        await self._note_home()
         async with aclosing(self._engine.stream(call)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -66,8 +83,16 @@ def build(settings: InferenceSettings) -> Application:
         from services.inference.vllm_engine import app
 
         return app.build(settings, digest(settings))
+    most = max(settings.replicas, settings.replicas_most)
+    scaling = {
+        "min_replicas": settings.replicas,
+        "max_replicas": most,
+        "target_ongoing_requests": settings.replica_load,
+    }
+    number = {"autoscaling_config": scaling} if most > settings.replicas else {"num_replicas": most}
     return EngineReplica.options(
-        num_replicas=settings.replicas,
+        **number,
+        graceful_shutdown_timeout_s=settings.replica_drain_s,
         max_ongoing_requests=settings.max_queued,
         max_queued_requests=settings.max_queued,
         ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},

@@ -25,6 +25,7 @@ from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.inference import retrieval
 from services.inference.backend import Backend
+from services.inference.leases import Leases
 from services.inference.names import Meaning, Names
 from services.inference.retrieval import Index
 from services.inference.settings import InferenceSettings
@@ -42,6 +43,7 @@ from services.inference.wire import (
 REMEMBERED = 64  # texts of contexts in the door's memory
 COUNTED = 512  # pieces of documents whose tokens are counted at once
 WAIT_S = 600.0
+LEAST_TTL_S = 1.0
 # What ended a virtual name's context and may go well another time.
 PASSING = {code_pb2.UNAVAILABLE, code_pb2.CANCELLED, code_pb2.RESOURCE_EXHAUSTED, code_pb2.INTERNAL}
 MOST_TRIES = 8
@@ -59,6 +61,7 @@ class Contexts:
     ) -> None:
         self._settings = settings
         self._storage = storage
+        self.leases = Leases(rows.database)
         self.resources = rows
         self.operations = operations
         self._names = names
@@ -71,6 +74,8 @@ class Contexts:
         await task.progress("reading documents")
         texts = await self.texts(task.project, given)
         model = await self._names.ref(given.model)
+        if given.HasField("ttl"):
+            await self.leases.start(task.target, given.ttl.ToNanoseconds() / 1e9)
         if given.HasField("retrieval"):
             return await self._create_index(task, given, model, texts)
         text = "\n".join(texts)
@@ -116,6 +121,8 @@ class Contexts:
 
     async def check(self, given: pb.Context) -> None:
         """Refuses at once what could never become a context."""
+        if given.HasField("ttl") and given.ttl.ToNanoseconds() < LEAST_TTL_S * 1e9:
+            raise Invalid("TTL_TOO_SHORT", f"ttl is less than {LEAST_TTL_S:g} s", field="context.ttl")
         await self._names.ref(given.model)
         dataset = await self._names.dataset(given.dataset)
         if dataset.kind != datasets_pb2.Dataset.DOCUMENTS:
@@ -153,6 +160,8 @@ class Contexts:
                 f"{name} is a context of {context.model}; make one for {model.name}",
                 field="context",
             )
+        if context.HasField("ttl"):
+            await self.leases.used(name, context.ttl.ToNanoseconds() / 1e9)
         if context.HasField("retrieval"):
             return await self._index(context)
         if name not in self._texts:
@@ -162,6 +171,14 @@ class Contexts:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(name)
         return self._texts[name]
+
+    async def with_expiry(self, contexts: list[pb.Context]) -> list[pb.Context]:
+        leased = [context for context in contexts if context.HasField("ttl")]
+        expiring = await self.leases.expire_times([context.name for context in leased]) if leased else {}
+        for context in leased:
+            if context.name in expiring:
+                context.expire_time.FromMilliseconds(int(expiring[context.name] * 1000))
+        return contexts
 
     async def _index(self, context: pb.Context) -> Index:
         """Kept within a number of bytes; one that is gone is built again from what is stored."""
@@ -181,6 +198,7 @@ class Contexts:
         """Hides it, and drops its keys and values; a context of the same text computes them again."""
         context = await self.resources.get(name)
         await self.resources.delete(name)
+        await self.leases.end(name)
         self._texts.pop(name, None)
         self._indices.pop(name, None)
         if context.uri and not context.HasField("retrieval") and await self._backend.ready():

@@ -50,6 +50,8 @@ class RayServe:
         return self._handle is not None
 
     async def call(self, method: str, argument: Any) -> Any:
+        if method == "forget":
+            return await self._told_to_all(method, argument)
         response = self._sent(method, argument)
         try:
             return await response
@@ -58,6 +60,11 @@ class RayServe:
             raise
         except Exception as error:
             raise translated(error) from error
+
+    async def _told_to_all(self, method: str, argument: Any) -> None:
+        """A replica that goes away meanwhile needs not be told."""
+        answers = self._engines().broadcast(method, argument)
+        await answers.results_async(timeout_s=LOOK_S, return_exceptions=True)
 
     async def stream(self, argument: Any) -> AsyncGenerator[Any, None]:
         pieces = self._sent_for_pieces(argument)
@@ -83,15 +90,18 @@ class RayServe:
             raise translated(error) from error
 
     def _sent(self, method: str, argument: Any) -> Any:
-        return getattr(self._engines(), method).remote(argument)
+        return getattr(self._engines(argument), method).remote(argument)
 
     def _sent_for_pieces(self, argument: Any) -> Any:
-        return self._engines().options(stream=True).stream.remote(argument)
+        return self._engines(argument).options(stream=True).stream.remote(argument)
 
-    def _engines(self) -> Any:
+    def _engines(self, argument: Any = None) -> Any:
+        """The replicas; a call goes to one that has what it reads, where there are several to choose from."""
         if self._handle is None:
             raise Unavailable("ENGINE_STARTING", f"{self._problem}; try again", 2.0)
-        return self._handle
+        several = max(self._settings.replicas, self._settings.replicas_most) > 1
+        home = home_of(argument) if several else ""
+        return self._handle.options(multiplexed_model_id=home) if home else self._handle
 
     def _lost(self, problem: str) -> None:
         self._handle = None
@@ -183,6 +193,14 @@ class RayServe:
 
         answer = self._get_handle().digest.remote().result(timeout_s=LOOK_S)
         return bool(answer == app.digest(self._settings))
+
+
+def home_of(argument: Any) -> str:
+    """What a call reads, by its content: the model's bytes and the context's. Empty where any replica is as good."""
+    model, context = getattr(argument, "model", None), getattr(argument, "context", None)
+    if model is None:
+        return ""
+    return f"{model.key}/{context.sha256}" if context else str(model.key)
 
 
 def _disconnect() -> None:

@@ -116,13 +116,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
     async def GetContext(self, request: pb.GetContextRequest, context: Any) -> pb.Context:
         identity.authorize(request.name)
-        return shown(await self._contexts.resources.get(request.name))
+        (found,) = await self._contexts.with_expiry([await self._contexts.resources.get(request.name)])
+        return shown(found)
 
     async def ListContexts(self, request: pb.ListContextsRequest, context: Any) -> pb.ListContextsResponse:
         identity.authorize(request.parent)
         found, token = await self._contexts.resources.list(
             request.parent, request.page_size, request.page_token
         )
+        found = await self._contexts.with_expiry(found)
         return pb.ListContextsResponse(contexts=map(shown, found), next_page_token=token)
 
     async def DeleteContext(self, request: pb.DeleteContextRequest, context: Any) -> empty_pb2.Empty:

@@ -24,7 +24,10 @@ class InferenceSettings(ServiceSettings):
     model_bytes: int = 4 << 30  # weights in memory, per replica
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, else float32
-    replicas: int = 1
+    replicas: int = 1  # at least
+    replicas_most: int = 0  # as many come when they are needed; 0: never more than `replicas`
+    replica_load: int = 16  # requests at once that one replica is thought to do
+    replica_drain_s: float = 120.0  # how long a replica that is to stop may finish what it has begun
     replica_cpus: float = 0.5
     replica_gpus: float = 0.0
     ray_wait_s: float = 120.0  # how long replicas may take to run before the door says what they lack

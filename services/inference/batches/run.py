@@ -34,7 +34,7 @@ from services.inference.names import Names
 from services.inference.settings import InferenceSettings
 
 ROWS_PER_REPLICA = 256  # at an engine at once: four times what it computes together
-LEAST_PLACES = 4  # that a call takes, so that calls of one row do not fill the engine's queue
+LEAST_PLACES = 2  # that a call takes, so that calls of one row do not fill the engine's queue
 OPEN_SHARDS = 32  # with answers in memory
 KINDS = (datasets_pb2.Dataset.PROMPTS, datasets_pb2.Dataset.PROBES)
 

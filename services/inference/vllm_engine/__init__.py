@@ -1,6 +1,8 @@
 """The second engine: vLLM on GPU nodes, behind the same methods and values as `services.inference.engine`.
 
 replica   the engine's methods over vLLM's AsyncLLM
+models    what texts of a model need on their way in and out
+scoring   questions with choices, look by look
 trees     choices -> looks at the next token's probabilities, which never lose the prefix cache: pure
 requests  values of wire <-> what vLLM takes and gives
 adapters  LoRA adapters from object storage, each under a number of its own

@@ -61,7 +61,7 @@ def build(settings: InferenceSettings, digest: str) -> Application:
             "num_replicas": settings.replicas,
             "max_ongoing_requests": settings.max_queued,
             "max_queued_requests": settings.max_queued,
-            "request_router_config": RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type],
+            "request_router_config": RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
         },
     )
 

@@ -7,11 +7,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from servicekit.costs import forward_flops
 from servicekit.errors import DomainError, Exhausted, Invalid, Unavailable, WrongState
 from servicekit.storage import open_storage
 from services.inference.engine.files import fetch
@@ -23,7 +20,8 @@ from services.inference.engine.seeds import stream_seeds
 from services.inference.settings import InferenceSettings
 from services.inference.vllm_engine import requests
 from services.inference.vllm_engine.adapters import Adapters
-from services.inference.vllm_engine.trees import Place, Tree, tree_of
+from services.inference.vllm_engine.models import Loaded, account, is_weights, require_room, tokenizer_of
+from services.inference.vllm_engine.scoring import scores_of, together, trees_of
 from services.inference.wire import (
     Continuation,
     CountCall,
@@ -45,16 +43,6 @@ from services.inference.wire import (
 
 T = TypeVar("T")
 INTERACTIVE, BULK = 0, 1  # vLLM's priorities: lower first
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What texts of a model need on their way in and out."""
-
-    ref: ModelRef
-    renderer: Renderer
-    vocabulary: Vocabulary
-    lora: Any
 
 
 class VllmEngine:
@@ -83,10 +71,12 @@ class VllmEngine:
 
         async def work() -> Scored:
             loaded, spent = await self._loaded(call.model), Spent()
-            trees = await asyncio.to_thread(self._trees, loaded, call)
+            trees = await asyncio.to_thread(trees_of, loaded, call)
             alone = 1 if call.context else 0
-            found = [await self._scored(loaded, tree, call.bulk, spent) for tree in trees[:alone]]
-            found += await together(self._scored(loaded, tree, call.bulk, spent) for tree in trees[alone:])
+            found = [await scores_of(self._output, loaded, tree, call.bulk, spent) for tree in trees[:alone]]
+            found += await together(
+                scores_of(self._output, loaded, tree, call.bulk, spent) for tree in trees[alone:]
+            )
             return Scored(found, spent)
 
         return await self._answered(work)
@@ -157,7 +147,7 @@ class VllmEngine:
                     token_count=len(ids),
                     context_window=window,
                 )
-            output = await self._output(loaded, ids, requests.reading(), bulk=False)
+            output = await self._output(loaded, ids, requests.reading(), False)
             account(spent, loaded.ref, len(ids), output.num_cached_tokens or 0, 0)
             return Prefilled(len(ids), 0, spent)
 
@@ -165,41 +155,6 @@ class VllmEngine:
 
     async def forget(self, call: ForgetCall) -> None:
         """Nothing: vLLM drops what is least recently used, and cannot be asked to drop one text."""
-
-    def _trees(self, loaded: Loaded, call: ScoreCall) -> list[Tree]:
-        documents = call.context.text if call.context else None
-        trees = []
-        for index, (prompt, choices) in enumerate(call.items):
-            rendered = loaded.renderer.choices(documents, prompt, choices)
-            for number, choice in enumerate(rendered):
-                where = f"items[{index}].choices[{number}]"
-                require_room(loaded.ref, len(choice.ids), where)
-                if not 0 < choice.begin < len(choice.ids):
-                    raise Invalid(
-                        "NOTHING_TO_SCORE",
-                        f"{where} needs text, and the model must have read something before it",
-                        field=where,
-                    )
-            trees.append(tree_of(rendered))
-        return trees
-
-    async def _scored(self, loaded: Loaded, tree: Tree, bulk: bool, spent: Spent) -> list[tuple[float, int]]:
-        found: dict[Place, dict[int, float]] = {}
-        cached = {}
-
-        async def look(place: Place, tokens: Sequence[int]) -> None:
-            output = await self._output(loaded, [*tree.trunk, *place], requests.looking(tokens), bulk)
-            cached[place] = output.num_cached_tokens or 0
-            (logprobs,) = output.outputs[0].logprobs
-            found[place] = {token: logprobs[token].logprob for token in tokens}
-
-        first, *rest = tree.looks
-        await look(first.place, first.tokens)
-        await together(look(one.place, one.tokens) for one in rest)
-        # Every look computes the last piece of what it reads, however often that was read before.
-        again = sum(len(tree.trunk) + len(place) - cached[place] for place in found)
-        account(spent, loaded.ref, tree.read_count, cached[first.place], 0, computed=again)
-        return tree.scores(found)
 
     def _prompts(self, loaded: Loaded, call: GenerateCall) -> list[list[int]]:
         documents = call.context.text if call.context else None
@@ -304,51 +259,3 @@ class VllmEngine:
             yield
         finally:
             self._queued -= 1
-
-
-async def together(work: Any) -> list[Any]:
-    """All at once, in their order; where one fails the others are ended."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as problems:
-        raise problems.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-def is_weights(name: str) -> bool:
-    """vLLM has these already."""
-    return name.endswith((".safetensors", ".bin", ".pt", ".gguf"))
-
-
-def tokenizer_of(folder: Path) -> tuple[Any, Heads, Vocabulary]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return tokenizer, Heads(), Vocabulary(tokenizer)
-
-
-def require_room(model: ModelRef, token_count: int, field: str) -> None:
-    if token_count > model.context_window:
-        raise Invalid(
-            "PROMPT_TOO_LONG",
-            f"{field} has {token_count} tokens with its context and {model.name} can take {model.context_window}",
-            field=field,
-            token_count=token_count,
-            context_window=model.context_window,
-        )
-
-
-def account(
-    spent: Spent, model: ModelRef, read: int, cached: int, written: int, *, computed: int | None = None
-) -> None:
-    """`computed`: tokens that went through the model, where they are not those that were not cached. vLLM does not say what
-    share of a batch's seconds a request had; they stay 0."""
-    spent.prompt_tokens += read
-    spent.cached_tokens += cached
-    spent.generated_tokens += written
-    if computed is None:
-        computed = read - cached + max(0, written - 1)
-    spent.flops += forward_flops(
-        model.parameter_count, model.layer_count, model.hidden_size, computed, cached
-    )

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import inference_pb2
+from ingrain.v1 import common_pb2, inference_pb2
 from services.inference.engine.replica import Engine
 from services.inference.wire import ModelRef, ScoreCall
 
@@ -171,3 +171,70 @@ async def test_too_few_processors_are_said(
         error = await until(complaint)
         assert error.reason == "ENGINE_STARTING"
         assert await health(door.target) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_replicas_have_homes_finish_their_streams_and_come_when_they_are_needed(
+    start_ray: Any, start_door: Any, connect: Callable[..., AsyncClient]
+) -> None:
+    head = start_ray()
+    door = start_door(head, replicas="2", replicas_most="3", replica_load="2", replica_cpus="0.1")
+    async with connect(door.target) as client:
+        inference = client.stubs.inference
+        await until(lambda: inference.Score(SCORE, timeout=60))
+        await until(lambda: _is(count_of(head), 2))
+
+        # Whoever asks about a context is led to the replica that read it.
+        contexts = []
+        for number, key in enumerate(["", "fact"]):
+            selection = common_pb2.RowSelection(distinct_key=key)
+            operation = await client.contexts.create("base", "documents", f"home-{number}", selection)
+            contexts.append(await operation.result(120))
+        for _ in range(6):
+            for context in contexts:
+                held = inference_pb2.ScoreRequest(model=BASE, context=context.name, items=[ITEM])
+                usage = (await inference.Score(held, timeout=60)).usage
+                assert usage.cached_token_count == context.token_count
+                assert usage.prompt_token_count < 2 * context.token_count
+
+        # More come under load.
+        asked = generate(max_tokens=400, temperature=2.0, prompts=["the old bridge"])
+
+        async def ask_on() -> None:
+            while True:
+                await whole(inference.StreamGenerate(asked))
+
+        asking = [asyncio.create_task(ask_on()) for _ in range(12)]
+        await until(lambda: _is(count_of(head), 3))
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+
+
+async def test_a_replica_that_is_told_to_stop_finishes_its_streams(
+    start_ray: Any, start_door: Any, connect: Callable[..., AsyncClient]
+) -> None:
+    head = start_ray()
+    door = start_door(head)
+    asked = generate(max_tokens=480, temperature=2.0, prompts=["the old bridge"])
+    async with connect(door.target) as client:
+        inference = client.stubs.inference
+        await until(lambda: inference.Score(SCORE, timeout=60))
+        expected = await whole(inference.StreamGenerate(asked))
+        (replica,) = replicas(head.variables)
+        streams = [asyncio.create_task(whole(inference.StreamGenerate(asked))) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        # The same door with other settings: Serve puts a new replica in the old one's place.
+        other = start_door(head, running_count="32")
+        async with connect(other.target) as second:
+            await until(lambda: second.stubs.inference.Score(SCORE, timeout=60))
+        assert await asyncio.gather(*streams) == [expected] * 8
+        await until(lambda: _is(gone(replica), True))
+
+
+async def whole(stream: Any) -> str:
+    return "".join([piece.text async for piece in stream])
+
+
+async def count_of(head: Any) -> int:
+    return len(replicas(head.variables))

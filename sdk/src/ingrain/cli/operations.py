@@ -18,7 +18,9 @@ Name = Annotated[str, typer.Argument(help="projects/p/models/m/operations/o")]
 @app.command("list")
 def list_(
     context: typer.Context,
-    under: Annotated[str, typer.Argument(help="datasets, models, contexts, evaluations or studies.")],
+    under: Annotated[
+        str, typer.Argument(help="datasets, models, contexts, batches, evaluations or studies.")
+    ],
     output: Output = Format.TABLE,
 ) -> None:
     """Operations of a collection, newest first."""
