@@ -4,6 +4,7 @@ settings   backends, tokens, TLS
 routes     service -> backend, collection -> backend (for operations)
 auth       credentials -> Caller
 limits     concurrency per project, nested calls apart
+callers    what every call passes: auth, read-only keys, limits
 proxy      forwards any method as bytes, unary and streams alike
 projects   Projects and Keys, the only services of its own
 """

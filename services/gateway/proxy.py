@@ -15,11 +15,10 @@ from grpc_status import rpc_status
 
 from ingrain import uploading
 from servicekit import identity
-from servicekit.errors import DomainError, PermissionDenied, Unavailable
+from servicekit.errors import DomainError, Unavailable
 from servicekit.interceptors import to_status
 from services.gateway import routes
-from services.gateway.auth import Authenticator
-from services.gateway.limits import Limits
+from services.gateway.callers import Callers
 
 log = structlog.get_logger()
 DEADLINE_MARGIN_S = 0.05
@@ -38,13 +37,9 @@ CHANNEL_OPTIONS = [
 
 
 class Proxy(grpc.GenericRpcHandler):
-    def __init__(
-        self, backends: dict[str, str], authenticator: Authenticator, limits: Limits, gateway_token: str
-    ) -> None:
+    def __init__(self, backends: dict[str, str], callers: Callers) -> None:
         self._addresses = backends
-        self._authenticator = authenticator
-        self._limits = limits
-        self._gateway_token = gateway_token
+        self._callers = callers
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._upload_channels: dict[str, grpc.Channel] = {}
 
@@ -60,10 +55,7 @@ class Proxy(grpc.GenericRpcHandler):
             request_id = metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex
             try:
                 method = routes.find(path)
-                caller = await self._authenticator.caller(metadata)
-                if caller.read_only and not method.reads:
-                    raise PermissionDenied("READ_ONLY_KEY", f"{caller.id} may only read; {path} writes")
-                async with self._limits.admit(caller, waits=method.waits):
+                async with self._callers.admitted(method, metadata) as caller:
                     async for response in self._forward(method, requests, context, caller, request_id):
                         yield response
             except grpc.aio.AbortError:  # the backend's own answer
@@ -116,11 +108,7 @@ class Proxy(grpc.GenericRpcHandler):
     async def _fail(self, context: grpc.aio.ServicerContext, backend: str, error: Any) -> None:
         trailers = tuple((k, v) for k, v in error.trailing_metadata() or () if k in _PASSED_TRAILERS)
         if error.code() == grpc.StatusCode.UNAVAILABLE and not trailers:
-            raise Unavailable(
-                "SERVICE_UNAVAILABLE",
-                f"{backend} cannot be reached; it may be starting, try again",
-                retry_after_s=1.0,
-            )
+            raise unreachable(backend)
         await context.abort(error.code(), error.details() or "", trailers)
 
     def _metadata(
@@ -131,15 +119,7 @@ class Proxy(grpc.GenericRpcHandler):
             for key, value in context.invocation_metadata() or ()
             if key not in _NOT_PASSED and not key.startswith(_NOT_PASSED_PREFIXES)
         ]
-        return [
-            *passed,
-            (identity.GATEWAY_TOKEN, self._gateway_token),
-            (identity.CALLER_KIND, caller.kind),
-            (identity.CALLER_ID, caller.id),
-            (identity.CALLER_PROJECT, caller.project),
-            (identity.CALLER_READ_ONLY, "true" if caller.read_only else "false"),
-            (identity.REQUEST_ID, request_id),
-        ]
+        return [*passed, *self._callers.metadata(caller, request_id)]
 
     def channel(self, backend: str) -> grpc.aio.Channel:
         if backend not in self._channels:
@@ -156,6 +136,14 @@ class Proxy(grpc.GenericRpcHandler):
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
         for channel in self._upload_channels.values():
             channel.close()
+
+
+def unreachable(backend: str) -> Unavailable:
+    return Unavailable(
+        "SERVICE_UNAVAILABLE",
+        f"{backend} cannot be reached; it may be starting, try again",
+        retry_after_s=1.0,
+    )
 
 
 async def _joined(

@@ -18,6 +18,7 @@ from servicekit.server import OPTIONS, is_loopback
 from servicekit.telemetry import configure
 from services.gateway import routes
 from services.gateway.auth import Authenticator, Digests
+from services.gateway.callers import Callers
 from services.gateway.health import MergedHealth
 from services.gateway.limits import Limits
 from services.gateway.projects import KeysServicer, ProjectsServicer, ensure_default
@@ -71,8 +72,8 @@ async def build(settings: GatewaySettings) -> Gateway:
         operator_token=settings.operator_token.get_secret_value(),
         open_door=not settings.require_keys,
     )
-    limits = Limits(settings.places())
-    proxy = Proxy(settings.backends(), authenticator, limits, settings.gateway_token.get_secret_value())
+    callers = Callers(authenticator, Limits(settings.places()), settings.gateway_token.get_secret_value())
+    proxy = Proxy(settings.backends(), callers)
     checks = MergedHealth(proxy)
     server = grpc.aio.server(
         interceptors=[OwnServices(authenticator.caller)], options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS
