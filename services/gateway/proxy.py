@@ -1,13 +1,14 @@
 """Forwards any method as bytes: unary calls and streams, details of errors, deadlines and cancellation alike.
 
-To gRPC every method can be served as stream-stream. The gateway reads no message but those of Operations, whose
-name says where they belong.
+To gRPC every method can be served as stream-stream, at the price of more events than a unary call needs; so only those that stream
+are. The gateway reads no message but those of Operations, whose name says where they belong.
 """
 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -21,6 +22,7 @@ from services.gateway import routes
 from services.gateway.callers import Callers
 
 log = structlog.get_logger()
+Metadata = Sequence[tuple[str, Any]]
 DEADLINE_MARGIN_S = 0.05
 # grpc.aio ends the requests of a cancelled call as if the caller had sent all, and cancels the handler just after; the
 # backend must not take half an upload for a whole one.
@@ -46,42 +48,62 @@ class Proxy(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         path = details.method
 
+        async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            async with self._admitted(path, context) as (method, metadata):
+                backend = routes.backend_of(method, request)
+                call = self.channel(backend).unary_unary(path)(
+                    request, timeout=_left_s(context), metadata=metadata
+                )
+                try:
+                    response: bytes = await call
+                    return response
+                except grpc.aio.AioRpcError as error:
+                    return await self._fail(context, backend, error)
+                finally:
+                    call.cancel()
+
         async def forward(
             requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
         ) -> AsyncIterator[bytes]:
-            metadata = {
-                key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
-            }
-            request_id = metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex
-            try:
-                method = routes.find(path)
-                async with self._callers.admitted(method, metadata) as caller:
-                    async for response in self._forward(method, requests, context, caller, request_id):
-                        yield response
-            except grpc.aio.AbortError:  # the backend's own answer
-                raise
-            except Exception as error:
-                if isinstance(error, DomainError):
-                    log.info("refused", method=path, reason=error.reason, request_id=request_id)
-                else:
-                    log.error("unexpected_error", method=path, request_id=request_id, exc_info=error)
-                await context.abort_with_status(rpc_status.to_status(to_status(error, request_id)))
+            async with self._admitted(path, context) as (method, metadata):
+                async for response in self._forward(method, requests, context, metadata):
+                    yield response
 
+        known = routes.METHODS.get(path)
+        if known and known.unary:
+            return grpc.unary_unary_rpc_method_handler(answer)
         return grpc.stream_stream_rpc_method_handler(forward)
+
+    @asynccontextmanager
+    async def _admitted(
+        self, path: str, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[tuple[routes.Method, Metadata]]:
+        """Who calls has a place, and the backend is told who it is; refusals and what goes wrong are answered."""
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        request_id = headers.get(identity.REQUEST_ID) or uuid.uuid4().hex
+        try:
+            method = routes.find(path)
+            async with self._callers.admitted(method, headers) as caller:
+                yield method, self._metadata(context, caller, request_id)
+        except grpc.aio.AbortError:  # the backend's own answer
+            raise
+        except Exception as error:
+            if isinstance(error, DomainError):
+                log.info("refused", method=path, reason=error.reason, request_id=request_id)
+            else:
+                log.error("unexpected_error", method=path, request_id=request_id, exc_info=error)
+            await context.abort_with_status(rpc_status.to_status(to_status(error, request_id)))
 
     async def _forward(
         self,
         method: routes.Method,
         requests: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
-        caller: identity.Caller,
-        request_id: str,
+        metadata: Metadata,
     ) -> AsyncIterator[bytes]:
         first = await anext(aiter(requests), None)
         backend = routes.backend_of(method, first)
-        left_s = context.time_remaining()
-        timeout_s = None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S)
-        metadata = self._metadata(context, caller, request_id)
+        timeout_s = _left_s(context)
         if method.uploads:
             try:
                 yield await uploading.stream_unary(
@@ -105,15 +127,16 @@ class Proxy(grpc.GenericRpcHandler):
         finally:
             call.cancel()
 
-    async def _fail(self, context: grpc.aio.ServicerContext, backend: str, error: Any) -> None:
+    async def _fail(self, context: grpc.aio.ServicerContext, backend: str, error: Any) -> NoReturn:
         trailers = tuple((k, v) for k, v in error.trailing_metadata() or () if k in _PASSED_TRAILERS)
         if error.code() == grpc.StatusCode.UNAVAILABLE and not trailers:
             raise unreachable(backend)
         await context.abort(error.code(), error.details() or "", trailers)
+        raise AssertionError("abort raises")
 
     def _metadata(
         self, context: grpc.aio.ServicerContext, caller: identity.Caller, request_id: str
-    ) -> Sequence[tuple[str, Any]]:
+    ) -> Metadata:
         passed = [
             (key, value)
             for key, value in context.invocation_metadata() or ()
@@ -136,6 +159,11 @@ class Proxy(grpc.GenericRpcHandler):
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
         for channel in self._upload_channels.values():
             channel.close()
+
+
+def _left_s(context: grpc.aio.ServicerContext) -> float | None:
+    left_s = context.time_remaining()
+    return None if left_s is None else max(0.001, left_s - DEADLINE_MARGIN_S)
 
 
 def unreachable(backend: str) -> Unavailable:

@@ -63,6 +63,7 @@ class Method:
     reads: bool  # `idempotency_level = NO_SIDE_EFFECTS`: read-only keys may call it
     uploads: bool  # the caller streams, one answer comes back
     waits: bool  # it does no work, it tells what others do
+    unary: bool  # one request, one answer
 
 
 def find(path: str) -> Method:
@@ -103,6 +104,7 @@ def _described(service: str, backend: str) -> list[Method]:
             reads=method.GetOptions().idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
             uploads=method.client_streaming and not method.server_streaming,
             waits=method.name.startswith("Watch"),
+            unary=not method.client_streaming and not method.server_streaming,
         )
         for method in found.methods
     ]
@@ -119,6 +121,7 @@ METHODS = {
         reads=name in ("GetOperation", "ListOperations", "WaitOperation"),
         uploads=False,
         waits=name == "WaitOperation",
+        unary=True,
     )
     for name in _OPERATION_REQUESTS
 }

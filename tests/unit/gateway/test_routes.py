@@ -14,25 +14,25 @@ GET = routes.find("/google.longrunning.Operations/GetOperation")
 
 
 @pytest.mark.parametrize(
-    ("path", "backend", "reads", "uploads", "waits"),
+    ("path", "backend", "reads", "uploads", "waits", "unary"),
     [
-        ("/ingrain.v1.Datasets/UploadDataset", "augmenter", False, True, False),
-        ("/ingrain.v1.Datasets/ReadRows", "augmenter", True, False, False),
-        ("/ingrain.v1.Augmenter/AugmentDataset", "augmenter", False, False, False),
-        ("/ingrain.v1.Trainer/UploadModel", "trainer", False, True, False),
-        ("/ingrain.v1.Trainer/WatchTraining", "trainer", True, False, True),
-        ("/ingrain.v1.Inference/Score", "inference", True, False, False),
-        ("/ingrain.v1.Inference/GetEngine", "inference", True, False, False),
-        ("/ingrain.v1.Evaluator/CreateEvaluation", "evaluator", False, False, False),
-        ("/ingrain.v1.Studies/WatchStudy", "studies", True, False, True),
-        ("/google.longrunning.Operations/WaitOperation", "", True, False, True),
-        ("/google.longrunning.Operations/CancelOperation", "", False, False, False),
+        ("/ingrain.v1.Datasets/UploadDataset", "augmenter", False, True, False, False),
+        ("/ingrain.v1.Datasets/ReadRows", "augmenter", True, False, False, False),
+        ("/ingrain.v1.Augmenter/AugmentDataset", "augmenter", False, False, False, True),
+        ("/ingrain.v1.Trainer/UploadModel", "trainer", False, True, False, False),
+        ("/ingrain.v1.Trainer/WatchTraining", "trainer", True, False, True, False),
+        ("/ingrain.v1.Inference/Score", "inference", True, False, False, True),
+        ("/ingrain.v1.Inference/GetEngine", "inference", True, False, False, True),
+        ("/ingrain.v1.Evaluator/CreateEvaluation", "evaluator", False, False, False, True),
+        ("/ingrain.v1.Studies/WatchStudy", "studies", True, False, True, False),
+        ("/google.longrunning.Operations/WaitOperation", "", True, False, True, True),
+        ("/google.longrunning.Operations/CancelOperation", "", False, False, False, True),
     ],
 )
 def test_methods_are_as_their_descriptors_say(
-    path: str, backend: str, reads: bool, uploads: bool, waits: bool
+    path: str, backend: str, reads: bool, uploads: bool, waits: bool, unary: bool
 ) -> None:
-    assert routes.find(path) == routes.Method(path, backend, reads, uploads, waits)
+    assert routes.find(path) == routes.Method(path, backend, reads, uploads, waits, unary)
 
 
 def test_methods_that_make_delete_or_stop_something_do_not_count_as_reading() -> None:
