@@ -3,6 +3,7 @@
 settings   backends, tokens, TLS
 routes     service -> backend, collection -> backend (for operations)
 auth       credentials -> Caller
+http       OpenAI's interface beside gRPC
 limits     concurrency per project, nested calls apart
 callers    what every call passes: auth, read-only keys, limits
 proxy      forwards any method as bytes, unary and streams alike

@@ -25,6 +25,9 @@ class MergedHealth(health_pb2_grpc.HealthServicer):
         """Nothing is SERVING from here on, and watchers, who never leave by themselves, are let go."""
         self._closing.set()
 
+    async def is_serving(self, service: str) -> bool:
+        return await self._status(service) == pb.HealthCheckResponse.SERVING
+
     async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:
         status = await self._status(request.service)
         if status == pb.HealthCheckResponse.SERVICE_UNKNOWN:

@@ -1,4 +1,4 @@
-"""Puts the gateway together: own services, proxy for the rest, merged reflection, health of every backend."""
+"""Puts the gateway together: own services, proxy for the rest, HTTP beside it, merged reflection, health of every backend."""
 
 import asyncio
 import json
@@ -20,6 +20,8 @@ from services.gateway import routes
 from services.gateway.auth import Authenticator, Digests
 from services.gateway.callers import Callers
 from services.gateway.health import MergedHealth
+from services.gateway.http.app import HttpServer, build_app, listen, tls_context
+from services.gateway.http.calls import Door
 from services.gateway.limits import Limits
 from services.gateway.projects import KeysServicer, ProjectsServicer, ensure_default
 from services.gateway.proxy import Proxy
@@ -46,11 +48,13 @@ class Gateway:
     checks: MergedHealth
     proxy: Proxy
     database: Database
+    http: HttpServer | None = None
 
     async def stop(self, grace_s: float) -> None:
-        """New calls are refused; those in flight have `grace_s`."""
+        """New calls are refused; those in flight have `grace_s` (over HTTP the settings' `drain_s`)."""
         self.checks.close()
-        await self.server.stop(grace_s)
+        ending = [self.server.stop(grace_s)] + ([self.http.stop()] if self.http else [])
+        await asyncio.gather(*ending)
         await self.proxy.close()
         await self.database.close()
 
@@ -86,7 +90,20 @@ async def build(settings: GatewaySettings) -> Gateway:
     server.add_generic_rpc_handlers((proxy,))
     address = f"{settings.host}:{settings.port}"
     port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
-    return Gateway(server, port, checks, proxy, database)
+    http = await serve_http(settings, proxy, callers, checks)
+    return Gateway(server, port, checks, proxy, database, http)
+
+
+async def serve_http(
+    settings: GatewaySettings, proxy: Proxy, callers: Callers, checks: MergedHealth
+) -> HttpServer | None:
+    if settings.http_port < 0:
+        return None
+    files = settings.tls_certificate, settings.tls_key
+    tls = tls_context(*files) if files[0] and files[1] else None
+    open_here = not settings.require_keys and settings.allow_open != "yes"
+    app = build_app(Door(proxy, callers, settings.http_timeout_s, open_here), checks.is_serving)
+    return await listen(app, settings.host, settings.http_port, tls, settings.drain_s)
 
 
 def credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
@@ -113,6 +130,10 @@ async def serve(settings: GatewaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     await gateway.server.start()
     serving = {"event": "serving", "service": "gateway", "host": settings.host, "port": gateway.port}
+    if gateway.http:
+        serving["http"] = (
+            f"{'https' if settings.tls_key else 'http'}://{settings.host}:{gateway.http.port}/v1"
+        )
     print(json.dumps(serving), flush=True)
     await stopping.wait()
     await gateway.stop(settings.drain_s)

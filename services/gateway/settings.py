@@ -14,6 +14,10 @@ class GatewaySettings(ServiceSettings):
     backend_inference: str = "127.0.0.1:7073"
     backend_evaluator: str = "127.0.0.1:7074"
     backend_studies: str = "127.0.0.1:7075"
+    http_port: int = (
+        -1
+    )  # OpenAI's HTTP beside gRPC, at the same host; 0: any free port, as of `port`; -1: none
+    http_timeout_s: float = 3600.0  # longest HTTP call; callers over gRPC say their own
     operator_token: SecretStr = SecretStr(
         ""
     )  # who shows it may do all; makes the first keys where keys are required

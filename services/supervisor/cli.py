@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             Options(
                 data_dir=data_dir,
                 port=options.port,
+                http_port=options.http_port,
                 services=chosen,
                 storage=options.storage or os.environ.get("INGRAIN_STORAGE", ""),
                 import_root=options.import_root.expanduser().resolve() if options.import_root else None,
@@ -48,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, default=DEFAULT_DATA_DIR, help="databases, storage, logs (%(default)s)"
     )
     result.add_argument("--port", type=int, default=7070, help="the gateway's; the next free one if taken")
+    result.add_argument(
+        "--http-port", type=int, default=7080, help="for OpenAI-style HTTP; any free one if taken"
+    )
     result.add_argument(
         "--storage", default="", help="file:///folder or s3://bucket/prefix; default: in the data folder"
     )

@@ -30,6 +30,7 @@ class Options:
 
     data_dir: Path
     port: int = 7070
+    http_port: int = 7080
     services: tuple[str, ...] = SERVICES
     storage: str = ""  # default: a folder under data_dir
     import_root: Path | None = None
@@ -51,6 +52,7 @@ class Child:
 @dataclass(frozen=True)
 class Plan:
     gateway: str
+    http: str  # where OpenAI's clients find it
     import_root: str
     ray_temp: Path
     ray: Child | None
@@ -59,6 +61,7 @@ class Plan:
 
 def make_plan(options: Options, ray_temp: Path) -> Plan:
     ports = dict(zip(SERVICES, free_ports(len(SERVICES), first=options.port), strict=True))
+    (http_port,) = free_ports(1, first=options.http_port)
     ray_ports = dict(zip(RAY_PORTS, free_ports(len(RAY_PORTS)), strict=True))
     ray_variables = {
         "RAY_AUTH_MODE": "token",
@@ -80,6 +83,7 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
         "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
         "INGRAIN_HOST": HOST,
         "INGRAIN_GATEWAY": gateway,
+        "INGRAIN_HTTP_PORT": str(http_port),
         "INGRAIN_SERVICE_TOKEN": secrets.token_hex(32),
         "INGRAIN_GATEWAY_TOKEN": secrets.token_hex(32),
         "INGRAIN_STORAGE": options.storage or f"file://{options.data_dir / 'storage'}",
@@ -95,7 +99,7 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
         service(name, ports[name], common, options) for name in SERVICES if name in options.services
     )
     ray = ray_head(ray_ports, ray_temp, common) if options.with_ray else None
-    return Plan(gateway, import_root, ray_temp, ray, services)
+    return Plan(gateway, f"http://{HOST}:{http_port}/v1", import_root, ray_temp, ray, services)
 
 
 def service(name: str, port: int, common: dict[str, str], options: Options) -> Child:

@@ -62,6 +62,7 @@ def run(
         return
     write_state(state_file(options.data_dir), plan, ray, services)
     print(f"Ingrain answers on {plan.gateway} (data in {options.data_dir}); Ctrl-C stops it.", flush=True)
+    print(f"OpenAI's clients find it at {plan.http}.", flush=True)
     print(f"file:// sources are read below {plan.import_root}; --import-root changes it.", flush=True)
     while not stopping.wait(POLL_S):
         restarted = [process for process in services if process.restart_if_dead()]
@@ -131,6 +132,7 @@ def write_state(path: Path, plan: Plan, ray: Process | None, services: list[Proc
     """For the CLI and for tests; no token is in it. Written whole or not at all."""
     state = {
         "gateway": plan.gateway,
+        "http": plan.http,
         "supervisor": os.getpid(),
         "ray": ray.pid if ray else 0,
         "ray_temp": str(plan.ray_temp),

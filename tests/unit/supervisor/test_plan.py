@@ -15,7 +15,7 @@ TOKENS = ("INGRAIN_SERVICE_TOKEN", "INGRAIN_GATEWAY_TOKEN", "RAY_AUTH_TOKEN")
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     for name in ("INGRAIN_DATABASE_URL", "INGRAIN_IMPORT_ROOT", "INGRAIN_STORAGE"):
         monkeypatch.delenv(name, raising=False)
-    return make_plan(Options(data_dir=tmp_path, port=0), ray_temp=tmp_path / "ray")
+    return make_plan(Options(data_dir=tmp_path, port=0, http_port=0), ray_temp=tmp_path / "ray")
 
 
 def test_every_service_has_its_own_port_and_database(plan: Plan) -> None:
@@ -29,6 +29,17 @@ def test_the_gateway_knows_where_the_others_listen(plan: Plan) -> None:
     for child in others:
         assert gateway.variables[f"INGRAIN_BACKEND_{child.name.upper()}"] == f"127.0.0.1:{child.port}"
         assert child.variables["INGRAIN_GATEWAY"] == plan.gateway == f"127.0.0.1:{gateway.port}"
+
+
+def test_http_has_a_port_beside_all_others(plan: Plan, tmp_path: Path) -> None:
+    gateway = plan.services[0]
+    assert plan.http == f"http://127.0.0.1:{gateway.variables['INGRAIN_HTTP_PORT']}/v1"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        wished = probe.getsockname()[1]
+    made = make_plan(Options(data_dir=tmp_path, port=0, http_port=wished), tmp_path)
+    assert made.http == f"http://127.0.0.1:{wished}/v1"
+    assert parser().parse_args([]).http_port == 7080
 
 
 def test_all_share_tokens_that_no_log_can_show(plan: Plan) -> None:
