@@ -45,7 +45,7 @@ build/lm-eval/bin/lm_eval: | setup
 	build/lm-eval/bin/python -m pip install -q -c constraints.txt lm_eval==0.4.13
 
 agree-lm-eval: build/lm-eval/bin/lm_eval ## the same task and model by lm-evaluation-harness (installs it into build/)
-	$(PY) -m pytest tests/integration/evaluator/test_agreement.py -s
+	$(PY) -m pytest tests/integration/evaluator/test_agreement.py tests/integration/gateway/http/test_lm_eval.py -s
 
 golden: setup ## rewrite the golden files; review the diff
 	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden
