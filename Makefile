@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds bench-inference
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ build/lm-eval/bin/lm_eval: | setup
 
 agree-lm-eval: build/lm-eval/bin/lm_eval ## the same task and model by lm-evaluation-harness (installs it into build/)
 	$(PY) -m pytest tests/integration/evaluator/test_agreement.py tests/integration/gateway/http/test_lm_eval.py -s
+
+# Which parts: short, warm, scoring, long, hop, throughput; all of them take an hour and a half.
+bench-inference: setup build/lm-eval/bin/lm_eval ## the engine and the platform beside what else there is, into benchmarks/RESULTS.md (PARTS=warm,hop)
+	$(PY) -m benchmarks.inference $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 golden: setup ## rewrite the golden files; review the diff
 	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden
