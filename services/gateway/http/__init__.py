@@ -12,4 +12,7 @@ logprobs     log-probabilities in OpenAI's two forms
 generating   asks, whole or as a stream of events
 events       server-sent events, several streams side by side
 models       /v1/models
+batch_rows   lines of OpenAI's batch files <-> rows of datasets
+files        /v1/files over ingrain.v1.Datasets
+batches      /v1/batches over ingrain.v1.Batches
 """

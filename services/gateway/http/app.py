@@ -9,9 +9,11 @@ from pathlib import Path
 from aiohttp import web
 
 from services.gateway import routes
+from services.gateway.http.batches import BatchesHandler
 from services.gateway.http.calls import Door, guarded, name_request
 from services.gateway.http.chat import ChatHandler
 from services.gateway.http.completions import CompletionsHandler
+from services.gateway.http.files import FilesHandler
 from services.gateway.http.models import ModelsHandler
 
 GREATEST_BODY_BYTES = 8 << 20
@@ -27,6 +29,15 @@ def build_app(door: Door, serves: ServesNow) -> web.Application:
     app.router.add_post("/v1/chat/completions", ChatHandler(door).create)
     app.router.add_get("/v1/models", models.list, allow_head=False)
     app.router.add_get("/v1/models/{model:.+}", models.get, allow_head=False)
+    files, batches = FilesHandler(door), BatchesHandler(door)
+    app.router.add_post("/v1/files", files.create)
+    app.router.add_get("/v1/files/{file}", files.get, allow_head=False)
+    app.router.add_delete("/v1/files/{file}", files.delete)
+    app.router.add_get("/v1/files/{file}/content", files.content, allow_head=False)
+    app.router.add_post("/v1/batches", batches.create)
+    app.router.add_get("/v1/batches", batches.list, allow_head=False)
+    app.router.add_get("/v1/batches/{batch}", batches.get, allow_head=False)
+    app.router.add_post("/v1/batches/{batch}/cancel", batches.cancel)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     return app

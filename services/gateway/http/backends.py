@@ -1,7 +1,8 @@
 """One HTTP call's way to the services behind the gateway."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from ingrain import errors as sdk_errors
+from ingrain import uploading
 from servicekit.errors import Exhausted
 from servicekit.identity import Caller
 from services.gateway import routes
@@ -43,7 +45,7 @@ class Asked:
             raise translated(error, backend) from None
         return found
 
-    async def stream(self, path: str, request: Message, answer: type[Answer]) -> AsyncIterator[Answer]:
+    async def stream(self, path: str, request: Message, answer: type[Answer]) -> AsyncGenerator[Answer]:
         backend = self._backend(path, request)
         make = self.proxy.channel(backend).unary_stream(
             path, request_serializer=_bytes_of, response_deserializer=answer.FromString
@@ -56,6 +58,43 @@ class Asked:
             raise translated(error, backend) from None
         finally:
             call.cancel()
+
+    async def upload(self, path: str, requests: AsyncGenerator[Message], answer: type[Answer]) -> Answer:
+        """What drawing `requests` raises ends the call, and nothing is kept."""
+        method = routes.find(path)
+        permit(self.caller, method)
+        broken: list[Exception] = []
+
+        async def drawn() -> AsyncGenerator[Message]:
+            # Raised in gRPC's thread it would be logged with all that it says.
+            try:
+                async for message in requests:
+                    yield message
+            except Exception as error:
+                broken.append(error)
+                sending.cancel()
+                await asyncio.Event().wait()
+
+        sending = asyncio.ensure_future(
+            uploading.stream_unary(
+                self.proxy.upload_channel(method.backend),
+                path,
+                drawn(),
+                request_serializer=_bytes_of,
+                response_deserializer=answer.FromString,
+                timeout=self._left_s(),
+                metadata=self.metadata,
+            )
+        )
+        try:
+            found: Answer = await sending
+        except asyncio.CancelledError:
+            if broken:
+                raise broken[0] from None
+            raise
+        except grpc.RpcError as error:
+            raise translated(error, method.backend) from None
+        return found
 
     async def pages(self, path: str, request: Any, answer: type[Answer], field: str) -> AsyncIterator[Any]:
         """The things of all pages, in order."""
@@ -90,7 +129,7 @@ def _bytes_of(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def translated(error: grpc.aio.AioRpcError, backend: str) -> Exception:
+def translated(error: Any, backend: str) -> Exception:
     trailers: Mapping[str, Any] = dict(error.trailing_metadata() or ())
     if error.code() == grpc.StatusCode.UNAVAILABLE and sdk_errors.DETAILS_KEY not in trailers:
         return unreachable(backend)

@@ -77,12 +77,7 @@ class Chat(Form):
         return _PARAMS.get(head, head)
 
     def choice(self, index: int, generation: pb.Generation) -> dict[str, Any]:
-        return {
-            "index": index,
-            "message": {"role": "assistant", "content": generation.text, "refusal": None, "annotations": []},
-            "logprobs": of_chat(generation.tokens) if self.with_logprobs else None,
-            "finish_reason": FINISH[generation.finish_reason],
-        }
+        return chat_choice(index, generation, self.with_logprobs)
 
     def opening(self, index: int) -> dict[str, Any] | None:
         return _delta(index, {"role": "assistant", "content": "", "refusal": None})
@@ -95,6 +90,15 @@ class Chat(Form):
         if piece.finish_reason:
             parts.append(_delta(index, {}, None, FINISH[piece.finish_reason]))
         return parts
+
+
+def chat_choice(index: int, generation: pb.Generation, with_logprobs: bool) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": generation.text, "refusal": None, "annotations": []},
+        "logprobs": of_chat(generation.tokens) if with_logprobs else None,
+        "finish_reason": FINISH[generation.finish_reason],
+    }
 
 
 def _delta(

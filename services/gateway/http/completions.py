@@ -67,8 +67,7 @@ class Completions(Form):
             lists.read(read, generation.prompt_tokens)
             lists.write(generation.tokens)
             logprobs = lists.take()
-        finish = FINISH[generation.finish_reason]
-        return _choice(index, read + generation.text, logprobs, finish)
+        return completion_choice(index, generation, read, logprobs)
 
     def opening(self, index: int) -> dict[str, Any] | None:
         return _choice(index, str(self.prompts[index]), None, None) if self.echo else None
@@ -89,6 +88,13 @@ class Completions(Form):
         if isinstance(prompt, str):
             return prompt
         return b"".join(token.token for token in generation.prompt_tokens).decode(errors="replace")
+
+
+def completion_choice(
+    index: int, generation: pb.Generation, read: str, logprobs: dict[str, Any] | None
+) -> dict[str, Any]:
+    """`read`: the prompt where it is echoed."""
+    return _choice(index, read + generation.text, logprobs, FINISH[generation.finish_reason])
 
 
 def _choice(index: int, text: str, logprobs: dict[str, Any] | None, finish: str | None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -77,15 +77,16 @@ class Events:
             await self._response.write(text.encode())
 
 
-async def side_by_side(streams: Sequence[AsyncIterator[Item]]) -> AsyncIterator[tuple[int, Item]]:
+async def side_by_side(streams: Sequence[AsyncGenerator[Item]]) -> AsyncGenerator[tuple[int, Item]]:
     """The items of all streams as they come, each with its stream's number; the first error ends all. A stream waits while
     what it gave is not taken."""
     queue: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(maxsize=len(streams))
 
-    async def pump(number: int, stream: AsyncIterator[Item]) -> None:
+    async def pump(number: int, stream: AsyncGenerator[Item]) -> None:
         try:
-            async for item in stream:
-                await queue.put((number, item))
+            async with aclosing(stream):
+                async for item in stream:
+                    await queue.put((number, item))
         except Exception as error:
             await queue.put((-1, error))
         await queue.put((number, END))

@@ -4,7 +4,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -109,7 +109,7 @@ async def streamed(request: web.Request, asked: Asked, form: Form) -> web.Stream
     return await Events(request).send(events())
 
 
-def stream_of(asked: Asked, form: Form, index: int, seed: int) -> AsyncIterator[pb.StreamGenerateResponse]:
+def stream_of(asked: Asked, form: Form, index: int, seed: int) -> AsyncGenerator[pb.StreamGenerateResponse]:
     one = pb.GenerateRequest()
     one.CopyFrom(form.request)
     one.inputs.append(form.inputs[index])

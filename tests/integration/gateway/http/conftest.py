@@ -4,6 +4,7 @@ one stand-in behind it."""
 import asyncio
 import importlib.util
 import json
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,11 +31,13 @@ from ingrain.v1 import (
 from servicekit import identity
 from servicekit.server import new_server
 from servicekit.settings import ServiceSettings
+from services.augmenter.__main__ import assemble as assemble_augmenter
+from services.augmenter.settings import AugmenterSettings
 from services.gateway.server import Gateway, build
 from services.gateway.settings import GatewaySettings
 from services.inference.settings import InferenceSettings
 
-GATEWAY_TOKEN, SERVICE_TOKEN, OPERATOR_TOKEN = "gateway-token", "service-token", "operator-token"
+GATEWAY_TOKEN, OPERATOR_TOKEN = "gateway-token", "operator-token"
 PROJECTS = ("projects/default", "projects/demo")
 PAGE = 2  # the stand-in's, so that lists have several
 
@@ -75,12 +78,15 @@ class Platform:
     def __init__(self, gateway: Gateway, behind: Behind) -> None:
         assert gateway.http is not None
         self.gateway, self.behind = gateway, behind
+        self.clients: list[openai.AsyncOpenAI] = []
         self.address = f"127.0.0.1:{gateway.port}"
         self.root = f"http://127.0.0.1:{gateway.http.port}"
         self.url = f"{self.root}/v1"
 
     def openai(self, key: str = OPERATOR_TOKEN, **options: Any) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=self.url, api_key=key, **({"max_retries": 0} | options))
+        client = openai.AsyncOpenAI(base_url=self.url, api_key=key, **({"max_retries": 0} | options))
+        self.clients.append(client)
+        return client
 
     def grpc(self, project: str = "default", key: str = OPERATOR_TOKEN) -> AsyncClient:
         return AsyncClient(self.address, project=project, api_key=key, timeout_s=60)
@@ -173,9 +179,11 @@ def start(storage: tuple[Path, dict[str, trainer_pb2.Model]], tmp_path: Path) ->
         others_at = f"127.0.0.1:{others.add_insecure_port('127.0.0.1:0')}"
         await others.start()
         port = free_port()
+        # Clients of the gateway are kept by credential, and a port may come again in another test's event loop.
+        service_token = secrets.token_hex(8)
         inference = InferenceSettings(
             gateway=f"127.0.0.1:{port}",
-            service_token=SERVICE_TOKEN,
+            service_token=service_token,
             gateway_token=GATEWAY_TOKEN,
             database_url=f"sqlite:///{tmp_path}/inference.db",
             storage=f"file://{storage[0]}",
@@ -190,7 +198,7 @@ def start(storage: tuple[Path, dict[str, trainer_pb2.Model]], tmp_path: Path) ->
                 "drain_s": 10.0,
                 "database_url": f"sqlite:///{tmp_path / 'gateway.sqlite'}",
                 "gateway_token": GATEWAY_TOKEN,
-                "service_token": SERVICE_TOKEN,
+                "service_token": service_token,
                 "operator_token": OPERATOR_TOKEN,
                 "backend_trainer": others_at,
                 "backend_augmenter": others_at,
@@ -199,11 +207,32 @@ def start(storage: tuple[Path, dict[str, trainer_pb2.Model]], tmp_path: Path) ->
             }
             gateway = await build(GatewaySettings(**(fixed | settings)))
             await gateway.server.start()
-            yield Platform(gateway, behind)
+            platform = Platform(gateway, behind)
+            yield platform
+            for client in platform.clients:
+                await client.close()
             await gateway.stop(0)
         await others.stop(0)
 
     return start
+
+
+@pytest.fixture
+async def datasets(storage: tuple[Path, Any], tmp_path: Path) -> AsyncIterator[str]:
+    """The address of real datasets, over the same storage."""
+    settings = AugmenterSettings(
+        database_url=f"sqlite:///{tmp_path}/augmenter.db",
+        storage=f"file://{storage[0]}",
+        gateway_token=GATEWAY_TOKEN,
+    )
+    parts = await assemble_augmenter(settings)
+    server = new_server(settings)
+    parts.register(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+    await parts.database.close()
 
 
 def free_port() -> int:
