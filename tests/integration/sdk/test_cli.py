@@ -107,6 +107,27 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert ingrain("ask", "What is Zed?").returncode == 2
 
 
+def test_context_commands(ingrain, docs: Path, tmp_path: Path) -> None:
+    ingrain("model", "import", "org/small", "--id", "small")
+    ingrain("dataset", "upload", str(docs), "--id", "docs")
+    made = ingrain("context", "create", "small", "docs", "--id", "held", "--ttl", "12h", "--pinned")
+    assert made.returncode == 0, made.stderr
+    shown = json.loads(ingrain("context", "show", "held", "-o", "json").stdout)
+    assert (shown["ttl"], shown["pinned"]) == ("43200s", True)
+    assert "held" in ingrain("context", "list").stdout
+    assert ingrain("context", "create", "small", "docs", "--ttl", "soon").returncode == 2
+
+    asked = ingrain("ask", "What is Zed?", "--model", "small", "--context-name", "held", "--usage")
+    assert asked.stdout.startswith("Zed is")
+    assert asked.stdout == asked.stdout.strip() + "\n"
+    assert "read 5 tokens" in asked.stderr
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    assert ingrain("ask", "What is Zed?", "--model", "small", "--schema", str(schema)).returncode == 0
+    assert ingrain("context", "delete", "held").returncode == 0
+    assert ingrain("context", "show", "held").returncode == 3
+
+
 def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     done = ingrain("study", str(docs), "--model", "org/tiny", "--steps", "10")
     assert done.returncode == 0, done.stderr
@@ -210,6 +231,8 @@ def test_ctrl_c_detaches_with_130() -> None:
         ["up"],
         ["down"],
         ["ask"],
+        ["context"],
+        ["context", "create"],
         ["world"],
         ["world", "generate"],
         ["world", "import"],

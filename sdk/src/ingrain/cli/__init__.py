@@ -15,6 +15,7 @@ from ingrain.cli import (
     aliases,
     ask,
     batches,
+    contexts,
     datasets,
     estimating,
     evaluations,
@@ -80,6 +81,7 @@ app.add_typer(evaluations.app, name="evaluation")
 app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)
 app.add_typer(batches.app, name="batch")
+app.add_typer(contexts.app, name="context")
 app.add_typer(aliases.app, name="alias")
 app.add_typer(operations.app, name="operation")
 app.add_typer(keys.app, name="key")
