@@ -101,8 +101,14 @@ async def serve_http(
         return None
     files = settings.tls_certificate, settings.tls_key
     tls = tls_context(*files) if files[0] and files[1] else None
-    open_here = not settings.require_keys and settings.allow_open != "yes"
-    app = build_app(Door(proxy, callers, settings.http_timeout_s, open_here), checks.is_serving)
+    door = Door(
+        proxy,
+        callers,
+        timeout_s=settings.http_timeout_s,
+        is_open=not settings.require_keys,
+        is_local=is_loopback(settings.host),
+    )
+    app = build_app(door, checks.is_serving)
     return await listen(app, settings.host, settings.http_port, tls, settings.drain_s)
 
 

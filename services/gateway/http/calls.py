@@ -31,20 +31,21 @@ BROKE = web.RequestKey("broke", Problem)  # an error after the status was sent
 
 @dataclass(frozen=True)
 class Door:
-    """Where HTTP calls come in. `open_here`: callers without a key are let in, from this machine alone."""
+    """Where HTTP calls come in. `is_open`: callers without a key are let in; `is_local`: it listens to this machine alone."""
 
     proxy: Proxy
     callers: Callers
     timeout_s: float
-    open_here: bool
+    is_open: bool
+    is_local: bool
 
     @asynccontextmanager
     async def admitted(self, request: web.Request, path: str) -> AsyncIterator[Asked]:
         """A place for the call as long as it lasts; `path` is the gRPC method whose right it needs."""
-        if self.open_here:
-            refuse_browsers(request)
+        if self.is_open:
+            refuse_browsers(request, self.is_local)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        if self.open_here and not is_key(headers.get("authorization", "")):
+        if self.is_open and not is_key(headers.get("authorization", "")):
             headers.pop("authorization", None)
         async with self.callers.admitted(routes.find(path), headers) as caller:
             request[PROJECT] = caller.project
@@ -62,12 +63,12 @@ def is_key(authorization: str) -> bool:
     return authorization.partition(" ")[2].startswith("ingrain_")
 
 
-def refuse_browsers(request: web.Request) -> None:
+def refuse_browsers(request: web.Request, is_local: bool) -> None:
     """Where no key is needed, a page of the web must not ask by its reader's browser, whatever name leads here."""
     host = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
-    if "Origin" in request.headers or not is_loopback(host or request.host):
+    if "Origin" in request.headers or (is_local and not is_loopback(host or request.host)):
         raise PermissionDenied(
-            "NO_BROWSERS", "without keys only programs on this machine may ask; set INGRAIN_REQUIRE_KEYS=true"
+            "NO_BROWSERS", "without keys pages of the web may not ask; set INGRAIN_REQUIRE_KEYS=true"
         )
 
 

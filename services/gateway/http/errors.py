@@ -63,6 +63,10 @@ class Problem:
         headers = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+        elif self.status == 429:
+            headers["X-Should-Retry"] = (
+                "false"  # OpenAI's clients try again unless told; waiting does not help
+            )
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return web.json_response(self.body(), status=self.status, headers=headers)
@@ -72,20 +76,19 @@ def problem_of(error: Exception, param_of: ParamOf = str) -> Problem:
     """Of a domain error, whose field is the caller's own word; of a backend's, whose field `param_of` translates; of
     anything else it says nothing but that it happened."""
     own = isinstance(error, DomainError)
-    if not isinstance(error, sdk_errors.IngrainError):
-        error = sdk_errors.from_status(to_status(error))
-    status, kind = _KINDS.get(error.code, (500, SERVER))
-    fields = [violation.field for violation in error.field_violations]
+    known = error if isinstance(error, sdk_errors.IngrainError) else sdk_errors.from_status(to_status(error))
+    status, kind = _KINDS.get(known.code, (500, SERVER))
+    fields = [violation.field for violation in known.field_violations]
     param = (fields[0] if own else param_of(fields[0])) if fields else None
-    code = _CODES.get(error.reason, error.reason.lower()) or None
-    if error.reason == TOO_LARGE:  # a smaller one will do, the same one never
+    code = _CODES.get(known.reason, known.reason.lower()) or None
+    if known.reason == TOO_LARGE:  # a smaller one will do, the same one never
         status, kind = 413, INVALID
     if status == 404 and not own and param_of("model") == "model":
-        param, code = _missing(error.metadata.get("resource", ""))
-    retry = error.retry_after_s if status in (429, 503) else None
-    if status in (429, 503) and retry is None:
+        param, code = _missing(known.metadata.get("resource", ""))
+    retry = known.retry_after_s if status in (429, 503) else None
+    if status == 503 and retry is None:
         retry = 1.0
-    return Problem(status, error.message, kind, param, code, error.code.name, retry)
+    return Problem(status, known.message, kind, param, code, known.code.name, retry)
 
 
 def _missing(resource: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ def test_every_status_has_an_answer(code: grpc.StatusCode) -> None:
     }.get(code.name, 500)
     problem = problem_of(sdk.IngrainError("it says", code=code, reason="SOME_REASON"))
     assert problem.status == problem.response().status == expected
-    assert ("Retry-After" in problem.response().headers) == (expected in (429, 503))
+    assert ("Retry-After" in problem.response().headers) == (expected == 503)
     assert set(problem.body()["error"]) == {"message", "type", "param", "code"}
 
 
@@ -46,6 +46,12 @@ def test_fields_of_a_backend_are_translated_and_our_own_are_not() -> None:
 def test_when_to_come_again_is_rounded_up() -> None:
     busy = errors.Exhausted("FULL", "full", retry_after_s=2.1)
     assert problem_of(busy).response().headers["Retry-After"] == "3"
+
+
+def test_where_waiting_does_not_help_nobody_is_told_to_wait() -> None:
+    headers = problem_of(errors.Exhausted("NO_ROOM_TO_PIN", "full")).response().headers
+    assert "Retry-After" not in headers
+    assert headers["X-Should-Retry"] == "false"
 
 
 def test_what_nobody_expected_says_nothing() -> None:

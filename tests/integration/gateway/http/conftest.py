@@ -100,6 +100,12 @@ class Platform:
         self, path: str, body: Any = None, key: str = OPERATOR_TOKEN, **headers: str
     ) -> tuple[int, Any, Any]:
         """Status, headers and JSON of a bare call; `body` may be bytes."""
+        status, answered, text = await self.post_text(path, body, key, **headers)
+        return status, answered, json.loads(text)
+
+    async def post_text(
+        self, path: str, body: Any = None, key: str = OPERATOR_TOKEN, **headers: str
+    ) -> tuple[int, Any, str]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if key:
@@ -108,7 +114,7 @@ class Platform:
             aiohttp.ClientSession() as session,
             session.post(self.root + path, data=raw, headers=sent) as answer,
         ):
-            return answer.status, answer.headers, await answer.json(content_type=None)
+            return answer.status, answer.headers, await answer.text()
 
     async def idle(self) -> bool:
         """Whether the engine comes to compute nothing."""

@@ -78,6 +78,38 @@ async def test_without_keys_only_programs_of_this_machine_are_let_in(start: Any)
             assert (status, answer["error"]["code"]) == (403, "no_browsers")
 
 
+async def test_open_to_a_network_it_still_refuses_the_web(start: Any) -> None:
+    async with start(host="0.0.0.0", allow_open="yes") as platform:
+        named = {"key": "", "Host": "gateway.example"}
+        assert (await platform.post("/v1/completions", ASK, **named))[0] == 200
+        assert (await platform.post("/v1/completions", ASK, Origin="https://page.example", **named))[0] == 403
+
+
+async def test_silence_is_filled_while_something_is_computed(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is loaded first. Comments are none of a client's business."""
+    monkeypatch.setattr("services.gateway.http.events.KEEP_ALIVE_S", 0.005)
+    wanted = ASK | {"temperature": 0, "stream": True}
+    status, headers, text = await platform.post_text("/v1/completions", wanted)
+    assert (status, headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert text.startswith(": nothing yet\n\n")
+    assert text.endswith("data: [DONE]\n\n")
+    stream = await platform.openai().completions.create(**wanted)
+    assert "".join([chunk.choices[0].text async for chunk in stream])
+
+
+async def test_an_error_after_the_status_is_the_last_event(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.http.events.KEEP_ALIVE_S", 0.0)
+    wanted = ASK | {"model": "icl:documents@base", "prompt": [5], "stream": True}
+    status, _, text = await platform.post_text("/v1/completions", wanted)
+    *_, last = text.removesuffix("\n\n").split("\n\n")
+    assert status == 200
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "tokens_with_context"
+
+
 async def test_with_keys_a_browser_may_ask(platform: Any) -> None:
     status, _, _ = await platform.post("/v1/completions", ASK, Origin="https://page.example")
     assert status == 200
