@@ -9,7 +9,9 @@ endpoints    models that other servers answer for: no files, no training
 uploads      a base model sent by the caller
 inspection   what a folder of files is, without torch: architecture, size, window, template
 files        a model's folder in object storage: manifest, digest, fetching
-spec         TrainingSpec -> complete TrainingConfig, and what it will take
+spec         TrainingSpec -> complete TrainingConfig
+config       TrainingConfig, and what is known of the data
+estimate     what a training will take
 rows         dataset rows -> token sequences with labels
 packing      token sequences -> rows of equal length without padding between
 prepare      rows + packing in a process of its own (transformers' tokenizers load torch)
@@ -24,7 +26,9 @@ history      their steps as one run, for watchers
 driver       the Ray job: resources, Ray Train
 engine       base model, adapters, DeepSpeed
 loop         one Ray Train worker: model, DeepSpeed, steps, checkpoints, export
+data         packed rows as tensors, by step and worker
 step         one optimizer step
+metering     what it uses
 checkpoints  DeepSpeed's state to object storage and back
 export       the trained model's files
 """

@@ -16,9 +16,9 @@ from servicekit.errors import Invalid, NotFound, Unavailable
 from servicekit.peers import gateway_client
 from servicekit.storage import Storage
 from services.trainer import files
+from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.prepare import PrepareTask
 from services.trainer.settings import TrainerSettings
-from services.trainer.spec import DataSummary, TrainingConfig
 
 
 @dataclass(frozen=True)

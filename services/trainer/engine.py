@@ -8,7 +8,7 @@ import deepspeed.ops
 import torch
 from transformers import AutoModelForCausalLM
 
-from services.trainer.spec import TrainingConfig
+from services.trainer.config import TrainingConfig
 from services.trainer.step import forward
 
 

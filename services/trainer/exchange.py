@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from servicekit.storage import Storage
-from services.trainer.spec import TrainingConfig
+from services.trainer.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Job:
     threads: int
 
     def training_config(self) -> TrainingConfig:
-        return TrainingConfig(**{**self.config, "target_modules": tuple(self.config["target_modules"])})
+        return TrainingConfig.from_json(self.config)
 
 
 async def put_json(storage: Storage, key: str, value: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from services.trainer.config import TrainingConfig
 from services.trainer.exchange import Job
 from services.trainer.files import is_tokenizer_file
-from services.trainer.spec import TrainingConfig
 
 CARD = """---
 library_name: {library}

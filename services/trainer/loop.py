@@ -13,23 +13,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.numpy import load_file
 
 from servicekit.storage import Storage, open_storage
 from services.trainer import checkpoints, files
+from services.trainer.config import TrainingConfig
+from services.trainer.data import TrainingRows, fetch_packed
 from services.trainer.engine import CannotTrain, load_model, new_engine, trained_parameters, uses_bf16
 from services.trainer.exchange import Job, checkpoint_key, error_key, model_key, put_json, result_key
 from services.trainer.export import export
-from services.trainer.packing import IGNORED, rows_at
+from services.trainer.metering import ComputeMeter
 from services.trainer.progress import ProgressWriter
 from services.trainer.settings import TrainerSettings
-from services.trainer.spec import TrainingConfig
 from services.trainer.step import learning_rate, train_step
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def loop(description: dict[str, Any]) -> None:
@@ -55,7 +52,7 @@ def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     torch.manual_seed(config.seed)
     base_folder = settings.scratch / "models" / job.base_sha256
     base = asyncio.run(files.fetch(storage, job.base_key, base_folder))
-    data = PackedRows(asyncio.run(fetch_packed(storage, job)), config)
+    data = TrainingRows(fetch_packed(storage, job), config)
     engine = new_engine(load_model(base, config), config)
     done = checkpoints.Checkpoint(**job.checkpoint) if job.checkpoint else None
     if done:
@@ -77,49 +74,9 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-async def fetch_packed(storage: Storage, job: Job) -> dict[str, np.ndarray]:
-    with tempfile.TemporaryDirectory(prefix="ingrain-") as folder:
-        path = Path(folder) / "packed.safetensors"
-        if await storage.get_file(job.packed_key, path) != job.packed_sha256:
-            raise RuntimeError("The training rows are not what was stored.")
-        return load_file(path)
-
-
-class PackedRows:
-    """The training rows, dealt out by step, micro-batch and worker. A pure function of the step: nothing to save."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], config: TrainingConfig) -> None:
-        self.arrays = arrays
-        self.config = config
-        self.row_count = len(arrays["token_count_R"])
-        self.target_count_R = (arrays["labels_RL"] != IGNORED).sum(axis=1)
-
-    def rows_of_step(self, step: int) -> list[int]:
-        """Row numbers of optimizer step `step` (from 1), of all workers and micro-batches."""
-        count = self.config.rows_per_step
-        return rows_at((step - 1) * count, count, self.row_count, self.config.seed)
-
-    def target_count(self, step: int) -> int:
-        return int(self.target_count_R[self.rows_of_step(step)].sum())
-
-    def token_count(self, step: int) -> int:
-        return int(self.arrays["token_count_R"][self.rows_of_step(step)].sum())
-
-    def batches(self, step: int, rank: int, device: torch.device) -> list[Batch]:
-        size = self.config.per_device_train_batch_size
-        micro_batches = np.array(self.rows_of_step(step)).reshape(-1, self.config.num_workers, size)[:, rank]
-        return [
-            tuple(
-                torch.from_numpy(self.arrays[name][rows].astype(np.int64)).to(device)
-                for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
-            )
-            for rows in micro_batches
-        ]
-
-
 def run_steps(
     engine: Any,
-    data: PackedRows,
+    data: TrainingRows,
     config: TrainingConfig,
     storage: Storage,
     job: Job,
@@ -180,24 +137,6 @@ def run_steps(
         "parameter_count": trained_parameters(engine.module, config),
         "versions": versions(),
     }
-
-
-class ComputeMeter:
-    """Processor seconds of all workers since it was made; on GPUs the time that they were held."""
-
-    def __init__(self, device: torch.device, world: int) -> None:
-        self.device = device
-        self.world = world
-        self.start = self.now()
-
-    def now(self) -> float:
-        return time.monotonic() if self.device.type == "cuda" else time.process_time()
-
-    def seconds(self) -> float:
-        """A collective: every worker calls it."""
-        mine = torch.tensor([self.now() - self.start], device=self.device)
-        dist.all_reduce(mine)
-        return mine.item()
 
 
 def versions() -> dict[str, str]:

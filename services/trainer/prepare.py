@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servicekit.errors import Invalid
+from services.trainer.config import DataSummary
 from services.trainer.packing import Packed, TokenSequence, nearest_steps, pack, repeat
 from services.trainer.rows import RowReader
-from services.trainer.spec import DataSummary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

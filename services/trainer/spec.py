@@ -1,98 +1,68 @@
 """TrainingSpec -> TrainingConfig: every default resolved, every conflict refused, before anything runs."""
 
 import dataclasses
+import json
 import math
-from dataclasses import dataclass
 
-from ingrain.v1 import common_pb2, trainer_pb2
-from servicekit.costs import training_flops
+from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
+from services.trainer.config import TrainingConfig
 
 SMALL_MODEL_PARAMETERS = 100_000_000
 DEFAULT_STEPS = 300
-FLOAT_BYTES = 4
+TRAINING_LENGTH = 256
+Spec = trainer_pb2.TrainingSpec
 SPLITTINGS = {
-    trainer_pb2.TrainingSpec.SPLITTING_UNSPECIFIED: "document",
-    trainer_pb2.TrainingSpec.DOCUMENT: "document",
-    trainer_pb2.TrainingSpec.SENTENCE: "sentence",
-    trainer_pb2.TrainingSpec.CUMULATIVE: "cumulative",
+    Spec.SPLITTING_UNSPECIFIED: "document",
+    Spec.DOCUMENT: "document",
+    Spec.SENTENCE: "sentence",
+    Spec.CUMULATIVE: "cumulative",
+}
+LONG_ROWS = {
+    Spec.LONG_ROWS_UNSPECIFIED: "refuse",
+    Spec.REFUSE: "refuse",
+    Spec.TRUNCATE: "truncate",
+    Spec.DROP: "drop",
+}
+LORA_FIELDS = (
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "use_dora",
+    "use_rslora",
+    "load_in_4bit",
+    "merge_adapter",
+)
+# What DeepSpeed's configuration says that has a field of its own here, or follows from one.
+DEEPSPEED_OWN = {
+    "train_batch_size": "per_device_train_batch_size",
+    "train_micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "learning_rate and weight_decay",
+    "scheduler": "lr_scheduler_type",
+    "bf16": "bf16",
+    "fp16": "bf16",
+    "torch_autocast": "bf16",
 }
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """A complete recipe. `max_steps` is 0 only until the data is known and epochs or tokens are asked for."""
-
-    method: str  # "full" | "lora"
-    splitting: str  # "document" | "sentence" | "cumulative"
-    max_steps: int
-    num_train_epochs: float
-    learning_rate: float
-    lr_scheduler_type: str
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    per_device_train_batch_size: int
-    gradient_accumulation_steps: int
-    max_length: int
-    seed: int
-    bf16: bool | None  # None: where the processor has it
-    train_on_prompt: bool
-    r: int
-    lora_alpha: float
-    lora_dropout: float
-    target_modules: tuple[str, ...]  # empty: all linear ones
-    num_workers: int
-    zero_stage: int
-    save_steps: int
-    max_tokens: int = 0  # 0: steps or epochs are asked for
-
-    @property
-    def rows_per_step(self) -> int:
-        """Packed rows of an optimizer step, all workers together."""
-        return self.num_workers * self.per_device_train_batch_size * self.gradient_accumulation_steps
-
-
-def resolve(spec: trainer_pb2.TrainingSpec, base: trainer_pb2.Model) -> TrainingConfig:
+def resolve(spec: Spec, base: trainer_pb2.Model) -> TrainingConfig:
     """The recipe for this base model; Invalid where it cannot be."""
-    lora = spec.method == trainer_pb2.TrainingSpec.LORA
+    lora = spec.method == Spec.LORA
     small = base.parameter_count < SMALL_MODEL_PARAMETERS
-    max_length = spec.max_length or min(256, base.context_window or 256)
-    if base.context_window and max_length > base.context_window:
-        raise Invalid(
-            "MAX_LENGTH_OVER_WINDOW",
-            f"max_length {max_length} is more than the model's window of {base.context_window} tokens; lower it.",
-            field="training.max_length",
-            max_length=max_length,
-            context_window=base.context_window,
-        )
-    if not lora and (spec.r or spec.lora_alpha or spec.lora_dropout or spec.target_modules):
-        raise Invalid(
-            "LORA_FIELD_WITHOUT_LORA",
-            "r, lora_alpha, lora_dropout and target_modules need method LORA; set it or leave them out.",
-            field="training.method",
-        )
-    if spec.max_steps and spec.num_train_epochs:
-        raise Invalid(
-            "STEPS_AND_EPOCHS",
-            "max_steps and num_train_epochs are both set; they would contradict each other, keep one.",
-            field="training.num_train_epochs",
-        )
-    if spec.max_tokens and (spec.max_steps or spec.num_train_epochs):
-        other = "max_steps" if spec.max_steps else "num_train_epochs"
-        raise Invalid(
-            "TOKENS_AND_STEPS",
-            f"max_tokens and {other} are both set; they would contradict each other, keep one.",
-            field="training.max_tokens",
-        )
+    max_length = spec.max_length or min(TRAINING_LENGTH, base.context_window or TRAINING_LENGTH)
+    refuse_conflicts(spec, base, max_length)
     workers = spec.num_workers or 1
     rank = spec.r or 16
+    learning_rate = spec.learning_rate or (1e-3 if small else 2e-4 if lora else 1e-5)
     return TrainingConfig(
         method="lora" if lora else "full",
         splitting=SPLITTINGS[spec.splitting],
         max_steps=spec.max_steps or (0 if spec.num_train_epochs or spec.max_tokens else DEFAULT_STEPS),
         num_train_epochs=spec.num_train_epochs,
-        learning_rate=spec.learning_rate or (1e-3 if small else 2e-4 if lora else 1e-5),
+        learning_rate=learning_rate,
         lr_scheduler_type=spec.lr_scheduler_type or "linear",
         warmup_ratio=spec.warmup_ratio if spec.HasField("warmup_ratio") else 0.03,
         weight_decay=spec.weight_decay if spec.HasField("weight_decay") else 0.01,
@@ -111,108 +81,249 @@ def resolve(spec: trainer_pb2.TrainingSpec, base: trainer_pb2.Model) -> Training
         zero_stage=spec.zero_stage if spec.HasField("zero_stage") else (0 if workers == 1 else 2),
         save_steps=spec.save_steps,
         max_tokens=spec.max_tokens,
+        use_dora=spec.use_dora,
+        use_rslora=spec.use_rslora,
+        load_in_4bit=spec.load_in_4bit,
+        merge_adapter=spec.merge_adapter,
+        long_rows=LONG_ROWS[spec.long_rows],
+        max_lost_row_ratio=spec.max_lost_row_ratio if spec.HasField("max_lost_row_ratio") else 0.05,
+        gradient_checkpointing=spec.gradient_checkpointing,
+        offload_optimizer=spec.offload_optimizer or "none",
+        offload_param=spec.offload_param or "none",
+        deepspeed=spec.deepspeed,
+        torch_compile=spec.torch_compile,
+        use_liger_kernel=spec.use_liger_kernel,
+        attn_implementation=spec.attn_implementation,
+        adam_beta1=spec.adam_beta1 if spec.HasField("adam_beta1") else 0.9,
+        adam_beta2=spec.adam_beta2 if spec.HasField("adam_beta2") else 0.999,
+        adam_epsilon=spec.adam_epsilon if spec.HasField("adam_epsilon") else 1e-8,
+        replay_ratio=spec.replay.ratio,
+        max_duration_s=spec.max_duration.ToNanoseconds() / 1e9,
+        open_fields=open_fields(spec),
+        **distillation(spec),
+        **evaluation(spec),
+        **search(spec, learning_rate),
     )
 
 
+def open_fields(spec: Spec) -> tuple[str, ...]:
+    """What the caller left to the platform, which may then choose it by the memory there is."""
+    given = {
+        "zero_stage": spec.HasField("zero_stage"),
+        "per_device_train_batch_size": bool(
+            spec.per_device_train_batch_size or spec.gradient_accumulation_steps
+        ),
+        "gradient_checkpointing": spec.HasField("gradient_checkpointing"),
+        "offload_optimizer": bool(spec.offload_optimizer),
+    }
+    return tuple(name for name, there in given.items() if not there)
+
+
+def distillation(spec: Spec) -> dict[str, float]:
+    if not spec.HasField("distillation"):
+        return {}
+    return {
+        "distillation_temperature": spec.distillation.temperature or 1.0,
+        "distillation_top_k": spec.distillation.top_k or 64,
+    }
+
+
+def evaluation(spec: Spec) -> dict[str, object]:
+    given = spec.evaluation
+    if not (given.datasets or given.eval_ratio or given.probes):
+        return {}
+    best = given.load_best_model_at_end if given.HasField("load_best_model_at_end") else True
+    return {
+        "evaluates": True,
+        "eval_ratio": given.eval_ratio,
+        "eval_steps": given.eval_steps,
+        "load_best_model_at_end": best,
+        "metric_for_best_model": given.metric_for_best_model or ("acc" if given.probes else "eval_loss"),
+        "early_stopping_patience": given.early_stopping_patience,
+        "early_stopping_threshold": given.early_stopping_threshold,
+    }
+
+
+def search(spec: Spec, learning_rate: float) -> dict[str, object]:
+    if not spec.HasField("learning_rate_search"):
+        return {}
+    given = spec.learning_rate_search
+    around = [learning_rate * 10 ** (quarter / 4) for quarter in (-2, -1, 0, 1, 2)]
+    rates = given.learning_rates or [float(f"{rate:.3g}") for rate in around]
+    return {"learning_rates": tuple(dict.fromkeys(rates)), "search_steps": given.max_steps}
+
+
+def refuse_conflicts(spec: Spec, base: trainer_pb2.Model, max_length: int) -> None:
+    """Invalid names the field that would have to give way."""
+    if base.context_window and max_length > base.context_window:
+        raise Invalid(
+            "MAX_LENGTH_OVER_WINDOW",
+            f"max_length {max_length} is more than the model's window of {base.context_window} tokens; lower it.",
+            field="training.max_length",
+            max_length=max_length,
+            context_window=base.context_window,
+        )
+    if spec.method != Spec.LORA and any(getattr(spec, name) for name in LORA_FIELDS):
+        raise Invalid(
+            "LORA_FIELD_WITHOUT_LORA",
+            f"{', '.join(LORA_FIELDS[:-1])} and {LORA_FIELDS[-1]} need method LORA; set it or leave them out.",
+            field="training.method",
+        )
+    if spec.max_steps and spec.num_train_epochs:
+        raise Invalid(
+            "STEPS_AND_EPOCHS",
+            "max_steps and num_train_epochs are both set; they would contradict each other, keep one.",
+            field="training.num_train_epochs",
+        )
+    if spec.max_tokens and (spec.max_steps or spec.num_train_epochs):
+        other = "max_steps" if spec.max_steps else "num_train_epochs"
+        raise Invalid(
+            "TOKENS_AND_STEPS",
+            f"max_tokens and {other} are both set; they would contradict each other, keep one.",
+            field="training.max_tokens",
+        )
+    if spec.offload_param == "cpu" and spec.HasField("zero_stage") and spec.zero_stage != 3:
+        raise Invalid(
+            "OFFLOAD_WITHOUT_STAGE_3",
+            "offload_param needs zero_stage 3: only there parameters are partitioned.",
+            field="training.offload_param",
+        )
+    if spec.load_in_4bit and spec.HasField("zero_stage") and spec.zero_stage == 3:
+        raise Invalid(
+            "QUANTIZED_WITH_STAGE_3",
+            "A base in 4 bits cannot be partitioned; use zero_stage 2 or less with load_in_4bit.",
+            field="training.zero_stage",
+        )
+    refuse_evaluation_conflicts(spec)
+    refuse_deepspeed_conflicts(spec)
+
+
+def refuse_evaluation_conflicts(spec: Spec) -> None:
+    given = spec.evaluation
+    if given.datasets and given.eval_ratio:
+        raise Invalid(
+            "TWO_HELD_OUT_SETS",
+            "evaluation.datasets and evaluation.eval_ratio both say what is held out; keep one.",
+            field="training.evaluation.eval_ratio",
+        )
+    if given.metric_for_best_model == "acc" and not given.probes:
+        raise Invalid(
+            "METRIC_WITHOUT_DATA",
+            "metric_for_best_model acc needs evaluation.probes.",
+            field="training.evaluation.metric_for_best_model",
+        )
+    if given.metric_for_best_model == "eval_loss" and not (given.datasets or given.eval_ratio):
+        raise Invalid(
+            "METRIC_WITHOUT_DATA",
+            "metric_for_best_model eval_loss needs evaluation.datasets or evaluation.eval_ratio.",
+            field="training.evaluation.metric_for_best_model",
+        )
+    if spec.HasField("evaluation") and not (given.datasets or given.eval_ratio or given.probes):
+        raise Invalid(
+            "NOTHING_TO_EVALUATE",
+            "evaluation names neither datasets, nor an eval_ratio, nor probes.",
+            field="training.evaluation",
+        )
+    if spec.HasField("learning_rate_search") and not (given.datasets or given.eval_ratio):
+        raise Invalid(
+            "SEARCH_WITHOUT_EVALUATION",
+            "learning_rate_search compares eval_loss; name evaluation.datasets or an evaluation.eval_ratio.",
+            field="training.learning_rate_search",
+        )
+
+
+def refuse_deepspeed_conflicts(spec: Spec) -> None:
+    if not spec.deepspeed:
+        return
+    try:
+        given = json.loads(spec.deepspeed)
+    except ValueError as error:
+        raise Invalid(
+            "DEEPSPEED_NOT_JSON", f"deepspeed is not JSON: {error}.", field="training.deepspeed"
+        ) from None
+    if not isinstance(given, dict):
+        raise Invalid("DEEPSPEED_NOT_JSON", "deepspeed is no JSON object.", field="training.deepspeed")
+    for key in given:
+        if key in DEEPSPEED_OWN:
+            raise Invalid(
+                "DEEPSPEED_KEY_OF_OURS",
+                f"deepspeed says {key}, for which there is a field: set {DEEPSPEED_OWN[key]} instead.",
+                field="training.deepspeed",
+                key=key,
+            )
+    if isinstance(zero := given.get("zero_optimization"), dict) and "stage" in zero:
+        raise Invalid(
+            "DEEPSPEED_KEY_OF_OURS",
+            "deepspeed says zero_optimization.stage, for which there is a field: set zero_stage instead.",
+            field="training.deepspeed",
+            key="zero_optimization.stage",
+        )
+
+
 def with_data(config: TrainingConfig, packed_row_count: int, nearest_steps: int = 0) -> TrainingConfig:
-    """The recipe with steps reckoned from epochs or tokens (`DataSummary.nearest_steps`), and checkpoints from steps."""
+    """The recipe with steps reckoned from epochs or tokens (`DataSummary.nearest_steps`), and what follows from steps."""
     steps = (
         config.max_steps
         or nearest_steps
         or max(1, math.ceil(config.num_train_epochs * packed_row_count / config.rows_per_step))
     )
+    fifth = math.ceil(steps / 5)
     return dataclasses.replace(
-        config, max_steps=steps, save_steps=min(steps, config.save_steps or math.ceil(steps / 5))
+        config,
+        max_steps=steps,
+        save_steps=min(steps, config.save_steps or fifth),
+        eval_steps=min(steps, config.eval_steps or fifth) if config.evaluates else 0,
+        search_steps=(config.search_steps or max(10, steps // 10)) if config.learning_rates else 0,
     )
 
 
-def to_proto(config: TrainingConfig, spec: trainer_pb2.TrainingSpec) -> trainer_pb2.TrainingSpec:
+def to_proto(config: TrainingConfig, spec: Spec) -> Spec:
     """The request's spec with every default written out, as shown in `Model.training`."""
-    full = trainer_pb2.TrainingSpec(
-        base_model=spec.base_model,
-        method=trainer_pb2.TrainingSpec.LORA if config.method == "lora" else trainer_pb2.TrainingSpec.FULL,
-        splitting=trainer_pb2.TrainingSpec.Splitting.Value(config.splitting.upper()),
-        # Steps that follow from the tokens asked for are told by the summary: both together would be refused.
-        max_steps=0 if config.max_tokens else config.max_steps,
-        max_tokens=config.max_tokens,
-        num_train_epochs=config.num_train_epochs,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_ratio=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        per_device_train_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        max_length=config.max_length,
-        seed=config.seed,
-        train_on_prompt=config.train_on_prompt,
-        num_workers=config.num_workers,
-        zero_stage=config.zero_stage,
-        save_steps=config.save_steps,
-    )
-    for dataset in spec.datasets:
-        full.datasets.add(dataset=dataset.dataset, weight=dataset.weight or 1.0)
+    full = Spec()
+    full.CopyFrom(spec)
+    full.method = Spec.LORA if config.method == "lora" else Spec.FULL
+    full.splitting = Spec.Splitting.Value(config.splitting.upper())
+    full.long_rows = Spec.LongRows.Value(config.long_rows.upper())
+    # Steps that follow from the tokens asked for are told by the summary: both together would be refused.
+    full.max_steps = 0 if config.max_tokens else config.max_steps
+    for name in (
+        "num_train_epochs",
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "weight_decay",
+        "max_grad_norm",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "max_length",
+        "num_workers",
+        "zero_stage",
+        "save_steps",
+        "max_lost_row_ratio",
+        "gradient_checkpointing",
+        "offload_optimizer",
+        "offload_param",
+        "attn_implementation",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+    ):
+        setattr(full, name, getattr(config, name))
+    for dataset in full.datasets:
+        dataset.weight = dataset.weight or 1.0
     if config.bf16 is not None:
         full.bf16 = config.bf16
     if config.method == "lora":
         full.r, full.lora_alpha, full.lora_dropout = config.r, config.lora_alpha, config.lora_dropout
-        full.target_modules.extend(config.target_modules or ["all-linear"])
+        full.target_modules[:] = config.target_modules or ["all-linear"]
+    if config.evaluates:
+        full.evaluation.eval_steps = config.eval_steps
+        full.evaluation.load_best_model_at_end = config.load_best_model_at_end
+        full.evaluation.metric_for_best_model = config.metric_for_best_model
+    if config.distillation_temperature:
+        full.distillation.temperature = config.distillation_temperature
+        full.distillation.top_k = config.distillation_top_k
+    if config.learning_rates:
+        full.learning_rate_search.learning_rates[:] = config.learning_rates
+        full.learning_rate_search.max_steps = config.search_steps
     return full
-
-
-@dataclass(frozen=True)
-class DataSummary:
-    """What the training data is after packing; counts are of one epoch."""
-
-    row_count: int
-    packed_row_count: int
-    token_count: int  # padding not counted
-    padding_ratio: float
-    mean_row_tokens: float
-    nearest_steps: int = 0  # steps that train nearest to the tokens asked for; 0 where none are asked for
-
-
-def trained_tokens(config: TrainingConfig, data: DataSummary) -> int:
-    """Expected tokens of the whole run, padding not counted."""
-    return round(config.max_steps * config.rows_per_step * config.max_length * (1 - data.padding_ratio))
-
-
-def estimate(
-    config: TrainingConfig, base: trainer_pb2.Model, data: DataSummary, vocabulary_size: int
-) -> common_pb2.Estimate:
-    """What the run will take. Memory is of one worker, in float32."""
-    tokens = trained_tokens(config, data)
-    flops = training_flops(
-        base.parameter_count, base.layer_count, base.hidden_size, tokens, data.mean_row_tokens
-    )
-    notes = [
-        f"{data.row_count} rows in {data.packed_row_count} packed rows of {config.max_length} tokens, "
-        f"{data.padding_ratio:.1%} padding.",
-        f"{config.max_steps} steps pass over the data "
-        f"{config.max_steps * config.rows_per_step / data.packed_row_count:.1f} times.",
-        "Memory: float32 weights, gradients, AdamW's two moments, activations without recomputation.",
-    ]
-    return common_pb2.Estimate(
-        cost=common_pb2.Cost(trained_token_count=tokens, flops=flops),
-        worker_memory_bytes=worker_memory_bytes(config, base, vocabulary_size),
-        step_count=config.max_steps,
-        row_count=data.row_count,
-        notes=notes,
-    )
-
-
-def worker_memory_bytes(config: TrainingConfig, base: trainer_pb2.Model, vocabulary_size: int) -> int:
-    """Weights, gradients and moments as ZeRO shards them (Rajbhandari et al. 2020, section 3), and activations:
-    34 values per token, layer and unit of width (Korthikanti et al. 2022, section 4), 3 per token and vocabulary
-    entry."""
-    trained = base.parameter_count
-    if config.method == "lora":
-        # Two rank-r matrices on each of about seven square projections a layer.
-        trained = 14 * config.r * base.hidden_size * base.layer_count
-    shards = config.num_workers
-    weights = FLOAT_BYTES * base.parameter_count / (shards if config.zero_stage == 3 else 1)
-    gradients = FLOAT_BYTES * trained / (shards if config.zero_stage >= 2 else 1)
-    moments = 2 * FLOAT_BYTES * trained / (shards if config.zero_stage >= 1 else 1)
-    tokens = config.per_device_train_batch_size * config.max_length
-    activations = FLOAT_BYTES * tokens * (34 * base.hidden_size * base.layer_count + 3 * vocabulary_size)
-    return round(weights + gradients + moments + activations)

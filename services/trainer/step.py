@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from services.trainer.config import TrainingConfig
+from services.trainer.data import Batch
 from services.trainer.packing import IGNORED
-from services.trainer.spec import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -50,13 +51,13 @@ def forward(model: Any, input_ids_BL: torch.Tensor, position_ids_BL: torch.Tenso
 
 def train_step(
     engine: Any,
-    micro_batches: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    micro_batches: Sequence[Batch],
     target_count: int,
     rate: float,
 ) -> tuple[float, float]:
     """Mean loss over the step's `target_count` targets of all workers, and the gradient's norm before clipping.
 
-    `micro_batches` are this worker's (input_ids, position_ids, labels), each [B, L]. DeepSpeed averages gradients
+    `micro_batches` are this worker's. DeepSpeed averages gradients
     over workers and micro-batches; the loss is scaled so that what remains is the mean over targets, however they
     are spread over rows and workers.
     """
@@ -65,8 +66,8 @@ def train_step(
         group["lr"] = rate
     loss_sum = torch.zeros(1, device=engine.device)
     norm = 0.0
-    for number, (input_ids_BL, position_ids_BL, labels_BL) in enumerate(micro_batches, start=1):
-        loss = target_loss_sum(forward(engine, input_ids_BL, position_ids_BL), labels_BL)
+    for number, batch in enumerate(micro_batches, start=1):
+        loss = target_loss_sum(forward(engine, batch.input_ids_BL, batch.position_ids_BL), batch.labels_BL)
         loss_sum += loss.detach()
         engine.backward(loss * (world * len(micro_batches) / target_count))
         if number == len(micro_batches) and engine.zero_optimization_stage() == 0:

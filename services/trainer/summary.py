@@ -4,7 +4,7 @@ from typing import Any
 
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.costs import training_flops
-from services.trainer.spec import DataSummary, TrainingConfig
+from services.trainer.config import DataSummary, TrainingConfig
 
 
 def summary(

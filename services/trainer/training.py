@@ -18,14 +18,16 @@ from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempt, Attempts
+from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.datasource import prepared
 from services.trainer.endpoints import refuse_training
+from services.trainer.estimate import estimate
 from services.trainer.history import History
 from services.trainer.jobs import ENDED, RayJobs
 from services.trainer.models import Model, Models
 from services.trainer.progress import ProgressReader
 from services.trainer.settings import TrainerSettings
-from services.trainer.spec import DataSummary, TrainingConfig, estimate, resolve, to_proto, with_data
+from services.trainer.spec import resolve, to_proto, with_data
 from services.trainer.summary import summary
 
 log = structlog.get_logger()
@@ -44,10 +46,12 @@ class Plan:
 
     @staticmethod
     def of(notes: dict[str, Any]) -> "Plan":
-        config = TrainingConfig(
-            **{**notes["config"], "target_modules": tuple(notes["config"]["target_modules"])}
+        return Plan(
+            TrainingConfig.from_json(notes["config"]),
+            DataSummary(**notes["data"]),
+            notes["packed_key"],
+            notes["packed_sha256"],
         )
-        return Plan(config, DataSummary(**notes["data"]), notes["packed_key"], notes["packed_sha256"])
 
 
 class Trainings:

@@ -2,7 +2,9 @@ import pytest
 
 from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
-from services.trainer.spec import DataSummary, estimate, resolve, to_proto, trained_tokens, with_data
+from services.trainer.config import DataSummary
+from services.trainer.estimate import estimate, trained_tokens
+from services.trainer.spec import resolve, to_proto, with_data
 
 Spec = trainer_pb2.TrainingSpec
 SMALL = trainer_pb2.Model(parameter_count=10**6, context_window=512, layer_count=4, hidden_size=128)

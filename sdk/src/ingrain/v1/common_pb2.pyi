@@ -18,10 +18,12 @@ class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CREATING: _ClassVar[State]
     ACTIVE: _ClassVar[State]
     FAILED: _ClassVar[State]
+    VERIFYING: _ClassVar[State]
 STATE_UNSPECIFIED: State
 CREATING: State
 ACTIVE: State
 FAILED: State
+VERIFYING: State
 
 class Cost(_message.Message):
     __slots__ = ("prompt_token_count", "cached_token_count", "generated_token_count", "trained_token_count", "flops", "wall_seconds", "compute_seconds")

@@ -67,6 +67,41 @@ class TrainerStub(object):
                 request_serializer=ingrain_dot_v1_dot_trainer__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.PauseTraining = channel.unary_unary(
+                '/ingrain.v1.Trainer/PauseTraining',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.PauseTrainingRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.Model.FromString,
+                _registered_method=True)
+        self.ResumeTraining = channel.unary_unary(
+                '/ingrain.v1.Trainer/ResumeTraining',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.ResumeTrainingRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.Model.FromString,
+                _registered_method=True)
+        self.DownloadModel = channel.unary_stream(
+                '/ingrain.v1.Trainer/DownloadModel',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.DownloadModelRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.DownloadModelResponse.FromString,
+                _registered_method=True)
+        self.ReadTrainingLog = channel.unary_stream(
+                '/ingrain.v1.Trainer/ReadTrainingLog',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogResponse.FromString,
+                _registered_method=True)
+        self.StartModelUpload = channel.unary_unary(
+                '/ingrain.v1.Trainer/StartModelUpload',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.StartModelUploadRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.ModelUpload.FromString,
+                _registered_method=True)
+        self.UploadModelPart = channel.stream_unary(
+                '/ingrain.v1.Trainer/UploadModelPart',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.UploadModelPartRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_trainer__pb2.UploadModelPartResponse.FromString,
+                _registered_method=True)
+        self.FinishModelUpload = channel.unary_unary(
+                '/ingrain.v1.Trainer/FinishModelUpload',
+                request_serializer=ingrain_dot_v1_dot_trainer__pb2.FinishModelUploadRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.WatchTraining = channel.unary_stream(
                 '/ingrain.v1.Trainer/WatchTraining',
                 request_serializer=ingrain_dot_v1_dot_trainer__pb2.WatchTrainingRequest.SerializeToString,
@@ -120,6 +155,55 @@ class TrainerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseTraining(self, request, context):
+        """Stops a training at its next step and keeps its checkpoint; its operation waits until it is resumed or cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTraining(self, request, context):
+        """Goes on with a training that was paused or whose time was up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadModel(self, request, context):
+        """The files of an ACTIVE model, one after the other. Resumable: ask again from the file and the byte that are wanted next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTrainingLog(self, request, context):
+        """What the training's processes wrote, of all attempts; kept when they are gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartModelUpload(self, request, context):
+        """Begins to send a model in parts, or goes on: the response says which parts are there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadModelPart(self, request_iterator, context):
+        """Sends one part: its header, then its bytes. Parts may be sent side by side and in any order; the same part again is no harm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishModelUpload(self, request, context):
+        """Makes the model of all parts. Operation's response: Model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTraining(self, request, context):
         """Training as it goes, from a step onwards, until it ends. Resumable: ask again from the next step.
         """
@@ -159,6 +243,41 @@ def add_TrainerServicer_to_server(servicer, server):
                     servicer.DeleteModel,
                     request_deserializer=ingrain_dot_v1_dot_trainer__pb2.DeleteModelRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'PauseTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTraining,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.PauseTrainingRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.Model.SerializeToString,
+            ),
+            'ResumeTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTraining,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.ResumeTrainingRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.Model.SerializeToString,
+            ),
+            'DownloadModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadModel,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.DownloadModelRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.DownloadModelResponse.SerializeToString,
+            ),
+            'ReadTrainingLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTrainingLog,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogResponse.SerializeToString,
+            ),
+            'StartModelUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartModelUpload,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.StartModelUploadRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.ModelUpload.SerializeToString,
+            ),
+            'UploadModelPart': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadModelPart,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.UploadModelPartRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_trainer__pb2.UploadModelPartResponse.SerializeToString,
+            ),
+            'FinishModelUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishModelUpload,
+                    request_deserializer=ingrain_dot_v1_dot_trainer__pb2.FinishModelUploadRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'WatchTraining': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTraining,
@@ -329,6 +448,195 @@ class Trainer(object):
             '/ingrain.v1.Trainer/DeleteModel',
             ingrain_dot_v1_dot_trainer__pb2.DeleteModelRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Trainer/PauseTraining',
+            ingrain_dot_v1_dot_trainer__pb2.PauseTrainingRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Trainer/ResumeTraining',
+            ingrain_dot_v1_dot_trainer__pb2.ResumeTrainingRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ingrain.v1.Trainer/DownloadModel',
+            ingrain_dot_v1_dot_trainer__pb2.DownloadModelRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.DownloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTrainingLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ingrain.v1.Trainer/ReadTrainingLog',
+            ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.ReadTrainingLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartModelUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Trainer/StartModelUpload',
+            ingrain_dot_v1_dot_trainer__pb2.StartModelUploadRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.ModelUpload.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadModelPart(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/ingrain.v1.Trainer/UploadModelPart',
+            ingrain_dot_v1_dot_trainer__pb2.UploadModelPartRequest.SerializeToString,
+            ingrain_dot_v1_dot_trainer__pb2.UploadModelPartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishModelUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Trainer/FinishModelUpload',
+            ingrain_dot_v1_dot_trainer__pb2.FinishModelUploadRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,
             insecure,

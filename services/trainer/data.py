@@ -1,0 +1,67 @@
+"""The training rows as tensors (legend: R packed rows, L tokens of a row, B rows of a micro-batch). Needs torch, no Ray."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from servicekit.storage import Storage
+from services.trainer.config import TrainingConfig
+from services.trainer.exchange import Job
+from services.trainer.packing import IGNORED, rows_at
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch; int64, on the worker's device."""
+
+    input_ids_BL: torch.Tensor
+    position_ids_BL: torch.Tensor
+    labels_BL: torch.Tensor
+
+
+def fetch_packed(storage: Storage, job: Job) -> dict[str, np.ndarray]:
+    """The arrays that `prepare` made; raises where they are not what was stored."""
+    with tempfile.TemporaryDirectory(prefix="ingrain-") as folder:
+        path = Path(folder) / "packed.safetensors"
+        if asyncio.run(storage.get_file(job.packed_key, path)) != job.packed_sha256:
+            raise RuntimeError("The training rows are not what was stored.")
+        return load_file(path)
+
+
+class TrainingRows:
+    """The training rows, dealt out by step, micro-batch and worker. A pure function of the step: nothing to save."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], config: TrainingConfig) -> None:
+        self.arrays = arrays
+        self.config = config
+        self.row_count = len(arrays["token_count_R"])
+        self.target_count_R = (arrays["labels_RL"] != IGNORED).sum(axis=1)
+
+    def rows_of_step(self, step: int) -> list[int]:
+        """Row numbers of optimizer step `step` (from 1), of all workers and micro-batches."""
+        count = self.config.rows_per_step
+        return rows_at((step - 1) * count, count, self.row_count, self.config.seed)
+
+    def target_count(self, step: int) -> int:
+        return int(self.target_count_R[self.rows_of_step(step)].sum())
+
+    def token_count(self, step: int) -> int:
+        return int(self.arrays["token_count_R"][self.rows_of_step(step)].sum())
+
+    def batches(self, step: int, rank: int, device: torch.device) -> list[Batch]:
+        size = self.config.per_device_train_batch_size
+        micro_batches = np.array(self.rows_of_step(step)).reshape(-1, self.config.num_workers, size)[:, rank]
+        return [
+            Batch(
+                *(
+                    torch.from_numpy(self.arrays[name][rows].astype(np.int64)).to(device)
+                    for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
+                )
+            )
+            for rows in micro_batches
+        ]
