@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -69,7 +68,7 @@ def test_a_hundred_thousand_rows_in_flat_memory(tmp_path: Path) -> None:
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["answers"], told["counted"]) == (ROWS, ROWS)
-    assert told["seconds"] < 20
+    assert told["seconds"] < 60  # about 5 on a quiet machine
     assert told["grown_mb"] < 100  # the rows alone have 13 MB as text, and each many times that as values
 
 
@@ -98,7 +97,7 @@ async def main(folder: Path) -> dict[str, Any]:
     add_operations(server, service.operations)
     await server.start()
     working = asyncio.create_task(service.worker.run())
-    base = current_kb()
+    base = memory_kb("VmRSS")
     begun = time.monotonic()
     async with AsyncClient(address, project="demo") as client:
         operation = await client.batches.create("projects/demo/models/echo", "d", "b-1")
@@ -111,7 +110,7 @@ async def main(folder: Path) -> dict[str, Any]:
     await service.database.close()
     assert made.name == batch.output_dataset
     assert behind.biggest <= 1 << 20
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
+    grown = memory_kb("VmHWM") - base
     return {
         "answers": behind.received,
         "counted": batch.answered_count,
@@ -130,9 +129,10 @@ async def _somebody(metadata: dict[str, Any]) -> identity.Caller:
     return identity.Caller("service", "test", "projects/demo")
 
 
-def current_kb() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() // 1024
+def memory_kb(name: str) -> int:
+    """Of this process: `VmRSS` now, `VmHWM` at most. `ru_maxrss` would begin with what the parent had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 if __name__ == "__main__":

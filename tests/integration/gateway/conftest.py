@@ -137,7 +137,10 @@ def start(tmp_path: Path) -> Start:
             "operator_token": OPERATOR_TOKEN,
             "backend_trainer": address,
             "backend_augmenter": address,
+            # Nobody is there, whoever may listen at the defaults.
             "backend_studies": "127.0.0.1:9",
+            "backend_inference": "127.0.0.1:9",
+            "backend_evaluator": "127.0.0.1:9",
         }
         gateway = await build(GatewaySettings(**(fixed | settings)))
         await gateway.server.start()

@@ -209,6 +209,7 @@ def start(storage: tuple[Path, dict[str, trainer_pb2.Model]], tmp_path: Path) ->
                 "backend_trainer": others_at,
                 "backend_augmenter": others_at,
                 "backend_studies": others_at,
+                "backend_evaluator": others_at,
                 "backend_inference": inference_at,
             }
             gateway = await build(GatewaySettings(**(fixed | settings)))

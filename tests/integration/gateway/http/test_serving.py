@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -160,7 +161,14 @@ async def test_one_line_for_each_call_and_no_secret_in_it(platform: Any) -> None
 
 
 async def test_the_process_tells_where_it_listens_and_ends_in_time(tmp_path: Path) -> None:
-    values = {"DATABASE_URL": f"sqlite:///{tmp_path}/gateway.sqlite", "PORT": "0", "HTTP_PORT": "0"}
+    away = socket.socket()
+    away.bind(("127.0.0.1", 0))  # held, so that nobody else listens there either
+    values = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/gateway.sqlite",
+        "PORT": "0",
+        "HTTP_PORT": "0",
+        "BACKEND_INFERENCE": f"127.0.0.1:{away.getsockname()[1]}",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "services.gateway"],
         env=os.environ | {f"INGRAIN_{name}": value for name, value in values.items()},
@@ -178,3 +186,4 @@ async def test_the_process_tells_where_it_listens_and_ends_in_time(tmp_path: Pat
     finally:
         process.kill()
         process.wait()
+        away.close()
