@@ -1,4 +1,14 @@
-"""The training rows as tensors (legend: R packed rows, L tokens of a row, B rows of a micro-batch). Needs torch, no Ray."""
+"""The training rows as tensors (legend: R packed rows, L tokens of a row, B rows of a micro-batch). Needs torch, no Ray.
+
+`packed.safetensors` holds int32 arrays: the training rows as `packing.Packed` names them and, where the training
+measures itself, what it measures (legend: C choices of all probes, numbered from 0):
+
+    held_out.<name>     rows that are not trained on; names and meaning as of the training rows
+    probes.<name>       the same; each segment is a probe's prompt with one of its choices, and only the choice's tokens are labels
+    probes.choice_RL    the choice that a token belongs to; -1 where the token is no label
+    probes.probe_C      the probe of each choice, from 0
+    probes.right_C      1 where the choice is right, else 0
+"""
 
 import asyncio
 import tempfile
@@ -41,6 +51,8 @@ class TrainingRows:
         self.config = config
         self.row_count = len(arrays["token_count_R"])
         self.target_count_R = (arrays["labels_RL"] != IGNORED).sum(axis=1)
+        self.held_out = part(arrays, "held_out.")
+        self.probes = part(arrays, "probes.")
 
     def rows_of_step(self, step: int) -> list[int]:
         """Row numbers of optimizer step `step` (from 1), of all workers and micro-batches."""
@@ -65,3 +77,9 @@ class TrainingRows:
             )
             for rows in micro_batches
         ]
+
+
+def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray] | None:
+    """The arrays of that prefix by the rest of their names; None where there is none."""
+    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return found or None
