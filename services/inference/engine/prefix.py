@@ -71,6 +71,7 @@ class PrefixStore:
             if loaded is None:
                 return None
             self._keep(key, loaded)
+            return loaded
         self._held.move_to_end(key)
         return self._held[key]
 
@@ -97,14 +98,15 @@ class PrefixStore:
                 cache_bytes=self.budget_bytes,
             )
 
-    def pin(self, key: str) -> None:
-        """What is held stays, until it is forgotten."""
-        if key not in self._pinned:
-            self.require_room(self._held[key].size_bytes, pinned=True)
-            self._pinned.add(key)
+    def has_room_to_pin(self, key: str, held: Held) -> bool:
+        return key in self._pinned or self.pinned_bytes + held.size_bytes <= self.budget_bytes
 
-    def is_pinned(self, key: str) -> bool:
-        return key in self._pinned
+    def pin(self, key: str, held: Held) -> None:
+        """It stays, until it is forgotten."""
+        if key not in self._pinned:
+            self.require_room(held.size_bytes, pinned=True)
+            self._pinned.add(key)
+            self._keep(key, held)
 
     def forget(self, key: str) -> None:
         self._pinned.discard(key)
@@ -114,7 +116,8 @@ class PrefixStore:
     def _keep(self, key: str, held: Held) -> None:
         """Pinned ones stay; where nothing else can leave, the newest does not stay."""
         self._held[key] = held
-        for old in [old for old in self._held if old != key and old not in self._pinned]:
+        self._held.move_to_end(key)
+        for old in [old for old in self._held if old not in self._pinned]:
             if self.used_bytes <= self.budget_bytes:
                 return
             self._disk.save(old, self._held.pop(old))

@@ -134,7 +134,7 @@ class Scheduler:
             return
         if read is None:
             size = len(wanted.ids) * wanted.loaded.weights.bytes_per_token
-            self.prefixes.require_room(size, pinned=wanted.pinned)
+            self.prefixes.require_room(size, pinned=wanted.pinned and not work.request.sequences)
             read = self._reads[key] = _Read(wanted, Reading(wanted.loaded, Spent(), ids=wanted.ids))
             self._start(self._reading_request(key, read, work.request), work.weights)
         read.waiting.append((work.request, wanted))
@@ -168,8 +168,9 @@ class Scheduler:
                 request.ended(problem)
 
     def _start_behind(self, request: Request, wanted: Wanted, held: Held) -> None:
-        if wanted.pinned:
-            self.prefixes.pin(wanted.key)
+        # A question is answered also where there is no room to pin what it reads; who asks for nothing but the context is refused.
+        if wanted.pinned and (not request.sequences or self.prefixes.has_room_to_pin(wanted.key, held)):
+            self.prefixes.pin(wanted.key, held)
         for sequence in request.sequences:
             sequence.begin_behind(Prefix(held, wanted.shared))
         request.held = held

@@ -66,6 +66,19 @@ async def test_what_left_memory_is_loaded_instead_of_read_again(
     assert sum(fed) == again.spent.prompt_tokens - again.spent.cached_tokens
 
 
+async def test_whatever_was_not_used_for_longest_leaves_first(
+    stored: Callable[[str], Any], tmp_path: Path, fed: list[int]
+) -> None:
+    ref, engine = make(stored, tmp_path, cache_bytes=50_000, spill_bytes=0)  # room for two
+    first = await scored(engine, ref, "a")
+    for name in "bac":
+        await scored(engine, ref, name)
+    for name, new in (("a", False), ("c", False), ("b", True)):
+        fed.clear()
+        await scored(engine, ref, name)
+        assert (sum(fed) > first.spent.prompt_tokens / 2) is new, name
+
+
 async def test_a_file_that_is_broken_is_a_miss(stored: Callable[[str], Any], tmp_path: Path) -> None:
     ref, engine = make(stored, tmp_path)
     first = await scored(engine, ref, "a")
@@ -103,6 +116,38 @@ async def test_a_pinned_context_stays_and_a_second_finds_no_room(
     assert int(refused.metadata["pinned_bytes"]) == read.cache_bytes
     await engine.forget(ForgetCall(ContextRef("a", "")))
     assert not isinstance(await engine.prefill(PrefillCall(ref, ContextRef("b", TEXTS["b"], True))), Refused)
+
+
+async def test_beside_pinned_ones_no_more_is_kept_than_has_room(
+    stored: Callable[[str], Any], tmp_path: Path, fed: list[int]
+) -> None:
+    """Whoever asks about another is answered all the same, and what does not stay in memory is on disk."""
+    ref, engine = make(stored, tmp_path)
+    await engine.prefill(PrefillCall(ref, ContextRef("a", TEXTS["a"], pinned=True)))
+    first = await scored(engine, ref, "b")
+    held = (await engine.facts()).held
+    assert held is not None
+    assert (held.held_context_count, held.spilled_context_count) == (1, 1)
+    assert held.held_context_bytes == held.pinned_context_bytes <= held.cache_bytes_limit
+    fed.clear()
+    again = await scored(engine, ref, "b")
+    assert again.items == first.items
+    assert sum(fed) < first.spent.prompt_tokens / 2
+
+
+async def test_questions_about_a_pinned_context_are_answered_where_it_cannot_be_pinned(
+    stored: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Such that another replica has pinned, or that this one had before it was started anew."""
+    ref, engine = make(stored, tmp_path, spill_bytes=0)
+    await engine.prefill(PrefillCall(ref, ContextRef("a", TEXTS["a"], pinned=True)))
+    first = await scored(engine, ref, "b", pinned=True)
+    assert (await scored(engine, ref, "b", pinned=True)).items == first.items
+    await engine.forget(ForgetCall(ContextRef("a", "")))
+    await scored(engine, ref, "b", pinned=True)
+    held = (await engine.facts()).held
+    assert held is not None
+    assert held.pinned_context_bytes == held.held_context_bytes > 0
 
 
 async def test_a_context_that_no_replica_could_keep_is_refused_before_it_is_read(
