@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from servicekit.storage import Storage
 from services.trainer.config import TrainingConfig
+from services.trainer.distillation import Teacher
 from services.trainer.exchange import Job
 from services.trainer.packing import IGNORED, rows_at
 
@@ -32,6 +33,7 @@ class Batch:
     input_ids_BL: torch.Tensor
     position_ids_BL: torch.Tensor
     labels_BL: torch.Tensor
+    teacher: Teacher | None = None  # of a context distillation
 
 
 def fetch_packed(storage: Storage, job: Job) -> dict[str, np.ndarray]:
