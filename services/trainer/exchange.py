@@ -4,16 +4,18 @@
     packed.safetensors         trainer -> job     the training rows
     waiting.json               job -> trainer     what it waits for, where it must
     started.json               job -> trainer     it waits no longer
+    stop.json                  trainer -> job     end after the next step, with a checkpoint
     progress/000001.jsonl ...  job -> trainer     steps and checkpoints, a part every second or so
-    checkpoints/step-.../...   job -> trainer     DeepSpeed's state
+    checkpoints/step-.../...   job -> trainer     the engine's state
     model/...                  job -> everybody   the trained model with its manifest
-    result.json | error.json   job -> trainer     the end
+    result.json | stopped.json | error.json
+                               job -> trainer     the end
 
 The two share no disk and no connection but object storage, so that the same code runs on one machine and on a cluster.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from servicekit.storage import Storage
@@ -35,6 +37,12 @@ class Job:
     checkpoint: dict[str, Any] | None  # of a checkpoints.Checkpoint, committed by the trainer
     submit_time: float  # seconds since 1970
     threads: int
+    best: dict[str, Any] | None = (
+        None  # the checkpoint of the best step measured so far, where it is not `checkpoint`
+    )
+    worked_s: float = 0.0  # of `max_duration_s`, by earlier attempts
+    # Of the training data, for the model's card: name, weight, row_count, sha256.
+    datasets: list[dict[str, Any]] = field(default_factory=list)
 
     def training_config(self) -> TrainingConfig:
         return TrainingConfig.from_json(self.config)
@@ -73,6 +81,14 @@ def waiting_key(prefix: str) -> str:
 
 def started_key(prefix: str) -> str:
     return f"{prefix}/started.json"
+
+
+def stop_key(prefix: str) -> str:
+    return f"{prefix}/stop.json"
+
+
+def stopped_key(prefix: str) -> str:
+    return f"{prefix}/stopped.json"
 
 
 def progress_key(prefix: str, part: int) -> str:

@@ -1,34 +1,33 @@
 """The trained model's files: safetensors, tokenizer, a card for people. Everything a server of models needs."""
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from services.trainer import parity
+from services.trainer.card import card
 from services.trainer.config import TrainingConfig
 from services.trainer.exchange import Job
 from services.trainer.files import is_tokenizer_file
 
-CARD = """---
-library_name: {library}
-base_model: {base}
----
-# {model}
 
-Fine-tuned from `{base}` by Ingrain: {method}, {steps} optimizer steps of {rows} packed rows of {length} tokens, learning rate {rate:g},
-{workers} worker(s), ZeRO stage {stage}, seed {seed}. Loss of the last step: {loss:.4f}.
-"""
+def export(
+    engine: Any, config: TrainingConfig, job: Job, base: Path, folder: Path, result: dict[str, Any]
+) -> None:
+    """Writes the model into `folder` from the first worker. Every worker calls it: with ZeRO stage 3 each holds a part.
 
-
-def export(engine: Any, config: TrainingConfig, job: Job, base: Path, folder: Path, loss: float) -> None:
-    """Writes the model into `folder` from the first worker. Every worker calls it: with ZeRO stage 3 each holds a part."""
+    Adds to `result["parity"]` how far the exported adapter merged into its base is from the two side by side.
+    """
     state = whole_state(engine.module, adapter=config.method == "lora", partitioned=config.zero_stage == 3)
     if dist.get_rank() != 0:
         return
+    merged = config.method == "lora" and config.merge_adapter
     if config.method == "lora":
-        save_adapter(engine.module, state, job.base_model, folder)
+        export_adapter(engine, state, config, job, base, folder, result)
     else:
         dtype = stored_dtype(base)
         # A tied tensor stays one tensor, so that it is stored once.
@@ -39,23 +38,38 @@ def export(engine: Any, config: TrainingConfig, job: Job, base: Path, folder: Pa
         engine.module.config.dtype = dtype
         engine.module.save_pretrained(folder, state_dict=state)
     for path in base.iterdir():
-        if path.name == "ingrain.json" or (is_tokenizer_file(path.name) and path.name != "config.json"):
+        tells_text = is_tokenizer_file(path.name) and path.name != "config.json"
+        if tells_text or path.name == "ingrain.json" or path.name.startswith("LICENSE"):
             shutil.copy(path, folder / path.name)
-    card = CARD.format(
-        library="peft" if config.method == "lora" else "transformers",
-        base=job.base_model,
-        model=job.model,
-        method="LoRA adapter" if config.method == "lora" else "all weights",
-        steps=config.max_steps,
-        rows=config.rows_per_step,
-        length=config.max_length,
-        rate=config.learning_rate,
-        workers=config.num_workers,
-        stage=config.zero_stage,
-        seed=config.seed,
-        loss=loss,
-    )
-    (folder / "README.md").write_text(card)
+    (folder / "README.md").write_text(card(config, job, base, result, merged), encoding="utf-8")
+
+
+def export_adapter(
+    engine: Any,
+    state: dict[str, torch.Tensor],
+    config: TrainingConfig,
+    job: Job,
+    base: Path,
+    folder: Path,
+    result: dict[str, Any],
+) -> None:
+    """The adapter, or with `merge_adapter` a model of its own. Either way it is put onto the base as anybody would do it, beside it and
+    merged, and both are asked for the fixed tokens. Takes the memory of another base model in float32."""
+    with tempfile.TemporaryDirectory(prefix="ingrain-") as name:
+        adapter = Path(name) if config.merge_adapter else folder
+        save_adapter(engine.module, state, job.base_model, adapter)
+        told = result["parity"]
+        cpu = torch.device("cpu")
+        model = parity.adapter_on_base(base, adapter)
+        beside = parity.logprobs(model, told["tokens"], cpu)
+        if config.load_in_4bit:
+            # Trained on a base in 4 bits, served on the whole one: what counts is what the files say there.
+            told.update(logprobs=beside, dtype="float32")
+        model = model.merge_and_unload()
+        merged = parity.logprobs(model, told["tokens"], cpu)
+        told["max_merged_difference"] = parity.greatest_difference(beside, merged)
+        if config.merge_adapter:
+            model.to(stored_dtype(base)).save_pretrained(folder)
 
 
 def whole_state(module: Any, adapter: bool, partitioned: bool) -> dict[str, torch.Tensor]:
