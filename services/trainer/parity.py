@@ -3,6 +3,7 @@
 Needs torch; the comparison itself is in `verifying`, which does not.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def fixed_tokens(arrays: dict[str, np.ndarray]) -> list[list[int]]:
         arrays["input_ids_RL"], arrays["position_ids_RL"], arrays["token_count_R"], strict=True
     ):
         starts = [*np.flatnonzero(positions_L[:count] == 0).tolist(), int(count)]
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in itertools.pairwise(starts):
             text = ids_L[start : min(end, start + left)].tolist()
             # The first token of a text has no probability.
             if len(text) > 1:
