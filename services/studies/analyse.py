@@ -19,6 +19,7 @@ from services.studies.statistics import (
     pooled,
     stability,
 )
+from services.studies.step_prices import step_prices
 
 # Pairs whose differences by kind the report shows: everything against these, as far as they were asked.
 BASELINES = ("base", "icl", "finetune")
@@ -84,6 +85,7 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         limits=limits,
         prices=material.prices,
         previous=material.previous,
+        step_prices=step_prices(study, material),
     )
 
 

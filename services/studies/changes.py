@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from services.studies.costs import Economy, questions_until
+from services.studies.figures import share
 from services.studies.limits import Limits
 from services.studies.statistics import Comparison
 
@@ -25,7 +26,7 @@ def changes(
     if best != chosen and accuracies[best] > accuracies[chosen]:
         told.append(
             f"If every point counts (tolerance 0) and more probes confirm the present means ({best} "
-            f"{accuracies[best]:.1%}, {chosen} {accuracies[chosen]:.1%}): {best}."
+            f"{share(accuracies[best])}, {chosen} {share(accuracies[chosen])}): {best}."
         )
     worse = [c for c in comparisons if c.beyond and chosen in (c.candidate, c.baseline)]
     cheaper = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from services.studies.changes import changes, cheapest_first
 from services.studies.costs import FLOP, Economy, questions_until
+from services.studies.figures import points, share, si
 from services.studies.limits import Limits
 from services.studies.methods import METHODS
 from services.studies.statistics import Comparison
@@ -67,16 +68,16 @@ def decide(
     decisive = len(ranked) == 1 or to_best[ranked[1]].significant
     adequate = chosen == best or to_best[chosen].low > -tolerance
     words = [
-        f"Use {chosen} ({titles[chosen]}): it answers {accuracies[chosen]:.1%} of the probes right, averaged over kinds."
+        f"Use {chosen} ({titles[chosen]}): it answers {share(accuracies[chosen])} of the probes right, averaged over kinds."
     ]
     if chosen != best:
         words.append(
-            f"The best, {best}, reaches {accuracies[best]:.1%}; {chosen} differs from it by {_gap(to_best[chosen])}, "
+            f"The best, {best}, reaches {share(accuracies[best])}; {chosen} differs from it by {_gap(to_best[chosen])}, "
             f"{_standing(to_best[chosen], adequate, tolerance)}, and is cheaper."
         )
     elif len(ranked) > 1:
         words.append(
-            f"The next, {ranked[1]}, reaches {accuracies[ranked[1]]:.1%} (difference {_gap(to_best[ranked[1]])})."
+            f"The next, {ranked[1]}, reaches {share(accuracies[ranked[1]])} (difference {_gap(to_best[ranked[1]])})."
         )
     if len(ranked) > 1:
         words.append(_prices(chosen, best if chosen != best else ranked[1], economy))
@@ -92,7 +93,7 @@ def _nobody(
 ) -> Decision:
     best = max(candidates, key=lambda id: (accuracies[id], -economy.total(id)))
     told = "; ".join(f"{id}: {limits.broken[id]}" for id in candidates)
-    reason = f"No method keeps to the limits ({told}). By accuracy alone the best is {best} with {accuracies[best]:.1%}."
+    reason = f"No method keeps to the limits ({told}). By accuracy alone the best is {best} with {share(accuracies[best])}."
     return Decision("", best, False, False, reason, [], [f"Relaxing the limits would: {told}."])
 
 
@@ -119,7 +120,7 @@ def _prices(chosen: str, other: str, economy: Economy) -> str:
     count = economy.question_count
     text = (
         f"Building it and asking {count:,} questions takes {amount(economy.total(chosen), economy.unit)}, "
-        f"{other} {amount(economy.total(other), economy.unit).removesuffix(' floating-point operations')}"
+        f"{other} {amount(economy.total(other), economy.unit)}"
     )
     build = economy.build[chosen] - economy.build[other]
     question = economy.question[chosen] - economy.question[other]
@@ -132,11 +133,11 @@ def _prices(chosen: str, other: str, economy: Economy) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """For a sentence: `1.2e+12 floating-point operations`, `3.40 EUR`, or that it is not known."""
+    """For a sentence: `1.20 TFLOP`, `3.40 EUR`, or that it is not known."""
     if value == float("inf"):
         return "an amount that has no price"
     if unit == FLOP:
-        return f"{value:.2e} floating-point operations"
+        return si(value)
     return f"{value:,.2f} {unit}" if value >= 0.1 else f"{value:.2g} {unit}"
 
 
@@ -145,4 +146,4 @@ def _points(share: float) -> str:
 
 
 def _gap(gap: Comparison) -> str:
-    return f"{100 * gap.value:+.1f} points, 95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+    return f"{points(gap.value)} points, 95 % interval {points(gap.low)} to {points(gap.high)}"

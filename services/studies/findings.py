@@ -1,7 +1,8 @@
 """All that a report is made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from ingrain.v1 import datasets_pb2, evaluator_pb2, studies_pb2, trainer_pb2
@@ -105,6 +106,7 @@ class Findings:
     limits: Limits
     prices: studies_pb2.PriceTable
     previous: Mapping[str, Any] | None
+    step_prices: Mapping[str, Decimal] = field(default_factory=dict)  # of those that have one
 
     @property
     def model(self) -> trainer_pb2.Model:

@@ -1,6 +1,7 @@
 """What a reader must know to judge a report's numbers. Pure."""
 
 from servicekit.clusters import LEAST_CLUSTERS
+from services.studies.figures import share
 from services.studies.findings import Findings
 from services.studies.statistics import LEAST_PROBES, SIGNIFICANT
 
@@ -36,6 +37,13 @@ def notes(found: Findings) -> list[str]:
         lines.append(
             "One of the models gives no log-likelihoods, so everyone was asked for text: a probe with choices is right "
             "where what was written is a right choice."
+        )
+    winner = found.methods.get(found.decision.method)
+    if winner and winner.participant.method.reads and found.study.spec.group_key:
+        lines.append(
+            f"Here every question was asked with the documents of its own {found.study.spec.group_key}. Served as auto:, or "
+            "behind an alias, the winner reads or searches all documents together, which was not measured: evaluate it so "
+            "before relying on it (an alias with a gate asks for just that), or make a context for each set."
         )
     if found.limits.unchecked:
         lines.append(found.limits.unchecked)
@@ -121,6 +129,6 @@ def _about_the_probes(found: Findings) -> list[str]:
     if len(found.comparisons) > 1:
         lines.append(
             f"{len(found.comparisons)} pairs of methods were compared; their p-values are adjusted (Holm) so that all "
-            f"verdicts together are wrong in at most {SIGNIFICANT:.0%} of studies. Intervals are 95 % each, on their own."
+            f"verdicts together are wrong in at most {share(SIGNIFICANT, 0)} of studies. Intervals are 95 % each, on their own."
         )
     return lines

@@ -67,7 +67,7 @@ def accuracy_plot(report: Mapping[str, Any]) -> str:
             y += row
         y += 8
     for share in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(_text(x(share), y + 14, f"{share:.0%}", anchor="middle", fill=MUTED, size=12))
+        parts.append(_text(x(share), y + 14, f"{100 * share:.0f} %", anchor="middle", fill=MUTED, size=12))
     parts.append(_line(left, y + 32, left + 28, y + 32, INK, dash="3 3"))
     parts.append(_text(left + 36, y + 36, "guessing", fill=MUTED, size=12))
     parts.append(_line(left + 120, y + 32, left + 148, y + 32, INK, width=3))

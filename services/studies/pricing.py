@@ -1,11 +1,12 @@
 """A participant's measured work -> its bill. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
 from services.studies import bill, coverage
-from services.studies.costs import Amount, Line, MethodCost, amount, cold, mean, reading
+from services.studies.costs import Amount, Line, MethodCost, amount, cold, mean, reading, total
 from services.studies.material import Material
 from services.studies.methods import Participant
 from services.studies.plan import augment_id
@@ -37,7 +38,7 @@ def method_cost(participant: Participant, material: Material, spec: studies_pb2.
     groups = coverage.groups(material.probe_rows, spec.group_key)
     share = spec.subset.share if participant.method.reads == "subset" else 1.0
     read = _read(participant, material, share)
-    lines.append(_line("reading the documents", _sum(read), base, device, material))
+    lines.append(_line("reading the documents", _timed(read, asked), base, device, material))
     uncached = _line("question", cold(asked, read, groups), base, device, material)
     if material.prices.currency_code and not uncached.amount.compute_seconds:
         uncached = Line("question", uncached.amount)
@@ -72,8 +73,14 @@ def _uncached(asked: Amount) -> Amount:
     return Amount(tokens, 0.0, asked.generated_token_count, wall_seconds=asked.wall_seconds)
 
 
-def _sum(read: Mapping[str, Amount]) -> Amount:
-    return sum(read.values(), Amount())
+def _timed(read: Mapping[str, Amount], asked: Amount) -> Amount:
+    """Of all groups together. Where reading was reckoned and not measured, its operations take as long as those of the
+    questions do; that is too long rather than too short, for questions are small batches."""
+    each = asked.compute_seconds / asked.flops if asked.flops else 0.0
+    return total(
+        one if one.compute_seconds else replace(one, compute_seconds=each * one.flops)
+        for one in read.values()
+    )
 
 
 def thousand(price: Decimal | None) -> Decimal | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import jinja2
 
 from services.studies import plots
+from services.studies.costs import FLOP
+from services.studies.figures import points, si, three_digits
 
+TOKEN_MEAN = "acc_token_norm"
+MONEY_DIGITS = 6  # as amounts are rounded
 READS = {
     "": "",
     "all": ", with the documents in its context",
@@ -25,36 +30,31 @@ def render(report: Mapping[str, Any]) -> dict[str, bytes]:
     methods = report["methods"]
     augmented = [name for name in methods if name.startswith("augmented_")] or list(methods)
     written = augmented[0] if any(m["covered"] for m in methods.values()) else ""
+    shown = {kind: found for m in reversed(methods.values()) for kind, found in m["kinds"].items()}
     view = {
         "r": report,
         # Each kind as the first method that has it shows it, for metric, n and chance.
-        "kinds": {k: v for m in reversed(report["methods"].values()) for k, v in m["kinds"].items()},
+        "kinds": shown,
+        # Kinds of choices, of which the other way to choose is known.
+        "chosen": [kind for kind, found in shown.items() if TOKEN_MEAN in found["metrics"]],
+        "token_mean": TOKEN_MEAN,
         "has_split": bool(written),
         "split_of": written,
         "seeds": max(len(m["seeds"]) for m in report["methods"].values()),
+        "timed": min((m["latency"]["n"] for m in methods.values() if m["latency"]), default=0),
+        "worked": worked(report),
         "reads": READS,
         "reused": [step["id"] for step in report["steps"] if step["status"] == "REUSED"],
     }
-    html = _environment(escape=True).get_template("report.html.jinja")
+    page = _environment(escape=True).get_template("report.html.jinja")
     markdown = _environment(escape=False).get_template("report.md.jinja")
     drawings = {"accuracy_plot": plots.accuracy_plot(report), "cost_plot": plots.cost_plot(report)}
+    html = page.render(**view, **drawings, css=_template("report.css"))
     return {
         "json": (json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "md": markdown.render(**view).encode(),
-        "html": html.render(**view, **drawings, css=_template("report.css")).encode(),
+        "html": _unbroken(html).encode(),
     }
-
-
-def si(value: float | None, unit: str = "FLOP") -> str:
-    """`3.2 TFLOP`: three digits with a prefix."""
-    if value is None:
-        return ""
-    if value == 0:
-        return "none"
-    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{_three_digits(value / size)} {prefix}{unit}"
-    return f"{_three_digits(value)} {unit}"
 
 
 def duration(seconds: float | None) -> str:
@@ -62,16 +62,11 @@ def duration(seconds: float | None) -> str:
     if not seconds:
         return ""
     if seconds < 1:
-        return f"{_three_digits(1000 * seconds)} ms"
+        return f"{three_digits(1000 * seconds)} ms"
     if seconds < 60:
-        return f"{_three_digits(seconds)} s"
+        return f"{three_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def points(share: float) -> str:
-    """A difference in percentage points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def p(value: float) -> str:
@@ -106,13 +101,40 @@ def price(amount: str | None) -> str:
     value = float(amount)
     if value == 0 or value >= 1:
         return f"{value:,.2f}"
-    return f"{value:.{2 - math.floor(math.log10(value))}f}"
+    return f"{value:.{min(MONEY_DIGITS, 2 - math.floor(math.log10(value)))}f}"
 
 
-def _three_digits(value: float) -> str:
-    return (
-        f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
-    )
+def money_or_si(value: float | None, unit: str) -> str:
+    """A total in the unit that decided."""
+    if value is None:
+        return ""
+    return si(value) if unit == FLOP else price(str(value))
+
+
+def day(time: str) -> str:
+    """`2026-11-23 20:07 UTC` of `2026-11-23T20:07:31.872728Z`."""
+    return f"{time[:10]} {time[11:16]} UTC"
+
+
+def worked(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of who can pay against `icl` the formula with its numbers, context cached, in the unit that decided."""
+    told = report["break_even"] or {"methods": {}}
+    unit = report["recommendation"]["unit"]
+    build, question = ("build_flops", "question_flops") if unit == FLOP else ("build_price", "question_price")
+    lines = []
+    for name, entry in told["methods"].items():
+        found = entry if unit == FLOP else entry["money"]
+        numbers = [part[key] for key in (build, question) for part in (entry, told["icl"])]
+        if found is None or None in numbers or report["methods"][name]["control"]:
+            continue
+        own, icl, own_each, icl_each = (f"{float(number):.6g}" for number in numbers)
+        lines.append((name, f"({own} − {icl}) / ({icl_each} − {own_each}): {questions(found['warm'])}"))
+    return lines
+
+
+def _unbroken(html: str) -> str:
+    """A number and its per cent sign stay on one line."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", html)
 
 
 def _environment(escape: bool) -> jinja2.Environment:
@@ -124,7 +146,8 @@ def _environment(escape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown = {f.__name__: f for f in (si, duration, points, p, verdict, whole, tokens, questions, price)}
+    filters = (si, duration, points, p, verdict, whole, tokens, questions, price, money_or_si, day)
+    shown = {f.__name__: f for f in filters}
     environment.filters |= {**shown, "pct": plots.percent}
     return environment
 

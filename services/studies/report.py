@@ -10,12 +10,13 @@ from services.studies import bill, costs
 from services.studies.findings import Findings, MethodFindings, Retained
 from services.studies.limits import p95
 from services.studies.notes import notes
+from services.studies.report_costs import break_even, curve, spent, step
 from services.studies.report_inputs import environments, inputs
 from services.studies.report_methods import difference, kept, method
 from services.studies.reuse import reuse
 from services.studies.statistics import Comparison
 
-SCHEMA = "ingrain.report/2"
+SCHEMA = "ingrain.report/3"
 
 
 def build(found: Findings) -> dict[str, Any]:
@@ -32,11 +33,13 @@ def build(found: Findings) -> dict[str, Any]:
         "comparisons": [_comparison(comparison, spec.tolerance) for comparison in found.comparisons],
         "differences": [difference(*entry) for entry in found.differences],
         "retention": [_retained(row) for row in found.retained],
-        "break_even": _break_even(found),
+        "curve": curve(found),
+        "break_even": break_even(found),
         "prices": _prices(found.prices),
         "requirements": _requirements(spec),
         "previous": _previous(found),
-        "steps": [_step(step) for step in found.study.steps],
+        "steps": [step(one, found.step_prices) for one in found.study.steps],
+        "spent": spent(found),
         "reuse": _reuse(found),
         "augmentation": {step: _derived(dataset) for step, dataset in found.derived.items()},
         "environment": environments(found),
@@ -118,47 +121,6 @@ def _retained(row: Retained) -> dict[str, Any]:
     }
 
 
-def _break_even(found: Findings) -> dict[str, Any] | None:
-    """`warm`, `cold`: in floating-point operations; `money` the same in money, where there are prices."""
-    if "icl" not in found.methods:
-        return None
-    icl = found.methods["icl"].cost
-    return {
-        "compared_with": "icl",
-        "unit": "questions",
-        "formula": costs.FORMULA,
-        "icl": _inputs_of_break_even(icl),
-        "methods": {
-            name: {
-                **_break_even_of(entry.break_even[costs.FLOP]),
-                "money": next(
-                    (_break_even_of(one) for unit, one in entry.break_even.items() if unit != costs.FLOP),
-                    None,
-                ),
-                **_inputs_of_break_even(entry.cost),
-            }
-            for name, entry in found.methods.items()
-            if entry.break_even
-        },
-    }
-
-
-def _break_even_of(one: costs.BreakEven) -> dict[str, Any]:
-    return {"warm": one.warm, "cold": one.cold}
-
-
-def _inputs_of_break_even(cost: costs.MethodCost) -> dict[str, Any]:
-    cold = cost.cold_question
-    return {
-        "build_flops": cost.build.flops,
-        "question_flops": cost.question.amount.flops,
-        "question_cold_flops": cold.amount.flops if cold else None,
-        "build_price": None if cost.build_price is None else bill.shown(cost.build_price),
-        "question_price": None if cost.question.price is None else str(cost.question.price),
-        "question_cold_price": str(cold.price) if cold and cold.price is not None else None,
-    }
-
-
 def _prices(table: studies_pb2.PriceTable) -> dict[str, Any] | None:
     if not table.currency_code:
         return None
@@ -192,17 +154,6 @@ def _previous(found: Findings) -> dict[str, Any] | None:
         "reason": earlier["recommendation"]["reason"],
         "same_verdict": earlier["recommendation"]["method"] == found.decision.method,
         "accuracies": {name: entry["accuracy"] for name, entry in earlier["methods"].items()},
-    }
-
-
-def _step(step: studies_pb2.StudyStep) -> dict[str, Any]:
-    return {
-        "id": step.id,
-        "status": studies_pb2.StudyStep.Status.Name(step.status),
-        "resource": step.resource,
-        "operation": step.operation,
-        "fingerprint": step.fingerprint,
-        "cost": asdict(costs.amount(step.cost)),
     }
 
 

@@ -59,6 +59,8 @@ def test_the_schema_refuses_what_is_not_promised(wide_forms: dict[str, bytes]) -
     report = json.loads(wide_forms["json"])
     for change in (
         lambda r: r.pop("steps"),
+        lambda r: r["steps"][0].update(price=0.5),
+        lambda r: r["spent"].pop("reused"),
         lambda r: r["methods"]["icl"].update(more=1),
         lambda r: r["recommendation"].update(confidence=1.5),
         lambda r: r["methods"]["icl"]["cost"].update(build_price=0.5),
@@ -125,7 +127,7 @@ def test_html_is_whole_and_loads_nothing(forms: dict[str, bytes]) -> None:
 
 
 def test_html_shows_every_accuracy_of_the_json(forms: dict[str, bytes]) -> None:
-    html = forms["html"].decode()
+    html = forms["html"].decode().replace("\u00a0", " ")
     for method in json.loads(forms["json"])["methods"].values():
         for kind in method["kinds"].values():
             value = 100 * kind["accuracy"]
@@ -238,6 +240,68 @@ def test_comparisons_are_of_every_pair_but_controls(forms: dict[str, bytes]) -> 
         assert 0 <= entry["p_adjusted"] <= 1
         assert 0 <= entry["p_margin"] <= 1
         assert entry["detectable"] > 0
+
+
+def test_every_step_has_its_tokens_and_its_price_and_they_add_up(wide_forms: dict[str, bytes]) -> None:
+    found = json.loads(wide_forms["json"])
+    steps = {step["id"]: step for step in found["steps"]}
+    # At 0.50 EUR an hour; of what another server answers for by its tokens, and this step has none but those it read.
+    trained = steps["train finetune"]
+    assert trained["price"] == f"{trained['cost']['compute_seconds'] / 3600 * 0.5:.6f}".rstrip("0")
+    asked = steps["evaluate icl@large"]["cost"]["prompt_token_count"]
+    assert float(steps["evaluate icl@large"]["price"]) == pytest.approx(asked * 0.40 / 1e6)
+    for status in ("DONE", "REUSED"):
+        own = [step for step in steps.values() if step["status"] == status]
+        together = found["spent"][status.lower()]
+        assert together["amount"]["flops"] == sum(step["cost"]["flops"] for step in own)
+        assert float(together["price"]) == pytest.approx(sum(float(step["price"]) for step in own), abs=1e-5)
+
+
+def test_without_prices_steps_have_none(forms: dict[str, bytes]) -> None:
+    found = json.loads(forms["json"])
+    assert {step["price"] for step in found["steps"]} == {None}
+    assert found["spent"]["done"]["price"] is None
+    assert found["curve"]["unit"] == "FLOP"
+
+
+def test_the_curve_is_building_and_asking(wide_forms: dict[str, bytes]) -> None:
+    found = json.loads(wide_forms["json"])
+    curve, cost = found["curve"], found["methods"]["finetune"]["cost"]
+    assert curve["unit"] == "EUR"
+    assert 300_000 in curve["question_counts"]
+    for count, total in zip(curve["question_counts"], curve["totals"]["finetune"], strict=True):
+        each = float(cost["thousand_questions_price"]) / 1000
+        assert total == pytest.approx(float(cost["build_price"]) + count * each, rel=1e-2)
+    assert set(curve["not_cached"]) == {"icl", "icl@large"}
+
+
+def test_reading_that_was_not_measured_is_not_free(wide_study: studies_pb2.Study, wide: Material) -> None:
+    (line,) = analyse.findings(wide_study, wide).methods["icl_subset"].cost.bill
+    assert line.what == "reading the documents"
+    assert line.price is not None
+    assert line.price > 0
+
+
+def test_the_break_even_is_worked_out_with_its_numbers(wide_forms: dict[str, bytes]) -> None:
+    told = json.loads(wide_forms["json"])["break_even"]
+    own, icl = told["methods"]["finetune"], told["icl"]
+    numbers = f"({float(own['build_price']):.6g} − {float(icl['build_price']):.6g})"
+    assert f"finetune: {numbers} / (" in wide_forms["md"].decode()
+    assert f"finetune: {numbers} / (" in wide_forms["html"].decode()
+
+
+def test_tables_have_headings_for_rows_and_columns(wide_forms: dict[str, bytes]) -> None:
+    """What a screen reader says before each cell."""
+    html = wide_forms["html"].decode()
+    assert '<html lang="en">' in html
+    for table in re.findall(r"<table>.*?</table>", html, re.S):
+        body = table[table.index("<tbody>") :]
+        rows = re.findall(r"<tr>(.*?)</tr>", body, re.S)
+        assert rows
+        assert all(row.startswith('<th scope="row"') for row in rows)
+        if "<thead>" in table:
+            heads = re.findall(r'<th scope="col"', table)
+            assert all(len(re.findall(r"<t[dh]", row)) == len(heads) for row in rows)
 
 
 def test_numbers_for_people() -> None:

@@ -109,7 +109,7 @@ def test_a_control_is_never_recommended() -> None:
 def test_a_single_method() -> None:
     found = decided({"icl": 0.7}, half_width=0.0)
     assert (found.method, found.decisive) == ("icl", True)
-    assert "70.0%" in found.reason
+    assert "70.0 %" in found.reason
 
 
 def test_what_would_change_it_numbers_of_questions() -> None:

@@ -143,7 +143,7 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         spec = study.spec
         contenders = [self._model(contender.model) for contender in spec.contenders]
         return {
-            "schema": "ingrain.report/2",
+            "schema": "ingrain.report/3",
             "study": study.name,
             "title": study.display_name,
             "end_time": None,

@@ -1,0 +1,41 @@
+"""What each step of a study took in money. Pure."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from ingrain.v1 import studies_pb2
+from services.studies import bill
+from services.studies.costs import amount
+from services.studies.material import Material
+from services.studies.plan import evaluate_id, plan, train_id
+
+
+def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decimal]:
+    """By step, by the model and the device that did it; what has no price is left out. A step that was there already has
+    the price of what it took then."""
+    planned = {step.id: step for step in plan(study.spec)}
+    devices = _devices(material)
+    engine = material.evaluations[material.participants[0].id][0].environment.device
+    found = {}
+    for step in study.steps:
+        source = planned[step.id].inputs["model"]
+        role = source if source in material.models else planned[source].inputs["model"]
+        device = devices.get(step.id, engine)
+        price = bill.price_of(amount(step.cost), material.models[role], device, material.prices)
+        if price is not None:
+            found[step.id] = price
+    return found
+
+
+def _devices(material: Material) -> Mapping[str, str]:
+    """Of the steps that say where they ran."""
+    made: dict[str, Any] = dict(material.retained)
+    devices = {}
+    for participant in material.participants:
+        evaluations, weights = material.evaluations[participant.id], material.weights[participant.id]
+        for seed, evaluation, model in zip(participant.seeds, evaluations, weights, strict=True):
+            made[evaluate_id(participant, seed)] = evaluation
+            if step := train_id(participant, seed):
+                devices[step] = model.summary.environment.device
+    return devices | {id: evaluation.environment.device for id, evaluation in made.items()}
