@@ -162,6 +162,7 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
         f"Of 100 sets of probes like this one, {100 * found['recommendation']['confidence']:.0f} would lead to the same method.",
     ]
     lines += [f"Would change it: {change}" for change in found["recommendation"]["changes"]]
+    lines += _pays(found)
     kept = {row["weights"]: row["bits_per_byte"] for row in found["retention"] if row["bits_per_byte"]}
     if len(kept) > 1:
         told = ", ".join(f"{weights} {bits:.3f}" for weights, bits in kept.items())
@@ -173,6 +174,21 @@ def _facts(found: Mapping[str, Any]) -> list[str]:
         f"({duration(estimated)} were estimated), on {where['processor']}, {where['cores']} cores, {where['memory_gib']:g} GiB; commit {found['commit'][:12]}."
     )
     return lines
+
+
+def _pays(found: Mapping[str, Any]) -> list[str]:
+    """From how many questions on training costs no more than the documents in the context; a sentence, or none."""
+    methods = (found["break_even"] or {"methods": {}})["methods"]
+    money = found["recommendation"]["unit"] != "FLOP"
+    told = {
+        name: (entry["money"] if money else entry)["warm"]
+        for name, entry in methods.items()
+        if "finetune" in name and "shuffled" not in name
+    }
+    if not told:
+        return []
+    each = ", ".join(f"{name} {'never' if n is None else f'from {n:,} on'}" for name, n in told.items())
+    return [f"Questions from which on it costs no more than icl with its context cached: {each}."]
 
 
 def verdict_markdown(found: Mapping[str, Any]) -> str:
@@ -207,10 +223,11 @@ def verdict_html(found: Mapping[str, Any]) -> str:
     )
     facts = "".join(f"<li>{escape(fact)}</li>" for fact in _facts(found))
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(recommendation["method"] or "No method")}'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{escape(recommendation["method"] or "No method")}'
         f"</title><style>{_STYLE}</style></head><body><h1>How to get these documents into this model</h1>"
         f'<div class="answer"><p><strong>{escape(recommendation["method"] or "No method")}</strong>: '
-        f"{escape(recommendation['reason'])}</p></div><div class=wide><table><caption>Share right, 95 % interval; how long 95 of 100 answers take "
-        f'at most</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div><ul class="small">{facts}</ul>'
+        f'{escape(recommendation["reason"])}</p></div><div class="wide"><table><caption>Share right, 95 % interval; how long 95 of 100 answers take '
+        f'at most</caption><thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{body}</tbody></table></div><ul class="small">{facts}</ul>'
         f'<p class="small">{escape(found["time"])}</p></body></html>'
     )

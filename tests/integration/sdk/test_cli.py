@@ -146,8 +146,8 @@ def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     assert "Importing" not in again.stderr
     kinds = json.loads(again.stdout)["outcomes"][0]["kinds"]
     assert [kind["kind"] for kind in kinds] == ["verbatim"]
-    # Documents, probes as written, as edited and as generated, and what training should not take away.
-    assert len(json.loads(ingrain("dataset", "list", "-o", "json").stdout)) == 6
+    # Documents, probes as written, as edited and as generated, and the four of what training should not take away.
+    assert len(json.loads(ingrain("dataset", "list", "-o", "json").stdout)) == 8
 
     report = ingrain("study", "report", "second", "--format", "html", "--to", str(docs / "r.html"))
     assert report.returncode == 0

@@ -64,6 +64,19 @@ def test_every_option_reaches_the_spec(ingrain: Any, platform: FakePlatform, dat
     assert max(map(len, ran.stdout.splitlines())) <= 80
 
 
+def test_what_training_takes_away_is_measured_unless_it_is_left_out(
+    ingrain: Any, platform: FakePlatform, data: tuple[str, ...]
+) -> None:
+    for id, more in (("kept", ()), ("not-kept", ("--no-retention",)), ("untrained", ("--method", "icl"))):
+        ran = ingrain("study", "run", *data, "--id", id, *more)
+        assert ran.returncode == 0, ran.stderr
+    kept = spec_of(platform, "kept").retention
+    assert all((kept.text, kept.probes, kept.context, kept.context_probes))
+    assert kept.group_key == "world"
+    assert not spec_of(platform, "not-kept").HasField("retention")
+    assert not spec_of(platform, "untrained").HasField("retention")
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("--budget", "much"), ("--budget", "5"), ("--training-seeds", "one")]
 )
@@ -118,6 +131,7 @@ def exported(ingrain: Any, data: tuple[str, ...], tmp_path: Path) -> Path:
 def test_a_study_as_a_folder(exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
         "manifest.json", "documents.jsonl", "probes.jsonl", "report.json", "report.html", "report.md",
+        "retained-text.jsonl", "retained-probes.jsonl", "retained-context.jsonl", "retained-context-probes.jsonl",
     }  # fmt: skip
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["datasets"]["dataset"]["row_count"] == 4

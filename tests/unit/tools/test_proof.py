@@ -44,6 +44,11 @@ def test_the_page_says_what_was_asked_and_how_sure_it_is(found: dict[str, Any]) 
     assert "Probes: Written." in page
     assert "It took 10 min" in page
     assert "(4 min were estimated)" in page
+    assert "costs no more than icl with its context cached: finetune never, augmented_finetune never." in page
+    found["break_even"]["methods"]["finetune"]["money"]["warm"] = 1234
+    assert "finetune from 1,234 on, augmented" in verdict_markdown(found)
+    found["recommendation"]["unit"] = "FLOP"
+    assert "finetune from 444,181 on" in verdict_markdown(found)
 
 
 def test_the_page_is_self_contained_and_escaped(found: dict[str, Any]) -> None:

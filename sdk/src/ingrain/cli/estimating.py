@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ingrain.cli import study_options as options
 from ingrain.cli.output import Format, Output, as_dict, count, print_json, stdout
+from ingrain.cli.own_documents import retention as kept_by
 from ingrain.v1 import common_pb2
 
 # Notes begin with the step that they are about and, where it was tried, with its time.
@@ -33,6 +34,7 @@ def estimate(
     top_k: options.TopK = 0,
     subset: options.Share = 0.0,
     judge: options.Judge = "",
+    retention: options.Retention = True,
     questions_per_month: options.Monthly = 0,
     seed: int = 0,
     trial: Annotated[
@@ -41,11 +43,25 @@ def estimate(
     ] = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """What a study would take: tokens, steps, processor time, memory, and money where prices are set.
+    """What a study would take, before it is paid for.
+
+    Tokens, steps, processor time, memory, and money where prices are set.
 
     With your own documents: ingrain study ./docs --model NAME --estimate
     """
+    more = options.spec_of(
+        contender,
+        training_seeds,
+        questions_per_month,
+        matching=matching,
+        top_k=top_k,
+        share=subset,
+        judge=judge,
+        seed=seed,
+    )
     with context.obj.client() as client:
+        if retention and options.trains(method):
+            more["retention"] = kept_by(client, client.models.get(model))
         found = client.studies.estimate(
             dataset,
             probes,
@@ -56,16 +72,7 @@ def estimate(
             distinct_key=distinct_key,
             seed=seed,
             trial=trial,
-            **options.spec_of(
-                contender,
-                training_seeds,
-                questions_per_month,
-                matching=matching,
-                top_k=top_k,
-                share=subset,
-                judge=judge,
-                seed=seed,
-            ),
+            **more,
         )
     if output is Format.JSON:
         print_json(as_dict(found))

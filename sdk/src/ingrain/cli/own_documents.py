@@ -157,15 +157,14 @@ def refuse_narrow(client: Client, model: trainer_pb2.Model, rows: Sequence[dict[
 
 
 def retention(client: Client, model: trainer_pb2.Model) -> dict[str, str]:
-    """What training should not take away, in the model's own domain, is asked before and after."""
-    if not model.domain:
-        text = upload(client, general.text(), "general-text", "documents")
-        asked = upload(client, general.probes(), "general-probes", "probes")
-        return {"text": text.name, "probes": asked.name}
+    """What training should not take away is asked before and after: general text and questions in the model's own domain,
+    and questions about invented documents in its context, which every model has to read to answer."""
     kept = general.held_out(_KEPT_SEED)
+    text, asked = (kept.text, kept.probes) if model.domain else (general.text(), general.probes())
+    named = "kept" if model.domain else "general"
     return {
-        "text": upload(client, kept.text, "kept-text", "documents").name,
-        "probes": upload(client, kept.probes, "kept-probes", "probes").name,
+        "text": upload(client, text, f"{named}-text", "documents").name,
+        "probes": upload(client, asked, f"{named}-probes", "probes").name,
         "context": upload(client, kept.context, "kept-context", "documents").name,
         "context_probes": upload(client, kept.context_probes, "kept-context-probes", "probes").name,
         "group_key": kept.group_key,

@@ -14,6 +14,7 @@ from ingrain.cli.comparison import beside, comparison, redone
 from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, state, stderr, stdout, when
 from ingrain.cli.own_documents import BUNDLED, prepared, same_with_documents
+from ingrain.cli.own_documents import retention as kept_by
 from ingrain.cli.progress import wait_for_study
 from ingrain.names import full_name, short_id, target_of
 from ingrain.v1 import studies_pb2
@@ -70,6 +71,7 @@ def run(
     top_k: options.TopK = 0,
     subset: options.Share = 0.0,
     judge: options.Judge = "",
+    retention: options.Retention = True,
     questions: Questions = 0,
     questions_per_month: options.Monthly = 0,
     months: options.Months = 0,
@@ -95,6 +97,8 @@ def run(
         seed,
     )
     with context.obj.client() as client:
+        if retention and options.trains(method):
+            more["retention"] = kept_by(client, client.models.get(model))
         operation = client.studies.create(
             dataset,
             probes,
@@ -219,7 +223,10 @@ def again(
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """The same study with the folder's present documents: only what depends on a change is done again."""
+    """The same study on changed documents; the rest is found.
+
+    With the folder's present documents: only what depends on a change is done again.
+    """
     with context.obj.client() as client:
         before = client.studies.get(name)
         operation = same_with_documents(client, before, folder, id)
@@ -243,7 +250,10 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """A study as a folder: its data, digests and table, from which it can be obtained again."""
+    """A study as a folder, to be obtained again from.
+
+    It holds the data, the digests and the table; `ingrain study rerun` takes it.
+    """
     with context.obj.client() as client:
         exporting.export(client, name, folder, with_model)
 
@@ -256,7 +266,10 @@ def rerun(
     tolerance: Annotated[float, typer.Option(help="By how much a cell may differ.")] = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
-    """Run an exported study and compare its table, cell by cell; exit code 1 where one differs."""
+    """Run an exported study and compare the tables.
+
+    Cell by cell; exit code 1 where one differs.
+    """
     with context.obj.client() as client:
         if exporting.rerun(client, folder, model, tolerance, output):
             raise typer.Exit(1)

@@ -11,13 +11,18 @@ Methods = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        help="base, icl, icl_subset, icl_retrieved, rag, finetune, augmented_finetune (also ..._local, ..._global), "
+        metavar="METHOD",
+        help="Repeat it for several: base, icl, icl_subset, icl_retrieved, rag, finetune, augmented_finetune (also ..._local, ..._global), "
         "finetune_icl, augmented_finetune_icl, shuffled_finetune. Default: base, icl, finetune, augmented_finetune.",
     ),
 ]
 Contenders = Annotated[
     list[str] | None,
-    typer.Option("--contender", help="Another model to compare with: NAME or NAME:icl,rag (default icl)."),
+    typer.Option(
+        "--contender",
+        metavar="NAME[:METHODS]",
+        help="Another model to compare with, e.g. large:icl,rag (default icl); repeat it for several.",
+    ),
 ]
 Seeds = Annotated[str, typer.Option("--training-seeds", help="Train with each of these: 1,2,3.")]
 Monthly = Annotated[int, typer.Option("--questions-per-month", help="Questions a month.")]
@@ -29,6 +34,10 @@ Matching = Annotated[str, typer.Option(help="What trainings have in common: step
 TopK = Annotated[int, typer.Option("--top-k", help="What icl_retrieved and rag find; 0 takes 5.")]
 Share = Annotated[
     float, typer.Option("--subset", help="Share of the documents for icl_subset; 0 takes 0.25.")
+]
+Retention = Annotated[
+    bool,
+    typer.Option("--retention/--no-retention", help="Measure what training takes away, before and after."),
 ]
 Judge = Annotated[str, typer.Option(help="A model that judges written answers.")]
 
@@ -76,6 +85,11 @@ def spec_of(
     if judge:
         spec["judge"] = judge
     return spec
+
+
+def trains(methods: list[str] | None) -> bool:
+    """Whether any of the methods does; by default some do."""
+    return not methods or any("finetune" in method for method in methods)
 
 
 def contender_of(text: str) -> dict[str, Any]:
