@@ -25,7 +25,13 @@ attempts     which attempts trained a model, from which step on
 history      their steps as one run, for watchers
 driver       the Ray job: resources, Ray Train
 engine       base model, adapters, DeepSpeed
-loop         one Ray Train worker: model, DeepSpeed, steps, checkpoints, export
+loop         one Ray Train worker: model, engine, steps, export
+steps        all its optimizer steps: measure, tell, take checkpoints, end early
+saving       checkpoints brought to object storage beside the training
+stopping     a training that is to end before its last step
+failures     what a worker's error means, and what to do
+scratch      an attempt's folders on a machine's disk
+outages      object storage that is away for a while
 data         packed rows as tensors, by step and worker
 step         one optimizer step
 metering     what it uses

@@ -53,6 +53,8 @@ class TrainingRows:
         self.config = config
         self.row_count = len(arrays["token_count_R"])
         self.target_count_R = (arrays["labels_RL"] != IGNORED).sum(axis=1)
+        filled = np.arange(arrays["position_ids_RL"].shape[1]) < np.asarray(arrays["token_count_R"])[:, None]
+        self.looked_at_R = np.where(filled, arrays["position_ids_RL"] + 1, 0).sum(axis=1)
         self.held_out = part(arrays, "held_out.")
         self.probes = part(arrays, "probes.")
 
@@ -66,6 +68,10 @@ class TrainingRows:
 
     def token_count(self, step: int) -> int:
         return int(self.arrays["token_count_R"][self.rows_of_step(step)].sum())
+
+    def looked_at(self, step: int) -> int:
+        """Positions that the step's tokens attend to, summed over them; 1 for the first of a text."""
+        return int(self.looked_at_R[self.rows_of_step(step)].sum())
 
     def batches(self, step: int, rank: int, device: torch.device) -> list[Batch]:
         size = self.config.per_device_train_batch_size

@@ -37,7 +37,9 @@ class Job:
     checkpoint: dict[str, Any] | None  # of a checkpoints.Checkpoint, committed by the trainer
     submit_time: float  # seconds since 1970
     threads: int
-    best: dict[str, Any] | None = None  # the checkpoint of the best step measured so far, where it is not `checkpoint`
+    best: dict[str, Any] | None = (
+        None  # the checkpoint of the best step measured so far, where it is not `checkpoint`
+    )
     worked_s: float = 0.0  # of `max_duration_s`, by earlier attempts
     # Of the training data, for the model's card: name, weight, row_count, sha256.
     datasets: list[dict[str, Any]] = field(default_factory=list)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ingrain.v1 import trainer_pb2
-from servicekit.errors import Unavailable
 from servicekit.storage import Storage
 from services.trainer.exchange import progress_key
+from services.trainer.outages import OUTAGES, within
 
 PART_SECONDS = 1.0
 
@@ -24,9 +24,10 @@ PART_SECONDS = 1.0
 class ProgressWriter:
     """Collects lines and writes a part a second from a thread of its own, so that no step waits for storage."""
 
-    def __init__(self, storage: Storage, prefix: str) -> None:
+    def __init__(self, storage: Storage, prefix: str, wait_s: float = 0.0) -> None:
         self.storage = storage
         self.prefix = prefix
+        self.wait_s = wait_s  # how long the end waits for a storage that is away
         self.part = 0
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
         self.unwritten = b""
@@ -45,19 +46,25 @@ class ProgressWriter:
         finally:
             self.closing.set()
             thread.join()
-            self.flush()
+            asyncio.run(within(self.wait_s, self.put_all))
 
     def run(self) -> None:
         while not self.closing.wait(PART_SECONDS):
             # A storage that is away for a while must not end the training: the lines wait for the next part.
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(*OUTAGES):
                 self.flush()
 
     def flush(self) -> None:
-        while not self.lines.empty():
-            self.unwritten += json.dumps(self.lines.get()).encode() + b"\n"
-        if self.unwritten:
-            asyncio.run(self.storage.put(progress_key(self.prefix, self.part + 1), self.unwritten))
+        asyncio.run(self.put_all())
+
+    async def put_all(self) -> None:
+        """A part that may have been stored although storage did not say so is stored again as it was: it may have been read."""
+        while self.unwritten or not self.lines.empty():
+            if not self.unwritten:
+                count = self.lines.qsize()
+                lines = [json.dumps(self.lines.get()) for _ in range(count)]
+                self.unwritten = "\n".join([*lines, ""]).encode()
+            await self.storage.put(progress_key(self.prefix, self.part + 1), self.unwritten)
             self.part += 1
             self.unwritten = b""
 

@@ -14,5 +14,6 @@ class TrainerSettings(ServiceSettings):
     threads_per_worker: int = 1  # CPUs and threads of a training worker
     resource_wait_s: float = 120.0  # how long a fit waits for its workers' CPUs or GPUs
     attach_wait_s: float = 60.0  # how long the Ray dashboard may be out of reach
+    storage_wait_s: float = 900.0  # how long a training's end waits for an object storage that is away
     bundled_models: Path = Path(__file__).parents[2] / "models"
     model_size_limit_bytes: int = 256 << 30  # of an uploaded or imported model

@@ -179,7 +179,7 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_never_loaded(fit, build_chec
     key = f"{checkpoint['key']}/{checkpoint['files'][0]['name']}"
     asyncio.run(one.storage.put(key, b"\x80\x04another pickle"))
     with pytest.raises(RuntimeError, match="is not what was saved"):
-        checkpoints.load(None, one.storage, checkpoints.Checkpoint(**checkpoint))
+        checkpoints.load(None, one.storage, checkpoints.Checkpoint(**checkpoint), one.root / "load")
 
 
 def test_micro_batches_add_up_to_the_same_step(fit, build_checkpoint):
@@ -195,7 +195,7 @@ def test_micro_batches_add_up_to_the_same_step(fit, build_checkpoint):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(fit, build_checkpoint, monkeypatch):
-    from services.trainer import loop as room
+    from services.trainer import steps as room
 
     one = fit(build_checkpoint("llama"))
     job = one.job(1, max_steps=5)
