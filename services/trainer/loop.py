@@ -54,7 +54,6 @@ def loop(description: dict[str, Any]) -> None:
 
 def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     config = job.training_config()
-    startup_seconds = time.time() - job.submit_time
     scratch.sweep(settings.scratch, (saving.KIND, "load"), job.prefix)
     meter = Meter(device(), dist.get_world_size(), uses_bf16(config))
     torch.manual_seed(config.seed)
@@ -78,6 +77,7 @@ def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     saver = Saver(engine, storage, job, writer, settings)
     watch = StopWatch(storage, job)
     run = Run(engine, data, config, meter, writer, saver, watch, evaluator)
+    startup_seconds = time.time() - job.submit_time
     with writer.open(), saver.open(), watch.open():
         outcome = run_steps(run, done)
         if not outcome.stopped:

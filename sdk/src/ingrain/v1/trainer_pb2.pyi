@@ -465,12 +465,14 @@ class PauseTrainingRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ResumeTrainingRequest(_message.Message):
-    __slots__ = ("name", "max_duration")
+    __slots__ = ("name", "max_duration", "num_workers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_DURATION_FIELD_NUMBER: _ClassVar[int]
+    NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     max_duration: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., max_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    num_workers: int
+    def __init__(self, name: _Optional[str] = ..., max_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., num_workers: _Optional[int] = ...) -> None: ...
 
 class DownloadModelRequest(_message.Message):
     __slots__ = ("name", "start_file", "start_byte")
@@ -503,20 +505,22 @@ class ReadTrainingLogResponse(_message.Message):
     def __init__(self, lines: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateModelRequest(_message.Message):
-    __slots__ = ("parent", "model_id", "training", "display_name", "request_id", "validate_only")
+    __slots__ = ("parent", "model_id", "training", "display_name", "request_id", "validate_only", "resume_from")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FROM_FIELD_NUMBER: _ClassVar[int]
     parent: str
     model_id: str
     training: TrainingSpec
     display_name: str
     request_id: str
     validate_only: bool
-    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    resume_from: str
+    def __init__(self, parent: _Optional[str] = ..., model_id: _Optional[str] = ..., training: _Optional[_Union[TrainingSpec, _Mapping]] = ..., display_name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., resume_from: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("name",)
