@@ -23,6 +23,8 @@ class TokenSequence:
 
     tokens: Sequence[int]
     labels: Sequence[int]
+    row: int = -1  # of its dataset, from 0
+    first_target: int = -1  # where its targets begin among those that a teacher is asked for
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ def bins(lengths: Sequence[int], max_length: int) -> list[list[int]]:
 
 def pack(sequences: Sequence[TokenSequence], max_length: int, seed: int, padding_id: int) -> Packed:
     """Rows in an order that depends on nothing but the sequences and the seed."""
+    return pack_placed(sequences, max_length, seed, padding_id)[0]
+
+
+def pack_placed(
+    sequences: Sequence[TokenSequence], max_length: int, seed: int, padding_id: int
+) -> tuple[Packed, np.ndarray]:
+    """The same, and of which sequence each token is: an index, -1 for padding [R, L]."""
     order = list(range(len(sequences)))
     random.Random(seed).shuffle(order)
     rows = bins([len(sequences[i].tokens) for i in order], max_length)
@@ -86,6 +95,7 @@ def pack(sequences: Sequence[TokenSequence], max_length: int, seed: int, padding
         labels_RL=np.full(shape, IGNORED, np.int32),
         token_count_R=np.zeros(len(rows), np.int32),
     )
+    sequence_RL = np.full(shape, -1, np.int32)
     for r, row in enumerate(rows):
         start = 0
         for i in row:
@@ -94,10 +104,26 @@ def pack(sequences: Sequence[TokenSequence], max_length: int, seed: int, padding
             packed.input_ids_RL[r, start:end] = sequence.tokens
             packed.labels_RL[r, start + 1 : end] = sequence.labels[1:]
             packed.position_ids_RL[r, start:end] = np.arange(end - start)
+            sequence_RL[r, start:end] = order[i]
             start = end
         packed.position_ids_RL[r, start:] = np.arange(max_length - start)
         packed.token_count_R[r] = start
-    return packed
+    return packed, sequence_RL
+
+
+def number_in_sequence(sequence_RL: np.ndarray, labels_RL: np.ndarray, first_S: np.ndarray) -> np.ndarray:
+    """The targets' numbers, -1 where no target is [R, L]: those of sequence s count up from `first_S[s]`."""
+    numbers_RL = np.full(labels_RL.shape, -1, np.int32)
+    is_target_RL = (labels_RL != IGNORED) & (first_S[sequence_RL] >= 0) & (sequence_RL >= 0)
+    rows, columns = np.nonzero(is_target_RL)
+    # A sequence is whole in one row, so its targets follow one another.
+    owners = sequence_RL[rows, columns]
+    begins = (
+        np.r_[True, (owners[1:] != owners[:-1]) | (rows[1:] != rows[:-1])] if len(rows) else np.zeros(0, bool)
+    )
+    places = np.arange(len(rows))
+    numbers_RL[rows, columns] = first_S[owners] + places - np.maximum.accumulate(np.where(begins, places, 0))
+    return numbers_RL
 
 
 @functools.lru_cache(maxsize=2)

@@ -26,10 +26,10 @@ def task(*datasets):
 
 
 def test_counts_rows_tokens_and_padding(folder):
-    packed, summary = prepare(folder, task(("d", 2.0, "a.jsonl")))
-    tokens = int(packed.token_count_R.sum())
+    arrays, summary = prepare(folder, task(("d", 2.0, "a.jsonl")))
+    tokens = int(arrays["token_count_R"].sum())
     assert (summary.row_count, summary.token_count) == (4, tokens)
-    assert summary.packed_row_count == len(packed.input_ids_RL) == 1
+    assert summary.packed_row_count == len(arrays["input_ids_RL"]) == 1
     assert summary.padding_ratio == pytest.approx(1 - tokens / 64)
     assert summary.mean_row_tokens == tokens / 4
 
