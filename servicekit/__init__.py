@@ -12,6 +12,7 @@ operations   durable long-running operations: lease, fence, attempts, idempotenc
 task         one attempt at an operation, as its handler sees it
 worker       runs operations of this process, heartbeats, hands over
 storage      bytes by URI: a folder or any S3
+model_files  a model's manifest, and where its files lie
 costs        floating-point operations of reading, writing and training
 failpoints   named places where tests end the process
 telemetry    structured logs

@@ -44,7 +44,9 @@ async def prepared(
     with tempfile.TemporaryDirectory(prefix="prepare-", dir=settings.scratch) as name:
         folder = Path(name)
         tokenizer = folder / "tokenizer"
-        await files.fetch(storage, storage.key(base.uri), tokenizer, files.is_tokenizer_file)
+        await files.fetch(
+            storage, files.home(storage, base), tokenizer, files.is_tokenizer_file, settings
+        )
         datasets = []
         for number, dataset in enumerate(spec.datasets):
             await fetch_rows(dataset.dataset, project, folder / f"rows-{number}.jsonl", settings)

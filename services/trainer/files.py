@@ -1,22 +1,31 @@
 """A model's folder in object storage: its files and `manifest.json`.
 
-`Model.uri` is the folder; `Model.sha256` is the digest over the lines `name sha256\\n` of its files in the order of their names.
+`Model.uri` is the folder; `servicekit.model_files` says how others find and check what lies in it.
 """
 
 import fcntl
 import fnmatch
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from servicekit.errors import Unavailable
+from ingrain.v1 import trainer_pb2
+from servicekit.errors import DomainError, Unavailable, WrongState
+from servicekit.model_files import (
+    MANIFEST,
+    Manifest,
+    ModelFile,
+    digest,
+    manifest_folder,
+    put_manifest,
+    read_manifest,
+)
+from servicekit.settings import ServiceSettings
 from servicekit.storage import Storage
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Manifest", "ModelFile", "digest", "put_manifest", "read_manifest"]
+
 # What a model is made of. A hub's other files (pickles, graphs, pictures) are not even fetched.
 MODEL_PATTERNS = (
     "*.safetensors",
@@ -40,20 +49,6 @@ TOKENIZER_NAMES = (
 )
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """One file of a model's folder."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-
-
-def digest(files: Iterable[ModelFile]) -> str:
-    lines = "".join(f"{file.name} {file.sha256}\n" for file in sorted(files, key=lambda file: file.name))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def is_tokenizer_file(name: str) -> bool:
     return name.startswith(TOKENIZER_NAMES)
 
@@ -73,15 +68,14 @@ async def publish(storage: Storage, prefix: str, folder: Path, about: dict[str, 
     return files
 
 
-async def put_manifest(storage: Storage, prefix: str, files: list[ModelFile], about: dict[str, Any]) -> None:
-    manifest = {**about, "files": [asdict(file) for file in files]}
-    await storage.put(f"{prefix}/{MANIFEST}", json.dumps(manifest, indent=1).encode())
+def home(storage: Storage, model: trainer_pb2.Model) -> str:
+    """Key of the folder with the model's manifest; mostly its files are there too."""
+    return manifest_folder(storage, model.name, model.uri, model.sha256)
 
 
 async def read_files(storage: Storage, prefix: str) -> list[ModelFile]:
     """The files that the manifest under `prefix` names."""
-    manifest = json.loads(await storage.get(f"{prefix}/{MANIFEST}"))
-    return [ModelFile(**file) for file in manifest["files"]]
+    return (await read_manifest(storage, prefix)).files
 
 
 async def remove(storage: Storage, prefix: str) -> None:
@@ -92,24 +86,43 @@ async def remove(storage: Storage, prefix: str) -> None:
 
 
 async def fetch(
-    storage: Storage, prefix: str, folder: Path, wanted: Callable[[str], bool] = lambda _: True
+    storage: Storage,
+    prefix: str,
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda _: True,
+    settings: ServiceSettings | None = None,
 ) -> Path:
     """The model's wanted files in `folder`, checked by digest. Processes of one machine share the folder: the first
-    fetches, the others wait for it."""
+    fetches, the others wait for it. `settings`: how to reach files that stay in another bucket; default the environment's."""
     with exclusive(folder.with_suffix(".lock")):
         if (folder / MANIFEST).is_file():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        for file in await read_files(storage, prefix):
+        manifest = await read_manifest(storage, prefix)
+        source, place = manifest.place(storage, prefix, settings or ServiceSettings())
+        for file in manifest.files:
             if wanted(file.name):
-                found = await storage.get_file(f"{prefix}/{file.name}", folder / file.name)
+                found = await source.get_file(f"{place}/{file.name}", folder / file.name)
                 if found != file.sha256:
-                    raise Unavailable(
-                        "FILE_CORRUPT", f"{file.name} of the model is not what was stored.", file=file.name
-                    )
+                    raise changed(manifest, file)
         # The manifest comes last: its presence says that the folder is whole.
         await storage.get_file(f"{prefix}/{MANIFEST}", folder / MANIFEST)
     return folder
+
+
+def changed(manifest: Manifest, file: ModelFile) -> DomainError:
+    """What is read is not what the manifest says. Where the platform's own storage gave it, it may be right the next time."""
+    if not manifest.uri:
+        return Unavailable(
+            "FILE_CORRUPT", f"{file.name} of the model is not what was stored.", file=file.name
+        )
+    return WrongState(
+        "MODEL_CHANGED_IN_PLACE",
+        f"{manifest.uri}/{file.name} is not what was imported: its digest is another one. Put the old file back, or import the "
+        "model again.",
+        file=file.name,
+        uri=manifest.uri,
+    )
 
 
 @contextmanager

@@ -165,7 +165,7 @@ class Trainings:
             prefix=task.prefix,
             model=task.target,
             base_model=base.name,
-            base_key=self.storage.key(base.uri),
+            base_key=files.home(self.storage, base),
             base_sha256=base.sha256,
             config=asdict(plan.config),
             packed_key=plan.packed_key,

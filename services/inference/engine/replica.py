@@ -197,7 +197,9 @@ class Engine:
     async def _loaded(self, ref: ModelRef) -> LoadedModel:
         for needed in [ref, *([ref.base] if ref.base else [])]:
             if needed.sha256 not in self._folders:
-                self._folders[needed.sha256] = await fetch(self._storage, needed, self._folder)
+                self._folders[needed.sha256] = await fetch(
+                    self._storage, needed, self._folder, self._settings
+                )
         return await self._beside(lambda: self._models.get(ref))
 
     async def _prepared(self, ref: ModelRef, make: Callable[[LoadedModel, Spent], Prepared]) -> Prepared:

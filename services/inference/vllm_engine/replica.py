@@ -227,11 +227,13 @@ class VllmEngine:
             )
         if base.key not in self._tokenizers:
             folder = self._settings.scratch / "tokenizers"
-            found = await fetch(self._storage, base, folder, wanted=lambda name: not is_weights(name))
+            found = await fetch(
+                self._storage, base, folder, self._settings, wanted=lambda name: not is_weights(name)
+            )
             self._tokenizers[base.key] = await asyncio.to_thread(tokenizer_of, found)
         lora = None
         if ref.base:
-            adapter = await fetch(self._storage, ref, self._settings.scratch / "models")
+            adapter = await fetch(self._storage, ref, self._settings.scratch / "models", self._settings)
             lora = self._adapters.request(ref, adapter)
         tokenizer, heads, vocabulary = self._tokenizers[base.key]
         self._known.add(ref.name)
