@@ -8,6 +8,10 @@ measures itself, what it measures (legend: C choices of all probes, numbered fro
     probes.choice_RL    the choice that a token belongs to; -1 where the token is no label
     probes.probe_C      the probe of each choice, from 0
     probes.right_C      1 where the choice is right, else 0
+
+and where it learns from a teacher, what that reads (`teacher.<name>` with the names of teaching.py) and what it is asked for:
+
+    teacher.target_RL   the number of the target at this place; -1 where no label is
 """
 
 import asyncio
@@ -21,7 +25,7 @@ from safetensors.numpy import load_file
 
 from servicekit.storage import Storage
 from services.trainer.config import TrainingConfig
-from services.trainer.distillation import Teacher
+from services.trainer.distillation import Teacher, teacher_of
 from services.trainer.exchange import Job
 from services.trainer.packing import IGNORED, rows_at
 
@@ -81,10 +85,17 @@ class TrainingRows:
                 *(
                     torch.from_numpy(self.arrays[name][rows].astype(np.int64)).to(device)
                     for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
-                )
+                ),
+                teacher=self.teacher(rows, device),
             )
             for rows in micro_batches
         ]
+
+    def teacher(self, rows: np.ndarray, device: torch.device) -> Teacher | None:
+        if not self.config.distillation_temperature:
+            return None
+        target_BL = self.arrays["teacher.target_RL"][rows]
+        return teacher_of(self.arrays, target_BL[target_BL >= 0], device)
 
 
 def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray] | None:
