@@ -20,6 +20,8 @@ from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.prepare import PrepareTask
 from services.trainer.settings import TrainerSettings
 
+TOKENIZER = "tokenizer"  # folder
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -43,24 +45,9 @@ async def prepared(
     settings.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="prepare-", dir=settings.scratch) as name:
         folder = Path(name)
-        tokenizer = folder / "tokenizer"
-        await files.fetch(
-            storage, files.home(storage, base), tokenizer, files.is_tokenizer_file, settings
-        )
-        datasets = []
-        for number, dataset in enumerate(spec.datasets):
-            await fetch_rows(dataset.dataset, project, folder / f"rows-{number}.jsonl", settings)
-            datasets.append((dataset.dataset, dataset.weight or 1.0, f"rows-{number}.jsonl"))
-        task = PrepareTask(
-            tuple(datasets),
-            tokenizer.name,
-            config.splitting,
-            config.train_on_prompt,
-            config.max_length,
-            config.seed,
-            config.max_tokens,
-            config.rows_per_step,
-        )
+        tokenizer = folder / TOKENIZER
+        await files.fetch(storage, files.home(storage, base), tokenizer, files.is_tokenizer_file, settings)
+        task = await fetched_task(spec, config, base.context_window, project, folder, settings)
         (folder / "task.json").write_text(json.dumps(dataclasses.asdict(task)))
         await run_prepare(folder)
         if (error := folder / "error.json").is_file():
@@ -71,7 +58,57 @@ async def prepared(
         yield Prepared(folder / "packed.safetensors", summary, vocabulary)
 
 
-async def fetch_rows(dataset: str, project: str, path: Path, settings: TrainerSettings) -> None:
+def named_datasets(spec: trainer_pb2.TrainingSpec) -> list[tuple[str, str]]:
+    """Every dataset that the spec names, with the field that names it."""
+    found = [("datasets", dataset.dataset) for dataset in spec.datasets]
+    found += [("evaluation.datasets", name) for name in spec.evaluation.datasets]
+    if spec.evaluation.probes:
+        found.append(("evaluation.probes", spec.evaluation.probes))
+    if spec.HasField("replay"):
+        found.append(("replay.dataset", spec.replay.dataset))
+    if spec.HasField("distillation"):
+        found.append(("distillation.dataset", spec.distillation.dataset))
+    return found
+
+
+async def fetched_task(
+    spec: trainer_pb2.TrainingSpec,
+    config: TrainingConfig,
+    context_window: int,
+    project: str,
+    folder: Path,
+    settings: TrainerSettings,
+) -> PrepareTask:
+    """Each named dataset once as a file in the folder, and what is to be made of them."""
+    file_of: dict[str, str] = {}
+    for field, name in named_datasets(spec):
+        if name not in file_of:
+            file_of[name] = f"rows-{len(file_of)}.jsonl"
+            await fetch_rows(name, project, folder / file_of[name], settings, f"training.{field}")
+    replay, distillation, probes = spec.replay, spec.distillation, spec.evaluation.probes
+    return PrepareTask(
+        datasets=tuple((d.dataset, d.weight or 1.0, file_of[d.dataset]) for d in spec.datasets),
+        tokenizer=TOKENIZER,
+        splitting=config.splitting,
+        train_on_prompt=config.train_on_prompt,
+        max_length=config.max_length,
+        seed=config.seed,
+        max_tokens=config.max_tokens,
+        rows_per_step=config.rows_per_step,
+        long_rows=config.long_rows,
+        max_lost_row_ratio=config.max_lost_row_ratio,
+        context_window=context_window,
+        replay=(replay.dataset, replay.ratio, file_of[replay.dataset]) if spec.HasField("replay") else None,
+        held_out=tuple((name, file_of[name]) for name in spec.evaluation.datasets),
+        eval_ratio=config.eval_ratio,
+        probes=(probes, file_of[probes]) if probes else None,
+        documents=file_of[distillation.dataset] if spec.HasField("distillation") else "",
+    )
+
+
+async def fetch_rows(
+    dataset: str, project: str, path: Path, settings: TrainerSettings, field: str = "training.datasets"
+) -> None:
     try:
         client = gateway_client(settings, project)
         with path.open("w", encoding="utf-8") as file:
@@ -80,9 +117,7 @@ async def fetch_rows(dataset: str, project: str, path: Path, settings: TrainerSe
     except ingrain.errors.NotFound:
         raise NotFound("DATASET_NOT_FOUND", f"There is no dataset {dataset}.", dataset=dataset) from None
     except ingrain.errors.WrongState as error:
-        raise Invalid(
-            "DATASET_NOT_ACTIVE", error.message, field="training.datasets", dataset=dataset
-        ) from None
+        raise Invalid("DATASET_NOT_ACTIVE", error.message, field=field, dataset=dataset) from None
     except ingrain.errors.IngrainError as error:
         raise Unavailable(
             "DATASET_UNREACHABLE",
