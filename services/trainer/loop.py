@@ -152,7 +152,7 @@ def result_of(run: Run, outcome: Outcome) -> dict[str, Any]:
         "step": outcome.step,
         "tokens": outcome.tokens,
         "compute_seconds": outcome.compute_seconds,
-        "worker_memory_bytes": run.meter.memory_bytes(),
+        **run.meter.result(),
         "learning_rate": config.learning_rate,
         "measurements": run.evaluator.measurements if run.evaluator else [],
         "bf16": uses_bf16(config),

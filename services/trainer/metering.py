@@ -95,31 +95,77 @@ class Meter(ComputeMeter):
         self.peak_flops = peak_gemm_flops(device.type, bf16)
         self.base_memory_bytes = start_memory(device)
         self.flops: ModelFlops | None = None
-        self.last: deque[tuple[float, int, float]] = deque(maxlen=LAST_STEPS)  # seconds, tokens, operations
+        self.last: deque[Step] = deque(maxlen=LAST_STEPS)
+        self.whole = Step(0.0, 0.0, 0, 0.0)  # of all steps but the first
+        self.count = 0
+        self.begun = self.now()
 
     def model(self, module: Any, config: TrainingConfig) -> None:
         """Says what is trained; steps before it have no utilisation."""
         self.flops = ModelFlops.of(module, config)
 
+    def begin_step(self) -> None:
+        self.begun = self.now()
+
     def step(self, seconds: float, tokens: int, looked_at: int, steps_left: int) -> dict[str, float]:
-        """Takes a step down that took `seconds` on the wall; what its progress line says of the last steps."""
+        """Takes a step down that took `seconds` on the wall since `begin_step`; what its progress line says of the last steps."""
         flops = self.flops.of_step(tokens, looked_at) if self.flops else 0.0
-        self.last.append((seconds, tokens, flops))
-        # The first step compiles and allocates; a rate of the run begins after it.
-        counted = list(self.last)[1:] if len(self.last) > 2 and len(self.last) < LAST_STEPS else self.last
-        took = sum(part[0] for part in counted)
+        done = Step(seconds, self.now() - self.begun, tokens, flops)
+        self.count += 1
+        if self.count == 1:
+            # The first step compiles and allocates: it is told, and counts in nothing that comes after it.
+            return self.told(done, 1, steps_left)
+        self.last.append(done)
+        self.whole += done
+        return self.told(functools.reduce(Step.__add__, self.last), len(self.last), steps_left)
+
+    def told(self, steps: "Step", count: int, steps_left: int) -> dict[str, float]:
         told = {
-            "tokens_per_second": sum(part[1] for part in counted) / took,
-            "remaining_s": steps_left * took / len(counted),
+            "tokens_per_second": steps.tokens / steps.seconds,
+            "remaining_s": steps_left * steps.seconds / count,
         }
-        if flops:
-            told["mfu"] = sum(part[2] for part in counted) / (took * self.world * self.peak_flops)
+        if steps.flops:
+            told["mfu"] = self.utilization(steps)
         return told
+
+    def utilization(self, steps: "Step") -> float:
+        return steps.flops / (steps.seconds * self.world * self.peak_flops)
+
+    def result(self) -> dict[str, Any]:
+        """What `result.json` says of the steps after the first, of one worker: processor seconds and operations of a step, utilisation,
+        memory. A collective."""
+        count = self.count - 1
+        found: dict[str, Any] = {"worker_memory_bytes": self.memory_bytes()}
+        busy = reduced(self.whole.busy, self.device, dist.ReduceOp.SUM)
+        if count > 0:
+            found["step_seconds"] = busy / (count * self.world)
+            found["step_flops"] = self.whole.flops / count
+            if self.whole.flops:
+                found["mfu"] = self.utilization(self.whole)
+        return found
 
     def memory_bytes(self) -> int:
         """Most that one worker held so far above where it began. A collective."""
         used = peak_memory(self.device) - self.base_memory_bytes
         return int(reduced(float(used), self.device, dist.ReduceOp.MAX))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, or some together."""
+
+    seconds: float  # on the wall
+    busy: float  # of this worker's processor, or of its GPU
+    tokens: int
+    flops: float
+
+    def __add__(self, other: "Step") -> "Step":
+        return Step(
+            self.seconds + other.seconds,
+            self.busy + other.busy,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+        )
 
 
 def reduced(value: float, device: torch.device, how: Any) -> float:

@@ -17,3 +17,7 @@ class TrainerSettings(ServiceSettings):
     storage_wait_s: float = 900.0  # how long a training's end waits for an object storage that is away
     bundled_models: Path = Path(__file__).parents[2] / "models"
     model_size_limit_bytes: int = 256 << 30  # of an uploaded or imported model
+    worker_memory_bytes: int = 0  # of a training worker above its imports; 0: this machine's share, or its GPU
+    estimate_by_trial: bool | None = None  # short trials for estimates; None: where Ray is on this machine
+    trial_limit_s: float = 45.0  # how long such a trial may take
+    device_peak_flops: float = 0.0  # FLOP/s of a worker's device, for estimates that nothing was measured for

@@ -64,6 +64,7 @@ def run_steps(run: Run, done: Checkpoint | None) -> Outcome:
     due = False
     while outcome.step < config.max_steps and not ends_early(run, outcome.step):
         started = time.monotonic()
+        run.meter.begin_step()
         step = outcome.step = outcome.step + 1
         # Dropout depends on the step and the worker only, so that a resumed run draws what the first one would have.
         torch.manual_seed(abs(config.seed) + step * world + rank)

@@ -1,0 +1,106 @@
+"""The memory and the device that a training worker has, as far as this process can know it without torch."""
+
+import functools
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.trainer.config import TrainingConfig
+from services.trainer.settings import TrainerSettings
+
+WORKERS_SHARE = 0.8  # of a machine's memory; the rest is the platform's
+IMPORTS_BYTES = 900 << 20  # of a worker before its model: torch, DeepSpeed, transformers, Ray
+GPU_CONTEXT_BYTES = 1200 << 20  # of a GPU, for CUDA itself and what no allocator sees
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine with all workers on it, unless the operator says what each of them has."""
+
+    memory_bytes: int  # of the machine; 0 where unknown
+    gpu_bytes: int = 0  # of one GPU; 0 where there is none
+    gpu_count: int = 0
+    given_bytes: int = 0  # what the operator says that a worker has; 0: reckoned
+    bf16_cpu: bool = False  # whether the processor multiplies bfloat16 itself
+
+    @property
+    def gpu(self) -> bool:
+        return self.gpu_bytes > 0
+
+    @property
+    def source(self) -> str:
+        """Where the number comes from."""
+        if self.given_bytes:
+            return "by INGRAIN_WORKER_MEMORY_BYTES"
+        return "the GPU's memory" if self.gpu else f"its share of {WORKERS_SHARE:.0%} of the machine's memory"
+
+    def worker_bytes(self, workers: int) -> int:
+        """Above its imports, of the device."""
+        if self.given_bytes:
+            return self.given_bytes
+        if self.gpu:
+            return max(0, self.gpu_bytes - GPU_CONTEXT_BYTES)
+        return self.host_bytes(workers)
+
+    def host_bytes(self, workers: int) -> int:
+        """Above its imports, of the machine's memory."""
+        if not self.memory_bytes:
+            return 1 << 62
+        return max(0, int(WORKERS_SHARE * self.memory_bytes / workers) - IMPORTS_BYTES)
+
+    def bf16(self, config: TrainingConfig) -> bool:
+        """As the worker will decide it."""
+        return config.bf16 if config.bf16 is not None else self.gpu or self.bf16_cpu
+
+
+def machine_of(settings: TrainerSettings) -> Machine:
+    """This one; with Ray elsewhere the operator's numbers (`worker_memory_bytes`) say more."""
+    gpu_bytes, gpu_count = gpus()
+    return Machine(
+        memory_bytes=total_memory(),
+        gpu_bytes=gpu_bytes,
+        gpu_count=gpu_count,
+        given_bytes=settings.worker_memory_bytes,
+        bf16_cpu=bool(processor_flags() & {"avx512_bf16", "amx_bf16", "bf16"}),
+    )
+
+
+@functools.cache
+def total_memory() -> int:
+    """The machine's, or the control group's where that is less."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    total = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemTotal:")), 0)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(
+        next((line.split(":")[1] for line in lines if line.startswith(("flags", "Features"))), "").split()
+    )
+
+
+@functools.cache
+def gpus() -> tuple[int, int]:
+    """Bytes of the smallest GPU, and how many there are, as NVIDIA's driver says; zeros where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return 0, 0
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        found = [int(line) << 20 for line in said.split()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0, 0
+    return (min(found), len(found)) if found else (0, 0)
