@@ -130,11 +130,20 @@ class AsyncModels(Resource):
     def watch(self, name: str, start_step: int = 1) -> AsyncIterator[pb.TrainingSnapshot]:
         """Training step by step until it ends, through outages of the platform."""
 
-        def watched(step: int) -> AsyncIterator[pb.TrainingSnapshot]:
+        async def watched(step: int) -> AsyncIterator[pb.TrainingSnapshot]:
             request = pb.WatchTrainingRequest(name=self._name(name), start_step=step)
-            return self._client.stubs.trainer.WatchTraining(request)
+            async for snapshot in self._client.stubs.trainer.WatchTraining(request):
+                if snapshot.step:  # else a heartbeat
+                    yield snapshot
 
         return resumed(watched, start_step, lambda snapshot: snapshot.step + 1)
+
+    async def logs(self, name: str) -> AsyncIterator[str]:
+        """What the training's processes wrote so far, line by line; there also when they are gone."""
+        request = pb.ReadTrainingLogRequest(name=self._name(name))
+        async for part in self._client.stubs.trainer.ReadTrainingLog(request):
+            for line in part.lines:
+                yield line
 
 
 def source_uri(source: str | Path) -> str | None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ingrain import Operation
+from ingrain.cli import watching
 from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
@@ -136,6 +137,10 @@ def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> Non
     """One model."""
     with context.obj.client() as client:
         show(client.models.get(name), output, DETAILS)
+
+
+app.command()(watching.watch)
+app.command()(watching.logs)
 
 
 @app.command()

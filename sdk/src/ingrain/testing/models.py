@@ -84,5 +84,14 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         sent = max(request.start_step, 1) - 1
         for metadata in self.store.watch(request.name):
             for step in range(sent + 1, metadata.completed_count + 1):
-                yield trainer_pb2.TrainingSnapshot(step=step, step_count=_STEPS, loss=3.0 / step)
+                snapshot = trainer_pb2.TrainingSnapshot(step=step, step_count=_STEPS, loss=3.0 / step)
+                snapshot.learning_rate, snapshot.grad_norm, snapshot.tokens_per_second = 1e-4, 1.0, 1000.0
+                snapshot.remaining_duration.FromSeconds(_STEPS - step)
+                if step == _STEPS:
+                    snapshot.measurement.CopyFrom(trainer_pb2.TrainingMeasurement(step=step, eval_loss=1.5))
+                yield snapshot
                 sent = step
+
+    def ReadTrainingLog(self, request: Any, context: Any) -> Iterator[trainer_pb2.ReadTrainingLogResponse]:
+        self.store.get(request.name)
+        yield trainer_pb2.ReadTrainingLogResponse(lines=["--- attempt 1", "nothing was trained here"])
