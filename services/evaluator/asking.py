@@ -148,8 +148,7 @@ def _row(probe: Probe, cluster_key: str, headline: str, values: dict[str, float]
     return {
         "id": probe.id,
         "kind": probe.kind,
-        # A probe without a cluster stands for itself.
-        "cluster": probe.value_of(cluster_key) or probe.id,
+        "cluster": probe.cluster(cluster_key),
         "metric": headline,
         "value": values[headline],
         "metrics": values,

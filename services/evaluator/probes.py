@@ -61,6 +61,12 @@ class Probe:
         named = self.metadata.get("sources")
         return [str(id) for id in named] if isinstance(named, list) else []
 
+    def cluster(self, key: str) -> str:
+        """What it stands or falls with: the value of the key; without a key the first document that it follows from.
+        A probe that has neither stands for itself."""
+        named = self.value_of(key) if key else next(iter(self.sources), "")
+        return named or self.id
+
 
 def probes_of(rows: Iterable[dict[str, Any]], question_template: str = "") -> list[Probe]:
     """In order. What is measured is the same for all probes of a kind: one with several answers makes it a list."""

@@ -1,6 +1,7 @@
 """What was gathered -> what was found: costs, coverage, decision. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ingrain.v1 import evaluator_pb2, studies_pb2
 from servicekit.clusters import ClusteredMean
@@ -85,8 +86,15 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         limits=limits,
         prices=material.prices,
         previous=material.previous,
+        clusters_by=clusters_by(material.probe_rows, spec.group_key),
         step_prices=step_prices(study, material),
     )
+
+
+def clusters_by(probe_rows: Sequence[Mapping[str, Any]], group_key: str) -> str:
+    """As the evaluator takes them together: by the group, else by the first document that a probe names."""
+    named = any((row.get("metadata") or {}).get("sources") for row in probe_rows)
+    return group_key or ("document" if named else "")
 
 
 def differences(

@@ -20,6 +20,7 @@ from services.studies.journal import Journal
 from services.studies.plan import Step
 from services.studies.requests import cost_of, create, create_request, get
 
+IN_THE_MAKING = (common_pb2.CREATING, common_pb2.VERIFYING)
 MOST_ATTEMPTS = 20  # resources of one fingerprint that failed, were cancelled or deleted
 
 
@@ -35,7 +36,7 @@ async def ensure(
         id = plan.resource_id(step, digest, attempt)
         name = f"{client.parent}/{step.collection}/{id}"
         resource = await _find(client, step, name)
-        if resource is None or resource.state == common_pb2.CREATING:
+        if resource is None or resource.state in IN_THE_MAKING:
             resource = await _make(client, journal, step, names, digest, id, exists=resource is not None)
         elif resource.state == common_pb2.FAILED and journal.own.get(step.id) == name:
             await _raise_its_error(client, step, name)

@@ -106,6 +106,7 @@ class Findings:
     limits: Limits
     prices: studies_pb2.PriceTable
     previous: Mapping[str, Any] | None
+    clusters_by: str = ""  # what probes stand or fall with: the group key, `document`, or nothing
     step_prices: Mapping[str, Decimal] = field(default_factory=dict)  # of those that have one
 
     @property

@@ -123,8 +123,13 @@ def _about_the_probes(found: Findings) -> list[str]:
         )
     if first.accuracy.fixed:
         lines.append(
-            f"Where the probes of a kind come from fewer than {LEAST_CLUSTERS} groups, intervals and verdicts hold for "
+            f"Where the probes of a kind come from fewer than {LEAST_CLUSTERS} groups or documents, intervals and verdicts hold for "
             "further questions about these groups; such few say nothing about other groups like them."
+        )
+    if not found.clusters_by:
+        lines.append(
+            "No probe names the documents that it is about (metadata.sources), so each was taken as independent of the others; "
+            "where many are about one document, intervals are too short."
         )
     if len(found.comparisons) > 1:
         lines.append(

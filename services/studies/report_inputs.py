@@ -50,6 +50,7 @@ def inputs(found: Findings) -> dict[str, Any]:
         "group_key": spec.group_key,
         "distinct_key": spec.distinct_key,
         "group_count": len(found.contexts),
+        "clusters_by": found.clusters_by,
         "context_token_count": {
             "total": sum(found.contexts.values()),
             "largest": max(found.contexts.values(), default=0),

@@ -85,19 +85,23 @@ MAX_PER_KIND = 200
 
 
 class Sentence(NamedTuple):
+    """`source`: where it stands, for people; `document`: the row's id."""
+
     text: str
     source: str
+    document: str = ""
 
 
 def sentences(documents: Iterable[dict[str, Any]]) -> list[Sentence]:
     """Sentences of 6 to 40 words, each once, without headings, lists and code."""
     found: dict[str, Sentence] = {}
     for number, row in enumerate(documents):
-        source = str(row.get("metadata", {}).get("path") or row.get("id") or number)
+        document = str(row.get("id") or number)
+        source = str(row.get("metadata", {}).get("path") or document)
         for piece in _SENTENCE.split(row.get("text", "")):
             text = " ".join(piece.split())
             if 6 <= len(text.split()) <= 40 and text[-1] in ".!?" and not _MARKUP.match(piece):
-                found.setdefault(text, Sentence(text, source))
+                found.setdefault(text, Sentence(text, source, document))
     return list(found.values())
 
 
@@ -116,7 +120,7 @@ def reversals(
         if source is None:
             dropped += 1
         else:
-            kept.append(Sentence(text, source.source))
+            kept.append(Sentence(text, source.source, source.document))
     return list(_cloze("reversal", kept, seed)), dropped
 
 
@@ -141,17 +145,18 @@ def reversed_source(text: str, known: Sequence[Sentence]) -> Sentence | None:
 
 def lists(known: Sequence[Sentence]) -> list[dict[str, Any]]:
     """Questions for all that is said to be the same thing, where that is said of at least two."""
-    members: dict[str, dict[str, None]] = {}
+    members: dict[str, dict[str, str]] = {}
     for sentence in known:
         match = _IS_A.match(sentence.text)
         if match and match[1].lower() not in _COMMON:
-            members.setdefault(match[2], {})[match[1]] = None
+            members.setdefault(match[2], {}).setdefault(match[1], sentence.document)
     return [
         {
             "id": f"list-{number}",
             "kind": "list",
             "question": f"Name everything that is {thing}.",
             "answers": list(names),
+            "metadata": {"sources": list(dict.fromkeys(names.values()))},
         }
         for number, (thing, names) in enumerate((t, n) for t, n in members.items() if len(n) > 1)
     ][:MAX_PER_KIND]
@@ -159,7 +164,7 @@ def lists(known: Sequence[Sentence]) -> list[dict[str, Any]]:
 
 def _cloze(kind: str, known: Sequence[Sentence], seed: int) -> Iterator[dict[str, Any]]:
     random_ = random.Random(seed)
-    halves = [(_halves(sentence.text), sentence.source) for sentence in known]
+    halves = [(_halves(sentence.text), sentence) for sentence in known]
     # What goes on in several ways has no one right answer.
     ways = Counter(beginning for beginning, _ in {both for both, _ in halves})
     halves = [half for half in halves if ways[half[0][0]] == 1]
@@ -167,7 +172,7 @@ def _cloze(kind: str, known: Sequence[Sentence], seed: int) -> Iterator[dict[str
     if len(endings) < 2:
         return
     picked = random_.sample(halves, min(MAX_PER_KIND, len(halves)))
-    for number, ((beginning, ending), source) in enumerate(picked):
+    for number, ((beginning, ending), sentence) in enumerate(picked):
         others = [e for e in endings if e != ending]
         choices = [ending, *random_.sample(others, min(CHOICE_COUNT - 1, len(others)))]
         random_.shuffle(choices)
@@ -177,7 +182,7 @@ def _cloze(kind: str, known: Sequence[Sentence], seed: int) -> Iterator[dict[str
             "prompt": beginning,
             "choices": choices,
             "answer": ending,
-            "metadata": {"path": source},
+            "metadata": {"path": sentence.source, "sources": [sentence.document]},
         }
 
 

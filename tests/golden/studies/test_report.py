@@ -228,7 +228,26 @@ def test_few_groups_are_said(study: studies_pb2.Study, material: Material) -> No
         fewer = [f"w{int(c[1:]) % 3}" for c in answers.clusters]
         material.answers[name] = [replace(answers, clusters=fewer)]
     _, html = rendered(study, material)
-    assert "fewer than 6 groups, intervals and verdicts hold for further questions about these groups" in html
+    assert (
+        "fewer than 6 groups or documents, intervals and verdicts hold for further questions about these groups"
+        in html
+    )
+
+
+def test_what_probes_stand_or_fall_with_is_said(study: studies_pb2.Study, material: Material) -> None:
+    _, html = rendered(study, material)
+    assert "questions about the same world belong together" in html
+    study.spec.group_key = ""
+    material = replace(material, contexts={"": 1900}, contexts_read={})
+    found, html = rendered(study, material)
+    assert found["inputs"]["clusters_by"] == ""
+    assert "each was taken as independent of the others" in html
+    for row in material.probe_rows:
+        row["metadata"] = {"sources": ["handbook"]}
+    found, html = rendered(study, material)
+    assert found["inputs"]["clusters_by"] == "document"
+    assert "questions about the same document belong together" in html
+    assert "each was taken as independent" not in html
 
 
 def test_comparisons_are_of_every_pair_but_controls(forms: dict[str, bytes]) -> None:

@@ -104,7 +104,7 @@ async def test_choices_are_scored_as_transformers_scores_them(
         assert row["chance"] == pytest.approx(len(right) / len(probe["choices"]))
         assert (row["kind"], row["cluster"]) == (
             probe["kind"],
-            probe["metadata"]["world"] if with_documents else probe["id"],
+            probe["metadata"]["world"] if with_documents else probe["metadata"]["sources"][0],
         )
 
 

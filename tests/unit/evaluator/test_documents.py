@@ -44,6 +44,24 @@ async def read(rows: list[dict[str, Any]], **wanted: Any) -> Documents:
     return await read_documents(Client(rows), evaluator_pb2.SubjectContext(dataset=DATASET, **wanted))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "key", "cluster"),
+    [
+        ({"world": "w", "sources": ["a1", "a2"]}, "world", "w"),
+        ({"world": "w", "sources": ["a1", "a2"]}, "", "a1"),
+        ({"sources": ["a1"]}, "world", "p"),
+        ({"sources": []}, "", "p"),
+        ({"sources": "a1"}, "", "p"),
+        ({}, "", "p"),
+    ],
+)
+def test_probes_about_one_document_stand_or_fall_together(
+    metadata: dict[str, Any], key: str, cluster: str
+) -> None:
+    probe = probe_of({"id": "p", "kind": "k", "question": "?", "answers": ["x"], "metadata": metadata})
+    assert probe.cluster(key) == cluster
+
+
 async def test_a_groups_digest_is_that_of_the_texts_that_are_read() -> None:
     whole = await read(ROWS, group_key="world", distinct_key="fact")
     assert set(whole.groups) == {"a", "b"}

@@ -24,7 +24,9 @@ def test_sentences_are_plain_and_know_their_source() -> None:
         "The team Amber owns Zed and looks after it every day.",
         "Anna Berg leads the team Amber in the harbour of Oslo.",
     ]
-    assert found[3].source == "people"
+    assert (found[3].source, found[3].document) == ("people", "people")
+    (placed,) = probes.sentences([{**DOCUMENTS[1], "metadata": {"path": "a/people.md"}}])
+    assert (placed.source, placed.document) == ("a/people.md", "people")
 
 
 def test_verbatim_probes_can_be_answered_from_the_documents() -> None:
@@ -37,6 +39,9 @@ def test_verbatim_probes_can_be_answered_from_the_documents() -> None:
         assert probe["choices"].count(probe["answer"]) == 1
         assert len(set(probe["choices"])) == len(probe["choices"]) == 3
     assert len(made) == 4
+    said_in = {sentence.text: sentence.document for sentence in known}
+    for probe in made:
+        assert probe["metadata"]["sources"] == [said_in[f"{probe['prompt']} {probe['answer']}"]]
 
 
 def test_one_sentence_has_no_wrong_endings() -> None:
@@ -80,6 +85,7 @@ def test_lists_need_two_members() -> None:
             "kind": "list",
             "question": "Name everything that is an internal tool for data analysis.",
             "answers": ["Zed", "Quill"],
+            "metadata": {"sources": ["tools"]},
         }
     ]
 
