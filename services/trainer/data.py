@@ -92,10 +92,11 @@ class TrainingRows:
         ]
 
     def teacher(self, rows: np.ndarray, device: torch.device) -> Teacher | None:
-        if not self.config.distillation_temperature:
+        temperature = self.config.distillation_temperature
+        if not temperature:
             return None
         target_BL = self.arrays["teacher.target_RL"][rows]
-        return teacher_of(self.arrays, target_BL[target_BL >= 0], device)
+        return teacher_of(self.arrays, target_BL[target_BL >= 0], temperature, device)
 
 
 def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray] | None:

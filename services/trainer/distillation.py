@@ -26,19 +26,21 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Teacher:
-    """For each target of a batch, in the order of `labels_BL != -100` read row by row; at the training's temperature."""
+    """For each target of a batch, in the order of `labels_BL != -100` read row by row."""
 
     top_ids_NK: torch.Tensor  # int64
     top_logprobs_NK: torch.Tensor  # float32, nats
     rest_logprob_N: torch.Tensor  # of all other tokens together; -inf where none is left
+    temperature: float  # at which all of them are
 
 
-def teacher_of(arrays: Arrays, target_N: np.ndarray, device: torch.device) -> Teacher:
+def teacher_of(arrays: Arrays, target_N: np.ndarray, temperature: float, device: torch.device) -> Teacher:
     """Of the targets with these numbers, out of what `teacher_targets` gave."""
     return Teacher(
         torch.from_numpy(arrays["teacher.top_ids_TK"][target_N].astype(np.int64)).to(device),
         torch.from_numpy(arrays["teacher.top_logprobs_TK"][target_N]).to(device),
         torch.from_numpy(arrays["teacher.rest_logprob_T"][target_N]).to(device),
+        temperature,
     )
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from services.trainer.config import TrainingConfig
 from services.trainer.data import Batch
+from services.trainer.losses import distillation_loss
 from services.trainer.packing import IGNORED
 
 
@@ -67,7 +68,7 @@ def train_step(
     loss_sum = torch.zeros(1, device=engine.device)
     norm = 0.0
     for number, batch in enumerate(micro_batches, start=1):
-        loss = target_loss_sum(forward(engine, batch.input_ids_BL, batch.position_ids_BL), batch.labels_BL)
+        loss = loss_sum_of(engine, batch)
         loss_sum += loss.detach()
         engine.backward(loss * (world * len(micro_batches) / target_count))
         if number == len(micro_batches) and engine.zero_optimization_stage() == 0:
@@ -78,6 +79,15 @@ def train_step(
     if engine.zero_optimization_stage() > 0:
         norm = float(engine.get_global_grad_norm() or 0.0)
     return loss_sum.item() / target_count, norm
+
+
+def loss_sum_of(engine: Any, batch: Batch) -> torch.Tensor:
+    """Of the micro-batch's targets: what their teacher says of them where there is one, else their cross-entropy."""
+    logits_BLV = forward(engine, batch.input_ids_BL, batch.position_ids_BL)
+    if batch.teacher is None:
+        return target_loss_sum(logits_BLV, batch.labels_BL)
+    logits_NV = logits_BLV[:, :-1][batch.labels_BL[:, 1:] != IGNORED]
+    return distillation_loss(logits_NV, batch.teacher, batch.teacher.temperature)
 
 
 def unpartitioned_norm(engine: Any) -> float:
