@@ -31,15 +31,15 @@ class Attempts:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    def add_in(self, connection: sa.Connection, model: str, attempt: Attempt) -> None:
+        """In the caller's transaction, which checks the fence. An attempt from the same step as an earlier one, or from before it, takes its
+        place."""
+        replaced = (ATTEMPT.c.model == model) & (ATTEMPT.c.first_step >= attempt.first_step)
+        connection.execute(sa.delete(ATTEMPT).where(replaced))
+        connection.execute(sa.insert(ATTEMPT).values(model=model, **vars(attempt)))
+
     async def add(self, model: str, attempt: Attempt) -> None:
-        """An attempt from the same step as an earlier one, or from before it, takes its place."""
-
-        def add(connection: sa.Connection) -> None:
-            replaced = (ATTEMPT.c.model == model) & (ATTEMPT.c.first_step >= attempt.first_step)
-            connection.execute(sa.delete(ATTEMPT).where(replaced))
-            connection.execute(sa.insert(ATTEMPT).values(model=model, **vars(attempt)))
-
-        await self.database.run(add)
+        await self.database.run(lambda connection: self.add_in(connection, model, attempt))
 
     async def of(self, model: str) -> list[Attempt]:
         """In the order of their steps."""

@@ -4,6 +4,8 @@
     packed.safetensors         trainer -> job     the training rows
     waiting.json               job -> trainer     what it waits for, where it must
     started.json               job -> trainer     it waits no longer
+    search/000.json ...        job -> trainer     what a trial of the learning-rate search found, with the number of its rate
+    search.json                job -> trainer     all of them, and the rate that was chosen
     stop.json                  trainer -> job     end after the next step, with a checkpoint
     progress/000001.jsonl ...  job -> trainer     steps and checkpoints, a part every second or so
     checkpoints/step-.../...   job -> trainer     the engine's state
@@ -15,11 +17,14 @@ The two share no disk and no connection but object storage, so that the same cod
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from servicekit.storage import Storage
 from services.trainer.config import TrainingConfig
+
+OUT_OF_MEMORY = "OUT_OF_MEMORY"  # a reason of `error.json` that is tried again once
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class Job:
     worked_s: float = 0.0  # of `max_duration_s`, by earlier attempts
     # Of the training data, for the model's card: name, weight, row_count, sha256.
     datasets: list[dict[str, Any]] = field(default_factory=list)
+
+    # Trials of the learning-rate search that are known: learning_rate, eval_loss (None: diverged), compute_seconds.
+    searched: list[dict[str, Any]] = field(default_factory=list)
 
     def training_config(self) -> TrainingConfig:
         return TrainingConfig.from_json(self.config)
@@ -81,6 +89,20 @@ def waiting_key(prefix: str) -> str:
 
 def started_key(prefix: str) -> str:
     return f"{prefix}/started.json"
+
+
+def trial_key(prefix: str, number: int) -> str:
+    return f"{prefix}/search/{number:03d}.json"
+
+
+def search_key(prefix: str) -> str:
+    return f"{prefix}/search.json"
+
+
+async def read_trials(storage: Storage, prefix: str, rates: Sequence[float]) -> list[dict[str, Any]]:
+    """What the attempt's trials of these rates have found so far, in the order of the rates; as `Job.searched`."""
+    found = [await get_json(storage, trial_key(prefix, number)) for number in range(len(rates))]
+    return [one for one in found if one]
 
 
 def stop_key(prefix: str) -> str:

@@ -7,8 +7,8 @@ import torch
 
 from services.trainer.config import TrainingConfig
 from services.trainer.engine import CannotTrain
+from services.trainer.exchange import OUT_OF_MEMORY
 
-OUT_OF_MEMORY = "OUT_OF_MEMORY"
 # How torch's CPU allocator says it: a RuntimeError without a class of its own.
 ALLOCATOR_TEXTS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")
 FULL_DISK_TEXTS = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
