@@ -149,6 +149,13 @@ def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     # Documents, probes as written, as edited and as generated, and the four of what training should not take away.
     assert len(json.loads(ingrain("dataset", "list", "-o", "json").stdout)) == 8
 
+    # The same options as of studies on what is uploaded.
+    options = ("--matching", "tokens", "--top-k", "2", "--subset", "0.5", "--no-retention", "--id", "third")
+    assert ingrain("study", str(docs), "--model", "org/tiny", *options).returncode == 0
+    spec = json.loads(ingrain("study", "get", "third", "-o", "json").stdout)["spec"]
+    assert (spec["matching"], spec["retrieval"]["top_k"], spec["subset"]["share"]) == ("TOKENS", 2, 0.5)
+    assert "retention" not in spec
+
     report = ingrain("study", "report", "second", "--format", "html", "--to", str(docs / "r.html"))
     assert report.returncode == 0
     assert (docs / "r.html").read_text().startswith("<!doctype html>")

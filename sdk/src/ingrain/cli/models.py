@@ -9,6 +9,7 @@ from ingrain.cli import watching
 from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
+from ingrain.v1 import trainer_pb2
 
 app = typer.Typer(help="Base models and trained ones.", no_args_is_help=True)
 
@@ -34,8 +35,16 @@ DETAILS = {
     "loss": lambda m: (
         f"{m.summary.first_loss:.3f} -> {m.summary.last_loss:.3f}" if m.summary.last_loss else ""
     ),
+    "verified": lambda m: verified(m.summary.verification),
 }
 Id = Annotated[str, typer.Option("--id", help="Id of the new model; made up where empty.")]
+
+
+def verified(found: trainer_pb2.Verification) -> str:
+    """How near inference comes to what the trainer computed."""
+    if not found.token_count:
+        return ""
+    return f"{found.token_count} tokens within {found.max_difference:.1g} nats ({found.tolerance:g} allowed)"
 
 
 @app.command("import")
@@ -43,12 +52,15 @@ def import_(
     context: typer.Context,
     source: Annotated[str, typer.Argument(help="A hub id org/name, a folder, s3://..., or bundled://small.")],
     id: Id = "",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Files of an s3:// source stay there; they must not change.")
+    ] = False,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Bring in a base model. A folder on this machine is uploaded."""
     with context.obj.client() as client:
-        _finish(client.models.import_(source, id=id), wait_, output)
+        _finish(client.models.import_(source, id=id, in_place=in_place), wait_, output)
 
 
 @app.command("import-endpoint")
@@ -77,12 +89,27 @@ def upload(
         str, typer.Argument(help="A checkpoint's folder: config.json, *.safetensors, tokenizer.")
     ],
     id: Id = "",
+    parallel: Annotated[
+        int, typer.Option(help="Parts at a time; 0: four for folders above 64 MiB, else one stream.")
+    ] = 0,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """Send a base model from this machine."""
+    """Send a base model from this machine. After a failure the same command sends what is missing."""
     with context.obj.client() as client:
-        _finish(client.models.upload(folder, id=id), wait_, output)
+        _finish(client.models.upload(folder, id=id, parallel=parallel or None), wait_, output)
+
+
+@app.command()
+def download(
+    context: typer.Context,
+    name: str,
+    folder: Annotated[str, typer.Argument(help="Where to put the files; made where it is missing.")],
+    parallel: Annotated[int, typer.Option(help="Files at a time.")] = 4,
+) -> None:
+    """Fetch a model's files. After a failure the same command fetches what is missing."""
+    with context.obj.client() as client:
+        print(client.models.download(name, folder, parallel=parallel))
 
 
 @app.command()

@@ -133,7 +133,7 @@ def bring_in(client: Client, model: str, output: Format) -> trainer_pb2.Model:
     except errors.NotFound:
         stderr.print(f"{'Importing' if uri else 'Uploading'} {model} as {id}.")
         return wait(client.models.import_(model, id=id), output)
-    if known.state == common_pb2.CREATING:
+    if known.state in (common_pb2.CREATING, common_pb2.VERIFYING):
         return wait(next(iter(client.operations.list(known.name))), output)
     if known.state == common_pb2.FAILED:
         raise errors.WrongState(f"the import of {id} failed before; remove it: ingrain model delete {id}")

@@ -7,17 +7,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ingrain import Client, Operation
 from ingrain.cli import again as exporting
+from ingrain.cli import study_course
 from ingrain.cli import study_options as options
-from ingrain.cli.comparison import beside, comparison, redone
+from ingrain.cli.comparison import beside, redone
 from ingrain.cli.estimating import show_estimate
-from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, state, stderr, stdout, when
+from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, stderr, stdout
 from ingrain.cli.own_documents import BUNDLED, prepared, same_with_documents
 from ingrain.cli.own_documents import retention as kept_by
-from ingrain.cli.progress import wait_for_study
+from ingrain.cli.study_course import COLUMNS, conclude, finish
 from ingrain.names import full_name, short_id, target_of
-from ingrain.v1 import studies_pb2
 
 
 class StudyGroup(TyperGroup):
@@ -36,14 +35,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-COLUMNS = {
-    "name": lambda s: s.name,
-    "state": state,
-    "model": lambda s: short_id(s.spec.model),
-    "dataset": lambda s: short_id(s.spec.dataset),
-    "winner": lambda s: s.recommendation.method,
-    "created": when,
-}
 # In lists the id is enough: every command takes it.
 LISTED = {"id": lambda s: short_id(s.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
 Id = Annotated[str, typer.Option("--id", help="Id of the study; made up where empty.")]
@@ -130,6 +121,11 @@ def documents(
     steps: Steps = 0,
     seed: int = 0,
     training_seeds: options.Seeds = "",
+    matching: options.Matching = "",
+    top_k: options.TopK = 0,
+    subset: options.Share = 0.0,
+    judge: options.Judge = "",
+    retention: options.Retention = True,
     questions: Questions = 0,
     questions_per_month: options.Monthly = 0,
     months: options.Months = 0,
@@ -151,10 +147,22 @@ def documents(
             steps=steps,
             seed=seed,
             group_key=group_key,
+            keep=retention and options.trains(method),
             question_count=questions,
             methods=method or (),
             **options.spec_of(
-                contender, training_seeds, questions_per_month, months, budget, latency, previous
+                contender,
+                training_seeds,
+                questions_per_month,
+                months,
+                budget,
+                latency,
+                previous,
+                matching,
+                top_k,
+                subset,
+                judge,
+                seed,
             ),
         )
         if estimate:
@@ -177,7 +185,7 @@ def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> Non
         study = client.studies.get(name)
     show(study, output, COLUMNS)
     if output is Format.TABLE:
-        _conclude(study)
+        conclude(study)
 
 
 @app.command()
@@ -189,29 +197,9 @@ def watch(context: typer.Context, name: str, output: Output = Format.TABLE) -> N
         finish(client, operation, True, output)
 
 
-@app.command()
-def pause(context: typer.Context, name: str) -> None:
-    """Begin no further step; those at work go on to their end."""
-    with context.obj.client() as client:
-        study = client.studies.pause(name)
-    stderr.print(f"Paused. Go on with: ingrain study resume {short_id(study.name)}")
-
-
-@app.command()
-def resume(context: typer.Context, name: str) -> None:
-    """Go on with a paused study."""
-    with context.obj.client() as client:
-        study = client.studies.resume(name)
-    stderr.print(f"It goes on. Follow it with: ingrain study watch {short_id(study.name)}")
-
-
-@app.command()
-def cancel(context: typer.Context, name: str) -> None:
-    """End a study; what is finished is kept and found by the next one."""
-    with context.obj.client() as client:
-        operation = next(client.operations.list(full_name(client.parent, "studies", name)))
-        client.operations.cancel(operation.name)
-    stderr.print("Cancelled; what was finished is kept.")
+app.command()(study_course.pause)
+app.command()(study_course.resume)
+app.command()(study_course.cancel)
 
 
 @app.command()
@@ -292,30 +280,3 @@ def report(
         content = json.dumps(content, indent=2, ensure_ascii=False)
     to.write_text(content, encoding="utf-8")
     stderr.print(f"Written: {to}")
-
-
-def finish(client: Client, operation: Operation, wait_: bool, output: Format) -> None:
-    if not wait_:
-        print(operation.name)
-        return
-    study = wait_for_study(client, target_of(operation.name), operation, output)
-    if output is not Format.TABLE:
-        show(study, output, COLUMNS)
-        return
-    _conclude(study)
-    stderr.print(
-        f"Report: ingrain study report {short_id(study.name)} --format html --to report.html", style="dim"
-    )
-    stderr.print(f'Ask it: ingrain ask "..." --study {short_id(study.name)}', style="dim")
-
-
-def _conclude(study: studies_pb2.Study) -> None:
-    if study.outcomes:
-        stdout.print(comparison(study), soft_wrap=False)
-    if study.recommendation.method:
-        said = f"Recommendation: {study.recommendation.method}. {study.recommendation.reason}"
-        stdout.print(said, soft_wrap=False, markup=False)
-    elif study.recommendation.reason:
-        stdout.print(study.recommendation.reason, soft_wrap=False, markup=False)
-    for change in study.recommendation.changes:
-        stdout.print(f"- {change}", soft_wrap=False, markup=False)
