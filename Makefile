@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate measure-worlds bench-inference
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds bench-inference
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ check-statistics: setup ## simulated studies with known truth: how often verdict
 
 check-estimate: setup ## an estimate, the study itself, and how far they are apart (docs/estimates.md, some five minutes)
 	$(PY) -m tools.estimate_check $(ARGS)
+
+check-training-estimate: setup ## what is foreseen of trainings, and what they then take (docs/training-estimates.md, some ten minutes)
+	$(PY) -m tools.training_estimate_check $(ARGS)
 
 measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
 	$(PY) -m tools.worlds_measure $(ARGS)

@@ -17,6 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from servicekit.storage import Storage, open_storage
 from services.trainer.exchange import Job, error_key, get_job, get_json, put_json, started_key, waiting_key
+from services.trainer.logs import kept
 from services.trainer.settings import TrainerSettings
 
 
@@ -116,4 +117,5 @@ def last_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with kept(open_storage(TrainerSettings()), sys.argv[1]):
+        main(sys.argv[1])

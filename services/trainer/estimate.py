@@ -1,10 +1,52 @@
-"""What a training will take, reckoned before it runs."""
+"""What a training will take, reckoned before it runs. Each number is told with where it comes from."""
 
-from ingrain.v1 import common_pb2, trainer_pb2
+import math
+from dataclasses import dataclass
+
+from ingrain.v1 import common_pb2
 from servicekit.costs import training_flops
 from services.trainer.config import DataSummary, TrainingConfig
+from services.trainer.rates import Found
+from services.trainer.shapes import Shape
 
-FLOAT_BYTES = 4
+STARTUP_SECONDS = 25.0  # of Ray, its workers and their imports, where nothing else is known
+STATE_BYTES_PER_SECOND = 300e6  # of checkpoints and exports by one processor
+ASSUMED_SHARE = 0.4  # of the device's peak, where nothing was measured
+ASSUMED_PEAK_FLOPS = {False: 1e11, True: 3e14}  # of a processor's thread, of a GPU
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps, tokens and operations of the whole run."""
+
+    tokens: int
+    flops: float
+    step_flops: float
+    steps: float  # with searches and measurements reckoned as steps
+
+    @staticmethod
+    def of(config: TrainingConfig, shape: Shape, data: DataSummary) -> "Work":
+        each = config.rows_per_step * config.max_length * (1 - data.padding_ratio)
+        adapters = (
+            shape.adapter_count(config.r, config.target_modules, config.use_dora)
+            if config.method == "lora"
+            else 0
+        )
+        step_flops = training_flops(
+            shape.parameter_count,
+            shape.layer_count,
+            shape.hidden_size,
+            round(each),
+            data.mean_row_tokens,
+            adapter_parameter_count=adapters,
+        )
+        steps = float(config.max_steps)
+        if config.evaluates and config.eval_steps:
+            # A forward pass is a third of a step; probes are a few sentences each.
+            held_out = data.held_out_row_count * data.mean_row_tokens + data.probe_count * 64
+            steps += (config.max_steps // config.eval_steps + 1) * held_out / 3 / max(1.0, each)
+        steps += len(config.learning_rates) * config.search_steps
+        return Work(round(config.max_steps * each), config.max_steps * step_flops, step_flops, steps)
 
 
 def trained_tokens(config: TrainingConfig, data: DataSummary) -> int:
@@ -12,42 +54,91 @@ def trained_tokens(config: TrainingConfig, data: DataSummary) -> int:
     return round(config.max_steps * config.rows_per_step * config.max_length * (1 - data.padding_ratio))
 
 
-def estimate(
-    config: TrainingConfig, base: trainer_pb2.Model, data: DataSummary, vocabulary_size: int
-) -> common_pb2.Estimate:
-    """What the run will take. Memory is of one worker, in float32."""
-    tokens = trained_tokens(config, data)
-    flops = training_flops(
-        base.parameter_count, base.layer_count, base.hidden_size, tokens, data.mean_row_tokens
+@dataclass(frozen=True)
+class Time:
+    """Processor seconds of all workers, seconds on the wall, and where they come from."""
+
+    compute_seconds: float
+    wall_seconds: float
+    note: str
+
+
+def time_of(
+    config: TrainingConfig,
+    shape: Shape,
+    work: Work,
+    found: Found | None,
+    gpu: bool,
+    threads: int,
+    peak_flops: float,
+) -> Time:
+    """By the very step that was measured, else by a like one's operations a second, else by an assumption that is said."""
+    workers = config.num_workers
+    trained = (
+        shape.adapter_count(config.r, config.target_modules, config.use_dora)
+        if config.method == "lora"
+        else shape.parameter_count
     )
-    notes = [
+    saves = math.ceil(config.max_steps / max(1, config.save_steps))
+    saving = (12.0 * trained * saves / workers + 4.0 * trained) / STATE_BYTES_PER_SECOND
+    startup = STARTUP_SECONDS
+    if found and found.exact:
+        rate = found.rate
+        each, once = rate.step_seconds, rate.once_seconds
+        startup = rate.startup_seconds or STARTUP_SECONDS
+        once += saving if found.source == "trial" else 0.0
+        note = f"{each:.3g} s a step and {once:.1f} s once, {source(found)}"
+    elif found:
+        speed = found.rate.step_flops / (found.rate.step_seconds * found.rate.workers)
+        each, once = work.step_flops / (workers * speed), saving
+        startup = found.rate.startup_seconds or STARTUP_SECONDS
+        note = f"{each:.3g} s a step by {speed / 1e9:.3g} GFLOP/s, {source(found)}"
+    else:
+        peak = peak_flops or ASSUMED_PEAK_FLOPS[gpu] * (1 if gpu else threads)
+        each, once = work.step_flops / (workers * ASSUMED_SHARE * peak), saving
+        note = (
+            f"{each:.3g} s a step, assumed: {ASSUMED_SHARE:.0%} of a peak of {peak / 1e9:.0f} GFLOP/s a worker (nothing like it was "
+            "measured here yet; INGRAIN_DEVICE_PEAK_FLOPS sets the peak)"
+        )
+    compute = workers * (once + each * work.steps)
+    at_once = 1 if gpu else threads
+    return Time(
+        compute,
+        startup + compute / workers / at_once,
+        f"Time of a worker's processor: {note}, {startup:.0f} s to start.",
+    )
+
+
+def source(found: Found) -> str:
+    if found.source == "trial":
+        return "measured here by a trial" if found.exact else "measured here by a trial of another size"
+    return f"measured by {found.source}" if found.exact else f"as {found.source} had, which is like it"
+
+
+def estimate(
+    config: TrainingConfig,
+    data: DataSummary,
+    work: Work,
+    time: Time,
+    worker_memory_bytes: int,
+    notes: list[str],
+) -> common_pb2.Estimate:
+    """`notes`: of memory and choices."""
+    passes = config.max_steps * config.rows_per_step / max(1, data.packed_row_count)
+    rows = [
         f"{data.row_count} rows in {data.packed_row_count} packed rows of {config.max_length} tokens, "
         f"{data.padding_ratio:.1%} padding.",
-        f"{config.max_steps} steps pass over the data "
-        f"{config.max_steps * config.rows_per_step / data.packed_row_count:.1f} times.",
-        "Memory: float32 weights, gradients, AdamW's two moments, activations without recomputation.",
+        f"{config.max_steps} steps pass over the data {passes:.1f} times.",
     ]
     return common_pb2.Estimate(
-        cost=common_pb2.Cost(trained_token_count=tokens, flops=flops),
-        worker_memory_bytes=worker_memory_bytes(config, base, vocabulary_size),
+        cost=common_pb2.Cost(
+            trained_token_count=work.tokens,
+            flops=work.flops,
+            compute_seconds=time.compute_seconds,
+            wall_seconds=time.wall_seconds,
+        ),
+        worker_memory_bytes=worker_memory_bytes,
         step_count=config.max_steps,
         row_count=data.row_count,
-        notes=notes,
+        notes=[*rows, *notes, time.note],
     )
-
-
-def worker_memory_bytes(config: TrainingConfig, base: trainer_pb2.Model, vocabulary_size: int) -> int:
-    """Weights, gradients and moments as ZeRO shards them (Rajbhandari et al. 2020, section 3), and activations:
-    34 values per token, layer and unit of width (Korthikanti et al. 2022, section 4), 3 per token and vocabulary
-    entry."""
-    trained = base.parameter_count
-    if config.method == "lora":
-        # Two rank-r matrices on each of about seven square projections a layer.
-        trained = 14 * config.r * base.hidden_size * base.layer_count
-    shards = config.num_workers
-    weights = FLOAT_BYTES * base.parameter_count / (shards if config.zero_stage == 3 else 1)
-    gradients = FLOAT_BYTES * trained / (shards if config.zero_stage >= 2 else 1)
-    moments = 2 * FLOAT_BYTES * trained / (shards if config.zero_stage >= 1 else 1)
-    tokens = config.per_device_train_batch_size * config.max_length
-    activations = FLOAT_BYTES * tokens * (34 * base.hidden_size * base.layer_count + 3 * vocabulary_size)
-    return round(weights + gradients + moments + activations)

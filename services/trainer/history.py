@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,26 +13,38 @@ from services.trainer.models import CREATING, Models
 from services.trainer.progress import ProgressReader, snapshot
 
 POLL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 15.0  # after so long without a step a watcher is told that the stream lives
 
 
 class History:
     """Reads the progress that the jobs wrote."""
 
-    def __init__(self, attempts: Attempts, models: Models, storage: Storage) -> None:
+    def __init__(
+        self, attempts: Attempts, models: Models, storage: Storage, heartbeat_s: float = HEARTBEAT_SECONDS
+    ) -> None:
         self.attempts = attempts
         self.models = models
         self.storage = storage
+        self.heartbeat_s = heartbeat_s
 
     async def watch(self, model: str, start_step: int) -> AsyncIterator[trainer_pb2.TrainingSnapshot]:
-        """Every step from `start_step` (from 1) on, once and in order, until the training ends."""
+        """Every step from `start_step` (from 1) on, once and in order, until the training ends; a snapshot without a step where
+        nothing has happened for a while."""
         cursor = Cursor(self, model, start_step)
+        told = time.monotonic()
         while True:
             # Asked first: a step written before the end is then still read after it.
             state = (await self.models.rows.get(model)).state
-            for line, step_count in await cursor.new_steps():
+            steps = await cursor.new_steps()
+            for line, step_count in steps:
                 yield snapshot(line, step_count)
             if state != CREATING:
                 return
+            if steps:
+                told = time.monotonic()
+            elif time.monotonic() - told > self.heartbeat_s:
+                yield trainer_pb2.TrainingSnapshot()
+                told = time.monotonic()
             await asyncio.sleep(POLL_SECONDS)
 
     async def losses(self, model: str) -> list[float]:

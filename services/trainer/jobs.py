@@ -4,8 +4,9 @@ Ray's client is synchronous: every call runs in a thread. Ray is imported there,
 """
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from servicekit.errors import Unavailable
@@ -18,6 +19,14 @@ T = TypeVar("T")
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "GONE")
 LOG_LINES = 40
+REPORTER_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "WANDB_PROJECT",
+    "WANDB_ENTITY",
+    "WANDB_MODE",
+    "WANDB_BASE_URL",
+)
 
 
 class RayJobs:
@@ -78,6 +87,8 @@ class RayJobs:
             "INGRAIN_S3_SECURE": str(settings.s3_secure).lower(),
             "INGRAIN_SCRATCH": str(settings.scratch),
             "INGRAIN_RESOURCE_WAIT_S": str(settings.resource_wait_s),
+            "INGRAIN_REPORT_TO": settings.report_to,
+            **reporter_variables(os.environ),
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "PYTHONDONTWRITEBYTECODE": "",
@@ -111,6 +122,15 @@ class RayJobs:
             return action(self.client)
         except requests.exceptions.RequestException as error:
             raise ConnectionError(str(error)) from error
+
+
+def reporter_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where reporters find their servers; never their keys, which must be in the environment of the Ray nodes."""
+    return {
+        name: environment[name]
+        for name in REPORTER_VARIABLES
+        if environment.get(name) and "@" not in environment[name]
+    }
 
 
 def status(client: "JobSubmissionClient", submission_id: str) -> str:

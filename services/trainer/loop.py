@@ -27,6 +27,7 @@ from services.trainer.failures import told
 from services.trainer.metering import Meter
 from services.trainer.outages import OUTAGES, within
 from services.trainer.progress import ProgressWriter
+from services.trainer.reporters import reporting
 from services.trainer.saving import Saver
 from services.trainer.settings import TrainerSettings
 from services.trainer.steps import Outcome, Run, run_steps
@@ -78,7 +79,10 @@ def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     watch = StopWatch(storage, job)
     run = Run(engine, data, config, meter, writer, saver, watch, evaluator)
     startup_seconds = time.time() - job.submit_time
-    with writer.open(), saver.open(), watch.open():
+    reporters = settings.reporters if dist.get_rank() == 0 else ()
+    reports = reporting(reporters, job, storage, settings.storage_wait_s)
+    with writer.open(), saver.open(), watch.open(), reports as report:
+        writer.listeners.append(report)
         outcome = run_steps(run, done)
         if not outcome.stopped:
             best_step = load_best(run, outcome, storage, job, settings)

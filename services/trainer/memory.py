@@ -52,42 +52,37 @@ def size(count: float) -> str:
 
 def worker_memory(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> Memory:
     """At the step that needs most."""
-    lora = config.method == "lora"
     workers, stage = config.num_workers, config.zero_stage
-    trained = (
-        shape.adapter_count(config.r, config.target_modules, config.use_dora)
-        if lora
-        else shape.parameter_count
-    )
-    offload = gpu and config.offload_optimizer == "cpu"
-    weights = 4.0 * trained + frozen_bytes(config, shape) * (1 if lora else 0)
-    gradients = 4.0 * trained / (workers if stage >= 2 else 1)
-    shards = workers if stage >= 1 else 1
-    moments = (12.0 if stage >= 1 or offload else 8.0) * trained / shards
-    if stage == 3:
-        # Frozen weights are left whole: only what is trained goes into the engine.
-        weights -= 4.0 * trained * (1 - 1 / workers)
-    buckets = bucket_bytes(config, trained, shape)
-    copies = 2.0 * (shape.linear_count + shape.vocabulary_size * shape.hidden_size) if bf16 else 0.0
-    if lora and config.load_in_4bit:
-        copies = 2.0 * shape.linear_count / shape.layer_count
+    trained = shape.parameter_count
+    weights = 4.0 * trained
+    if config.method == "lora":
+        trained = shape.adapter_count(config.r, config.target_modules, config.use_dora)
+        weights = 4.0 * trained + frozen_bytes(config, shape)
+    bucket = 4.0 * min(trained, BUCKET_ELEMENTS)
+    shard = trained / workers
+    activations = activation_bytes(config, shape, gpu, bf16)
+    head = head_bytes(config, shape)
+    copies = copy_bytes(config, shape, bf16)
     host = 0.0
-    if offload:
-        host, moments, gradients = moments + gradients, 0.0, 0.0
-        buckets = max(buckets, 8.0 * min(trained, BUCKET_ELEMENTS))
+    if stage == 0:
+        gradients, moments = 4.0 * trained, 8.0 * trained
+        # Gradients are gathered when the backward pass is done and its activations are gone.
+        buckets = max(0.0, bucket - activations - head - copies) if workers > 1 else 0.0
+    else:
+        # Stages 2 and 3 give gradients away bucket by bucket; each keeps its own share, and its own copy of the weights.
+        gradients = (4.0 * trained if stage == 1 else bucket) + 4.0 * shard
+        moments, buckets = 12.0 * shard, bucket
+    if stage == 3:
+        layer = 4.0 * min(trained, shape.linear_count / shape.layer_count)
+        # What is frozen stays whole: only what is trained goes into the engine. Two layers are gathered at once.
+        weights += 4.0 * shard - 4.0 * trained + 2 * layer
+    if gpu and config.offload_optimizer == "cpu":
+        host, moments, gradients = moments + 4.0 * shard, 0.0, gradients - 4.0 * shard
     if gpu and config.offload_param == "cpu":
-        host += weights
-        weights = 4.0 * 2 * shape.linear_count / shape.layer_count
+        layer = 4.0 * shape.linear_count / shape.layer_count
+        host, weights = host + weights, 2 * layer
     return Memory(
-        weights=weights,
-        gradients=gradients,
-        moments=moments,
-        copies=copies,
-        buckets=buckets,
-        activations=activation_bytes(config, shape, gpu, bf16),
-        head=head_bytes(config, shape, bf16),
-        fixed=FIXED_BYTES[gpu],
-        host=host,
+        weights, gradients, moments, copies, buckets, activations, head, fixed=FIXED_BYTES[gpu], host=host
     )
 
 
@@ -98,15 +93,11 @@ def frozen_bytes(config: TrainingConfig, shape: Shape) -> float:
     return QUANTIZED_BYTES * shape.linear_count + 2.0 * (shape.parameter_count - shape.linear_count)
 
 
-def bucket_bytes(config: TrainingConfig, trained: int, shape: Shape) -> float:
-    """What DeepSpeed gathers to send; nothing where one worker sends nothing."""
-    if config.num_workers == 1 and config.zero_stage == 0:
-        return 0.0
-    buckets = 4.0 * min(trained, BUCKET_ELEMENTS)
-    if config.zero_stage == 3:
-        # The parameters of a layer, gathered before it is computed, and of the next one.
-        buckets += 4.0 * 2 * (shape.linear_count / shape.layer_count) if config.method == "full" else 0.0
-    return buckets
+def copy_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
+    """Weights in bfloat16 that autocast makes for a pass; of a base in 4 bits those of one layer at a time."""
+    if config.load_in_4bit:
+        return 2.0 * shape.linear_count / shape.layer_count
+    return 2.0 * (shape.linear_count + shape.vocabulary_size * shape.hidden_size) if bf16 else 0.0
 
 
 def activation_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> float:
@@ -145,7 +136,7 @@ def lora_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
     return each * (7 * config.r + sides)
 
 
-def head_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
+def head_bytes(config: TrainingConfig, shape: Shape) -> float:
     """Logits of one chunk of targets, the hidden states of all, and the gradient of the head."""
     tokens = config.per_device_train_batch_size * config.max_length
     chunk = min(tokens, CHUNK_TOKENS)

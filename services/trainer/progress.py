@@ -1,7 +1,7 @@
 """Training as it goes: lines of JSON in numbered parts, written by the job's first worker, read by the trainer.
 
-A line is a step `{"step", "loss", "learning_rate", "grad_norm", "tokens", "time"}` or a checkpoint `{"checkpoint": {...}}`. Parts are
-never changed, so a reader may come at any time, during the training or a year later.
+A line is a step `{"step", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "remaining_s", "mfu"?, "measurement"?, "time"}`
+or a checkpoint `{"checkpoint": {...}}`; a measurement before the first step has a line of its own. Parts are never changed, so a reader may come at any time, during the training or a year later.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,11 +30,14 @@ class ProgressWriter:
         self.wait_s = wait_s  # how long the end waits for a storage that is away
         self.part = 0
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []  # hear every line too
         self.unwritten = b""
         self.closing = threading.Event()
 
     def write(self, line: dict[str, Any]) -> None:
         self.lines.put(line)
+        for listener in self.listeners:
+            listener(line)
 
     @contextmanager
     def open(self) -> Iterator["ProgressWriter"]:
@@ -98,4 +101,15 @@ def snapshot(line: dict[str, Any], step_count: int) -> trainer_pb2.TrainingSnaps
         tokens_per_second=line["tokens_per_second"],
     )
     message.snapshot_time.FromNanoseconds(int(line["time"] * 1e9))
+    if "mfu" in line:
+        message.model_flops_utilization = line["mfu"]
+    if "remaining_s" in line:
+        message.remaining_duration.FromNanoseconds(int(line["remaining_s"] * 1e9))
+    if "measurement" in line:
+        message.measurement.CopyFrom(measurement(line["measurement"]))
     return message
+
+
+def measurement(values: dict[str, Any]) -> trainer_pb2.TrainingMeasurement:
+    """Of `{"step", "eval_loss"?, "acc"?}`."""
+    return trainer_pb2.TrainingMeasurement(**values)

@@ -14,6 +14,7 @@ from servicekit.resources import new_id
 from services.trainer.endpoints import wanted_endpoint
 from services.trainer.history import History
 from services.trainer.importing import Importing
+from services.trainer.logs import read_log
 from services.trainer.models import Model, Models, shown
 from services.trainer.settings import TrainerSettings
 from services.trainer.training import Trainings
@@ -95,6 +96,14 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         authorize(request.name)
         async for snapshot in self.history.watch(request.name, request.start_step):
             yield snapshot
+
+    async def ReadTrainingLog(
+        self, request: trainer_pb2.ReadTrainingLogRequest, context: Context
+    ) -> AsyncIterator[trainer_pb2.ReadTrainingLogResponse]:
+        authorize(request.name)
+        await self.models.rows.get(request.name)
+        async for lines in read_log(self.models.storage, request.name):
+            yield lines
 
 
 def new_model(parent: str, model_id: str, display_name: str) -> Model:

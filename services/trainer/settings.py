@@ -3,7 +3,11 @@
 import sys
 from pathlib import Path
 
+from pydantic import field_validator
+
 from servicekit.settings import ServiceSettings
+
+REPORTERS = ("tensorboard", "mlflow", "wandb")
 
 
 class TrainerSettings(ServiceSettings):
@@ -21,3 +25,20 @@ class TrainerSettings(ServiceSettings):
     estimate_by_trial: bool | None = None  # short trials for estimates; None: where Ray is on this machine
     trial_limit_s: float = 45.0  # how long such a trial may take
     device_peak_flops: float = 0.0  # FLOP/s of a worker's device, for estimates that nothing was measured for
+    report_to: str = "tensorboard"  # of tensorboard, mlflow and wandb, joined by commas; none: nothing
+
+    @field_validator("report_to")
+    @classmethod
+    def known_reporters(cls, value: str) -> str:
+        if unknown := set(split(value)) - set(REPORTERS):
+            raise ValueError(f"{', '.join(sorted(unknown))}: known are {', '.join(REPORTERS)} and none")
+        return value
+
+    @property
+    def reporters(self) -> tuple[str, ...]:
+        return split(self.report_to)
+
+
+def split(names: str) -> tuple[str, ...]:
+    found = (name.strip().lower() for name in names.split(","))
+    return tuple(name for name in found if name not in ("", "none"))

@@ -1,12 +1,16 @@
 """A decoder's shape, from its `config.json` and its size: what memory and operations follow from."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ingrain.v1 import trainer_pb2
 from servicekit.storage import Storage
+from services.trainer import files
+from services.trainer.settings import TrainerSettings
 
 # Names that architectures have for the same thing.
 WIDTH = ("hidden_size", "n_embd", "d_model")
@@ -92,11 +96,13 @@ def shape_from(config: Mapping[str, Any], base: trainer_pb2.Model) -> Shape:
     )
 
 
-async def shape_of(base: trainer_pb2.Model, storage: Storage) -> Shape:
+async def shape_of(base: trainer_pb2.Model, storage: Storage, settings: TrainerSettings) -> Shape:
     """Reads the base model's `config.json` where it has files."""
     config: Mapping[str, Any] = {}
     if base.uri:
-        key = f"{storage.key(base.uri)}/config.json"
-        if await storage.stat(key):
-            config = json.loads(await storage.get(key))
+        settings.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="shape-", dir=settings.scratch) as name:
+            home, folder = files.home(storage, base), Path(name) / "model"
+            await files.fetch(storage, home, folder, lambda file: file == "config.json", settings)
+            config = json.loads((folder / "config.json").read_text())
     return shape_from(config, base)

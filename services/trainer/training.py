@@ -21,11 +21,12 @@ from services.trainer.attempts import Attempt, Attempts
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.datasource import prepared
 from services.trainer.endpoints import refuse_training
-from services.trainer.estimate import estimate
+from services.trainer.foresight import Foresight
 from services.trainer.history import History
 from services.trainer.jobs import ENDED, RayJobs
 from services.trainer.models import Model, Models
 from services.trainer.progress import ProgressReader
+from services.trainer.rates import Rates
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import resolve, to_proto, with_data
 from services.trainer.summary import summary
@@ -72,6 +73,7 @@ class Trainings:
         self.attempts = attempts
         self.history = history
         self.jobs = jobs
+        self.foresight = Foresight(settings, storage, Rates(attempts.database))
 
     async def check(self, request: trainer_pb2.CreateModelRequest) -> tuple[TrainingConfig, Model]:
         """What can be known at once: names, states, conflicts in the spec."""
@@ -100,11 +102,12 @@ class Trainings:
     async def estimate(self, request: trainer_pb2.CreateModelRequest) -> common_pb2.Estimate:
         """Reads and packs the data, trains nothing."""
         config, base = await self.check(request)
+        fits = await self.foresight.fitted(config, base)
         async with prepared(
             request.training, config, base, request.parent, self.storage, self.settings
         ) as data:
-            complete = with_data(config, data.summary.packed_row_count, data.summary.nearest_steps)
-            return estimate(complete, base, data.summary, data.vocabulary_size)
+            complete = with_data(fits.config, data.summary.packed_row_count, data.summary.nearest_steps)
+            return await self.foresight.estimate(fits, complete, base, data)
 
     async def create_model(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Model:
         """Handler of the operation. On a cancellation the job is stopped; the last checkpoint stays."""
