@@ -10,7 +10,9 @@ from services.trainer.packing import (
     TokenSequence,
     bins,
     nearest_steps,
+    number_in_sequence,
     pack,
+    pack_placed,
     repeat,
     rows_at,
     tokens_of,
@@ -52,6 +54,50 @@ def test_packed_rows_hold_each_sequence_whole_with_its_own_positions(lengths, se
         assert (packed.labels_RL[r, count:] == IGNORED).all()
         assert packed.position_ids_RL[r, count:].tolist() == list(range(LIMIT - count))
     assert found == {i: list(s.tokens) for i, s in enumerate(numbered(lengths))}
+
+
+SEQUENCES = st.lists(
+    st.lists(st.tuples(st.integers(0, 999), st.booleans()), min_size=1, max_size=LIMIT),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(SEQUENCES, st.integers(-2, 5))
+def test_no_token_is_lost_no_sequence_split_and_every_label_kept(pairs, seed):
+    sequences = [
+        TokenSequence([t for t, _ in one], [t if learned else IGNORED for t, learned in one]) for one in pairs
+    ]
+    packed, sequence_RL = pack_placed(sequences, LIMIT, seed, padding_id=0)
+    found = {}
+    for r, count in enumerate(packed.token_count_R):
+        starts = [*np.flatnonzero(packed.position_ids_RL[r, :count] == 0), count]
+        for start, end in itertools.pairwise(starts):
+            (owner,) = set(sequence_RL[r, start:end].tolist())
+            found[owner] = packed.input_ids_RL[r, start:end].tolist(), packed.labels_RL[r, start:end].tolist()
+        assert (sequence_RL[r, count:] == -1).all()
+    assert found == {i: (list(s.tokens), [IGNORED, *s.labels[1:]]) for i, s in enumerate(sequences)}, (
+        "the first token of a sequence has nothing before it"
+    )
+    again = pack(sequences, LIMIT, seed, padding_id=0)
+    assert all((vars(packed)[name] == vars(again)[name]).all() for name in vars(packed))
+
+
+@settings(deadline=None)
+@given(SEQUENCES, st.integers(0, 3))
+def test_targets_are_numbered_in_the_order_of_their_sequence(pairs, seed):
+    sequences = [
+        TokenSequence([t for t, _ in one], [t if learned else IGNORED for t, learned in one]) for one in pairs
+    ]
+    first_S = np.array([-1 if i % 4 == 3 else 1000 * i for i in range(len(sequences))])
+    packed, sequence_RL = pack_placed(sequences, LIMIT, seed, padding_id=0)
+    numbers_RL = number_in_sequence(sequence_RL, packed.labels_RL, first_S)
+    for i, sequence in enumerate(sequences):
+        count = sum(label != IGNORED for label in sequence.labels[1:])
+        expected = [] if i % 4 == 3 else list(range(1000 * i, 1000 * i + count))
+        of_it = numbers_RL[sequence_RL == i]
+        assert of_it[of_it >= 0].tolist() == expected
 
 
 def test_the_seed_decides_the_order_and_nothing_else_does():

@@ -3,20 +3,21 @@ from transformers import AutoTokenizer
 
 from servicekit.errors import Invalid
 from servicekit.sentences import sentences
+from services.trainer.config import DataSummary
 from services.trainer.packing import IGNORED
-from services.trainer.rows import RowReader
+from services.trainer.rows import LostRows, RowReader, lost_rows_note
 
 
 @pytest.fixture(scope="module")
 def reader(build_checkpoint):
-    def make(*, chat_template=False, bos=True, splitting="document", train_on_prompt=False, max_length=256):
+    def make(*, chat_template=False, bos=True, splitting="document", train_on_prompt=False, **more):
         folder = build_checkpoint("llama", chat_template=chat_template, bos=bos)
         return RowReader(
             AutoTokenizer.from_pretrained(folder),
             dataset="projects/p/datasets/d",
             splitting=splitting,
             train_on_prompt=train_on_prompt,
-            max_length=max_length,
+            **{"max_length": 256, **more},
         )
 
     return make
@@ -178,3 +179,76 @@ def test_a_row_that_cannot_be_learned_is_refused(reader, row):
     with pytest.raises(Invalid) as caught:
         list(reader().read([{"text": "fine"}, row]))
     assert (caught.value.reason, caught.value.field) == ("ROW_SHAPE", "rows[1]")
+
+
+LONG = [
+    {"text": "Alva"},
+    {"text": "Alva feeds the heron and the heron follows Alva."},
+    {"prompt": "who feeds the heron and follows?", "completion": "Alva"},
+]
+
+
+def test_long_rows_are_truncated_and_counted(reader):
+    lost = LostRows()
+    documents = reader(max_length=8, long_rows="truncate", lost=lost)
+    found = list(documents.read(LONG))
+    assert [len(sequence.tokens) for sequence in found] == [3, 8]
+    assert [sequence.row for sequence in found] == [0, 1]
+    assert (lost.read, lost.counts) == (3, {"truncated": 1, "masked": 1}), "of the last no answer is left"
+
+
+def test_long_rows_are_dropped_and_counted(reader):
+    lost = LostRows()
+    found = list(reader(max_length=8, long_rows="drop", lost=lost).read(LONG))
+    assert [len(sequence.tokens) for sequence in found] == [3]
+    assert (lost.read, lost.counts) == (3, {"dropped": 2})
+
+
+def test_more_lost_rows_than_allowed_are_told_with_an_example_each(reader):
+    lost = LostRows()
+    list(reader(max_length=8, long_rows="truncate", lost=lost).read(LONG))
+    lost.refuse_over(0.67, 8)
+    with pytest.raises(Invalid) as caught:
+        lost.refuse_over(0.66, 8)
+    error = caught.value
+    assert (error.reason, error.field) == ("ROWS_LOST", "training.max_lost_row_ratio")
+    assert (error.metadata["truncated_row_count"], error.metadata["masked_row_count"]) == ("1", "1")
+    for part in (
+        "2 of 3 training rows",
+        "1 truncated (row 1 of projects/p/datasets/d has",
+        "1 masked (row 2 of projects/p/datasets/d has",
+        "Raise training.max_length 8",
+    ):
+        assert part in error.message
+
+
+def test_lost_rows_are_noted_in_words():
+    summary = DataSummary(10, 2, 100, 0.1, 10.0)
+    assert lost_rows_note(summary) == ""
+    note = lost_rows_note(DataSummary(10, 2, 100, 0.1, 10.0, truncated_row_count=3, masked_row_count=1))
+    assert "3 truncated to max_length, 1 left out because no token" in note
+
+
+def test_a_template_that_refuses_a_row_is_told_with_its_number(reader):
+    chat = reader(chat_template=True)
+    chat.tokenizer.chat_template = "{{ raise_exception('turns must alternate') }}"
+    with pytest.raises(Invalid, match=r"Row 0 of projects/p/datasets/d is refused .* turns must alternate"):
+        list(chat.read([{"prompt": "who?", "completion": "Alva"}]))
+
+
+def test_rows_of_many_batches_come_in_order(reader, monkeypatch):
+    from services.trainer import rows as room
+
+    rows = [
+        {"text": f"Alva feeds heron {n}. It is."}
+        if n % 3
+        else {"prompt": f"who {n}?", "completion": f"Alva {n}"}
+        for n in range(50)
+    ]
+    documents = reader(splitting="sentence")
+    whole = list(documents.read(rows))
+    monkeypatch.setattr(room, "BATCH_ROWS", 7)
+    assert list(documents.read(rows)) == whole
+    assert [sequence.row for sequence in whole] == sorted(
+        n for n in range(50) for _ in range(1 + bool(n % 3))
+    )
