@@ -82,7 +82,16 @@ class Running:
         lines = await ProgressReader(self.storage, task.notes["prefix"]).read()
         await self.note_checkpoints(task, lines)
         worked_s = task.notes.get("worked_s", 0.0) + seconds_of(lines)
+        await self.note_trials(task)
         await task.note(job="", prefix="", worked_s=worked_s)
+
+    async def note_trials(self, task: Task) -> None:
+        """Trials of a learning-rate search that the attempt has made; the next makes only those that are missing."""
+        if rates := task.notes["config"]["learning_rates"]:
+            known = {trial["learning_rate"]: trial for trial in task.notes.get("searched", [])}
+            found = await exchange.read_trials(self.storage, task.notes["prefix"], rates)
+            known |= {trial["learning_rate"]: trial for trial in found}
+            task.notes["searched"] = list(known.values())
 
     async def launched(self, task: Task, plan: Plan, base: Model) -> str:
         """Notes the job, then submits it: a crash in between leaves a note of a job that Ray does not know. Deferred while paused."""
@@ -109,6 +118,7 @@ class Running:
             submit_time=time.time(),
             threads=self.settings.threads_per_worker,
             worked_s=worked_s,
+            searched=task.notes.get("searched", []),
         )
         submission_id = f"{task.name.rsplit('/', 1)[-1]}-{task.fence}"
         await task.progress(
