@@ -1,6 +1,6 @@
 """`ingrain model`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,9 +35,23 @@ DETAILS = {
     "loss": lambda m: (
         f"{m.summary.first_loss:.3f} -> {m.summary.last_loss:.3f}" if m.summary.last_loss else ""
     ),
+    "measured": lambda m: measured(m.summary),
     "verified": lambda m: verified(m.summary.verification),
 }
 Id = Annotated[str, typer.Option("--id", help="Id of the new model; made up where empty.")]
+
+
+def measured(summary: trainer_pb2.TrainingSummary) -> str:
+    """Before the training, and of the weights that were exported."""
+    kept = {0: "before", summary.best_step: f"step {summary.best_step}"}
+    return "; ".join(
+        " ".join(
+            [kept[one.step]]
+            + [f"{name} {getattr(one, name):.3f}" for name in ("eval_loss", "acc") if one.HasField(name)]
+        )
+        for one in summary.measurements
+        if one.step in kept
+    )
 
 
 def verified(found: trainer_pb2.Verification) -> str:
@@ -131,6 +145,15 @@ def train(
     max_length: Annotated[int, typer.Option(help="Tokens of a packed row; 0 takes the default.")] = 0,
     workers: Annotated[int, typer.Option(help="Ray Train workers; 0 takes the default.")] = 0,
     seed: int = 0,
+    eval_ratio: Annotated[float, typer.Option(help="Share of the rows to hold out and measure.")] = 0.0,
+    eval_probes: Annotated[str, typer.Option(help="Probes with choices to measure.")] = "",
+    eval_steps: Annotated[int, typer.Option(help="Steps between measurements; 0: a fifth of them.")] = 0,
+    patience: Annotated[
+        int, typer.Option(help="Measurements without improvement that end the training; 0: none.")
+    ] = 0,
+    search_rates: Annotated[
+        str, typer.Option(help="Rates to try first, e.g. 1e-4,1e-3; auto: five around the default.")
+    ] = "",
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
@@ -148,6 +171,8 @@ def train(
             max_length=max_length,
             num_workers=workers,
             seed=seed,
+            **_measuring(eval_ratio, eval_probes, eval_steps, patience),
+            **_searching(search_rates),
         )
         _finish(operation, wait_, output)
 
@@ -175,6 +200,29 @@ def delete(context: typer.Context, name: str) -> None:
     """Hide a model."""
     with context.obj.client() as client:
         client.models.delete(name)
+
+
+def _measuring(ratio: float, probes: str, steps: int, patience: int) -> dict[str, Any]:
+    given = {
+        "eval_ratio": ratio,
+        "probes": probes,
+        "eval_steps": steps,
+        "early_stopping_patience": patience,
+    }
+    return {"evaluation": given} if any(given.values()) else {}
+
+
+def _searching(rates: str) -> dict[str, Any]:
+    if not rates:
+        return {}
+    if rates == "auto":
+        return {"learning_rate_search": {}}
+    try:
+        return {"learning_rate_search": {"learning_rates": [float(rate) for rate in rates.split(",")]}}
+    except ValueError:
+        raise typer.BadParameter(
+            f"{rates} is no list of numbers; write e.g. 1e-4,1e-3", param_hint="--search-rates"
+        ) from None
 
 
 def _finish(operation: Operation, wait_: bool, output: Format) -> None:
