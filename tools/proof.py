@@ -18,8 +18,8 @@ from tools.preflight import Preflight
 SCHEMA = "ingrain.proof/1"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:1.5rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}"
-    "table{border-collapse:collapse;width:100%;margin:.8rem 0}th,td{text-align:right;padding:.25rem .5rem;border-bottom:1px solid #ddd}"
-    "table{font-size:.8125rem}td{white-space:nowrap}.wide{overflow-x:auto}th:first-child{text-align:left}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
+    "table{border-collapse:collapse;width:100%;margin:.8rem 0}th,td{text-align:right;padding:.25rem .4rem;border-bottom:1px solid #ddd}"
+    "table{font-size:.8125rem}td{white-space:nowrap}.wide{overflow-x:auto}th:first-child{text-align:left}td small{color:#595959}caption{text-align:left;color:#595959}.answer{border-left:6px solid #0072b2;background:#f2f7fb;"
     "padding:.6rem 1rem}.small{color:#595959;font-size:.875rem}@media print{body{margin:0;font-size:10pt}td{white-space:normal}}"
 )
 
@@ -209,8 +209,11 @@ def verdict_markdown(found: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """An interval stands under its share, unbroken."""
-    return f"<td>{escape(text).replace(' (', '<br>(')}</td>"
+    """An interval stands under its share, in little room."""
+    share, _, interval = text.partition(" (")
+    if not interval:
+        return f"<td>{escape(text)}</td>"
+    return f"<td>{escape(share)}<br><small>{escape(interval.rstrip(')').replace(' to ', '–'))}</small></td>"
 
 
 def verdict_html(found: Mapping[str, Any]) -> str:
