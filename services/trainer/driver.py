@@ -1,24 +1,37 @@
 """The Ray job of one attempt: `python -m services.trainer.driver <prefix>`.
 
-Waits for the workers' resources, runs `loop` on Ray Train and leaves `result.json` (written by the loop) or `error.json`.
+Waits for the workers' resources, searches for a learning rate where one is wanted, runs `loop` on Ray Train and leaves `result.json`
+(written by the loop) or `error.json`.
 A dead worker ends the job: the trainer starts the next attempt from the checkpoint that it committed, so that there is one way to resume.
 """
 
 import asyncio
 import os
+import shutil
 import sys
 import time
-from dataclasses import asdict
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from servicekit.storage import Storage, open_storage
-from services.trainer.exchange import Job, error_key, get_job, get_json, put_json, started_key, waiting_key
+from services.trainer.deaths import died_of_memory, oom_kills, out_of_memory
+from services.trainer.exchange import (
+    Job,
+    error_key,
+    get_job,
+    get_json,
+    put_json,
+    started_key,
+    stop_key,
+    stopped_key,
+    waiting_key,
+)
 from services.trainer.logs import kept
+from services.trainer.scratch import attempt_folder, sweep
+from services.trainer.search import Stopped, searched
 from services.trainer.settings import TrainerSettings
+from services.trainer.workers import fit
 
 
 class NoResources(Exception):
@@ -31,29 +44,19 @@ def main(prefix: str) -> None:
     job = asyncio.run(get_job(storage, prefix))
     # Workers look for the cluster by this variable; without it a second Ray on the machine would confuse them.
     ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}})
+    kills = oom_kills()
+    sweep(settings.scratch, ("ray-train", "ray-tune"), prefix)
     try:
         per_worker = wait_for_resources(job, settings.resource_wait_s, storage)
-        train(job, per_worker, settings)
+        job = searched(job, per_worker, settings, storage)
+        fit(run_loop, job, per_worker, settings, job.prefix.rsplit("/", 1)[-1])
+    except Stopped as stopped:
+        asyncio.run(put_json(storage, stopped_key(prefix), {"reason": stopped.reason, "step": 0}))
     except Exception as error:
-        asyncio.run(tell(storage, prefix, error))
+        asyncio.run(tell(storage, job, error, died_of_memory(error, kills)))
         raise
-
-
-def train(job: Job, per_worker: dict[str, float], settings: TrainerSettings) -> None:
-    gpu = "GPU" in per_worker
-    TorchTrainer(
-        run_loop,
-        train_loop_config=asdict(job),
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=job.training_config().num_workers, use_gpu=gpu, resources_per_worker=per_worker
-        ),
-        run_config=RunConfig(
-            name=job.prefix.rsplit("/", 1)[-1],
-            storage_path=str(settings.scratch / "ray-train"),
-            failure_config=FailureConfig(max_failures=0),
-        ),
-    ).fit()
+    finally:
+        shutil.rmtree(attempt_folder(settings.scratch, "ray-train", prefix), ignore_errors=True)
 
 
 def run_loop(description: dict[str, Any]) -> None:
@@ -76,6 +79,8 @@ def wait_for_resources(job: Job, wait_s: float, storage: Storage) -> dict[str, f
     deadline = time.monotonic() + wait_s
     waits = False
     while True:
+        if asked := asyncio.run(get_json(storage, stop_key(job.prefix))):
+            raise Stopped(asked["reason"])
         free = ray.available_resources()
         missing = {
             name: (workers * amount, free.get(name, 0.0))
@@ -99,15 +104,18 @@ def wait_for_resources(job: Job, wait_s: float, storage: Storage) -> dict[str, f
         time.sleep(0.5)
 
 
-async def tell(storage: Storage, prefix: str, error: Exception) -> None:
+async def tell(storage: Storage, job: Job, error: Exception, of_memory: bool) -> None:
     """`error.json`, unless a worker has told better."""
-    if await get_json(storage, error_key(prefix)) is None:
-        permanent = isinstance(error, NoResources)
-        reason = "NO_RAY_RESOURCES" if permanent else "TRAINING_FAILED"
-        message = str(error) if permanent else f"A process of the training failed: {last_line(error)}"
-        await put_json(
-            storage, error_key(prefix), {"reason": reason, "message": message, "permanent": permanent}
-        )
+    if await get_json(storage, error_key(job.prefix)) is not None:
+        return
+    if isinstance(error, NoResources):
+        wrong = {"reason": "NO_RAY_RESOURCES", "message": str(error), "permanent": True}
+    elif of_memory:
+        wrong = out_of_memory(job.training_config(), ray.cluster_resources().get("GPU", 0) > 0)
+    else:
+        message = f"A process of the training failed: {last_line(error)}"
+        wrong = {"reason": "TRAINING_FAILED", "message": message, "permanent": False}
+    await put_json(storage, error_key(job.prefix), wrong)
 
 
 def last_line(error: Exception) -> str:

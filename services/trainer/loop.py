@@ -86,7 +86,10 @@ def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
         outcome = run_steps(run, done)
         if not outcome.stopped:
             best_step = load_best(run, outcome, storage, job, settings)
-            result = result_of(run, outcome) | {"startup_seconds": startup_seconds, "best_step": best_step}
+            result = result_of(run, outcome, job) | {
+                "startup_seconds": startup_seconds,
+                "best_step": best_step,
+            }
             result["parity"] = parity.fixed_logprobs(engine, config, data)
             publish(engine, config, job, base, result, storage, settings)
     # Last of all: whoever finds one of these finds all steps and checkpoints too.
@@ -148,14 +151,14 @@ def load_folder(job: Job, settings: TrainerSettings) -> Path:
     return scratch.attempt_folder(settings.scratch, "load", job.prefix)
 
 
-def result_of(run: Run, outcome: Outcome) -> dict[str, Any]:
+def result_of(run: Run, outcome: Outcome, job: Job) -> dict[str, Any]:
     """A collective."""
     engine, config = run.engine, run.config
     return {
         "loss": outcome.loss,
         "step": outcome.step,
         "tokens": outcome.tokens,
-        "compute_seconds": outcome.compute_seconds,
+        "compute_seconds": outcome.compute_seconds + sum(trial["compute_seconds"] for trial in job.searched),
         **run.meter.result(),
         "learning_rate": config.learning_rate,
         "measurements": run.evaluator.measurements if run.evaluator else [],

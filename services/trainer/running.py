@@ -157,6 +157,7 @@ class Running:
         """Follows the job to its result. Its own failure is told by `error.json`; an end without any is a crash."""
         reader = ProgressReader(self.storage, prefix)
         asked, pause_time, begun, last_step = 0.0, 0.0, False, 0
+        measured: dict[str, float] = {}
         while True:
             ended = False
             if time.monotonic() - asked > STATUS_SECONDS:
@@ -174,7 +175,10 @@ class Running:
             await self.note_checkpoints(task, sight.lines)
             if steps := [line for line in sight.lines if "step" in line]:
                 begun, last_step = True, steps[-1]["step"]
-                message = told(sight.lines, steps[-1])
+                measured = next(
+                    (line["measurement"] for line in reversed(steps) if "measurement" in line), measured
+                )
+                message = told(sight.lines, steps[-1], measured)
                 await task.progress("training", last_step, step_count, "steps", message)
             elif not begun:
                 await self.tell_waiting(task, prefix)
@@ -229,12 +233,26 @@ class Running:
         raise Deferred(AGAIN_SECONDS)
 
     async def tell_waiting(self, task: Task, prefix: str) -> None:
-        """Says what the job's driver waits for, until it waits no longer."""
-        if waiting := await exchange.get_json(self.storage, exchange.waiting_key(prefix)):
-            if await exchange.get_json(self.storage, exchange.started_key(prefix)) is None:
-                await task.progress("waiting", message=waiting["message"])
-            else:
-                await task.progress("starting", message="starting the workers")
+        """Says what the job's driver waits for or searches, until its steps begin."""
+        waiting = await exchange.get_json(self.storage, exchange.waiting_key(prefix))
+        if waiting and await exchange.get_json(self.storage, exchange.started_key(prefix)) is None:
+            await task.progress("waiting", message=waiting["message"])
+        elif not await self.tell_searching(task, prefix) and waiting:
+            await task.progress("starting", message="starting the workers")
+
+    async def tell_searching(self, task: Task, prefix: str) -> bool:
+        """Whether the job searches for a learning rate."""
+        rates = task.notes["config"]["learning_rates"]
+        if not rates or await exchange.get_json(self.storage, exchange.search_key(prefix)):
+            return False
+        trials = [*task.notes.get("searched", []), *await exchange.read_trials(self.storage, prefix, rates)]
+        losses = {trial["learning_rate"]: trial["eval_loss"] for trial in trials}
+        told = [
+            f"{rate:g} diverged" if loss is None else f"{rate:g}: {loss:.4f}" for rate, loss in losses.items()
+        ]
+        message = f"trying learning rates; eval_loss so far: {', '.join(told) or 'none'}"
+        await task.progress("searching", len(losses), len(rates), "rates", message)
+        return True
 
     async def note_checkpoints(self, task: Task, lines: list[dict[str, Any]]) -> None:
         """Commits the newest checkpoint and the best one to SQL, then forgets those that they replace."""
@@ -268,10 +286,11 @@ def seconds_of(lines: list[dict[str, Any]]) -> float:
     return times[-1] - times[0] if times else 0.0
 
 
-def told(lines: list[dict[str, Any]], last: dict[str, Any]) -> str:
-    """The last step's loss, and what the worker warned of since then."""
+def told(lines: list[dict[str, Any]], last: dict[str, Any], measured: dict[str, float]) -> str:
+    """The last step's loss, what was measured last, and what the worker warned of since then."""
+    found = [f"{name} {value:.4f}" for name, value in measured.items() if name != "step"]
     warnings = [line["warning"] for line in lines if "warning" in line]
-    return "; ".join([f"loss {last['loss']:.4f}", *warnings[-1:]])
+    return "; ".join([f"loss {last['loss']:.4f}", *found, *warnings[-1:]])
 
 
 def paused_message(task: Task, reason: str = "paused") -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.trainer.evaluating import Evaluator
 
 STOPS = ("", "paused", "budget")
+DIVERGED = "TRAINING_DIVERGED"
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Outcome:
 
 def run_steps(run: Run, done: Checkpoint | None) -> Outcome:
     """All steps after the checkpoint's. A collective; every worker ends at the same step."""
-    rank, world, config = dist.get_rank(), dist.get_world_size(), run.config
+    config = run.config
     outcome = Outcome(
         done.step if done else 0,
         done.loss if done else math.nan,
@@ -66,12 +67,7 @@ def run_steps(run: Run, done: Checkpoint | None) -> Outcome:
         started = time.monotonic()
         run.meter.begin_step()
         step = outcome.step = outcome.step + 1
-        # Dropout depends on the step and the worker only, so that a resumed run draws what the first one would have.
-        torch.manual_seed(abs(config.seed) + step * world + rank)
-        rate = learning_rate(config, step)
-        batches = run.data.batches(step, rank, run.engine.device)
-        outcome.loss, norm = train_step(run.engine, batches, run.data.target_count(step), rate)
-        refuse_divergence(outcome, norm, rate)
+        outcome.loss, norm, rate = take_step(run.engine, run.data, config, step)
         tokens = run.data.token_count(step)
         outcome.tokens += tokens
         line = {
@@ -133,11 +129,25 @@ def agreed(run: Run) -> tuple[int, int]:
     return stop, free
 
 
-def refuse_divergence(outcome: Outcome, norm: float, rate: float) -> None:
+def take_step(
+    engine: Any, data: TrainingRows, config: TrainingConfig, step: int
+) -> tuple[float, float, float]:
+    """Loss, gradient norm before clipping, and learning rate of one optimizer step. A collective; CannotTrain where it diverged."""
+    rank = dist.get_rank()
+    # Dropout depends on the step and the worker only, so that a resumed run draws what the first one would have.
+    torch.manual_seed(abs(config.seed) + step * dist.get_world_size() + rank)
+    rate = learning_rate(config, step)
+    batches = data.batches(step, rank, engine.device)
+    loss, norm = train_step(engine, batches, data.target_count(step), rate)
+    refuse_divergence(step, loss, norm, rate)
+    return loss, norm, rate
+
+
+def refuse_divergence(step: int, loss: float, norm: float, rate: float) -> None:
     """Before a checkpoint is taken: after a gradient that is no number the weights are none either."""
-    if not (math.isfinite(outcome.loss) and math.isfinite(norm)):
-        what = f"loss is {outcome.loss}" if not math.isfinite(outcome.loss) else f"gradient's norm is {norm}"
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
         raise CannotTrain(
-            "TRAINING_DIVERGED",
-            f"The {what} at step {outcome.step}; lower the learning rate ({rate:g} at that step).",
+            DIVERGED,
+            f"The {what} at step {step}; lower the learning rate ({rate:g} at that step).",
         )

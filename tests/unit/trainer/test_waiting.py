@@ -14,9 +14,9 @@ from servicekit.settings import ServiceSettings
 from servicekit.storage import Storage, open_storage
 from services.trainer import driver, exchange
 from services.trainer.progress import ProgressWriter
+from services.trainer.running import Running
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import resolve
-from services.trainer.training import Trainings
 
 PREFIX = "projects/p/models/m/operation-1"
 
@@ -68,6 +68,16 @@ async def test_where_there_is_room_nothing_is_told(
     assert [key async for key in storage.list(PREFIX)] == []
 
 
+async def test_who_is_to_stop_while_it_waits_waits_no_longer(
+    job: exchange.Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "ray", Cluster(1.0))
+    await exchange.put_json(storage, exchange.stop_key(PREFIX), {"reason": "paused"})
+    with pytest.raises(driver.Stopped) as caught:
+        await wait(job, storage, 30.0)
+    assert caught.value.reason == "paused"
+
+
 async def test_the_wait_is_bounded(
     job: exchange.Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,10 +88,12 @@ async def test_the_wait_is_bounded(
 
 
 class Watched:
-    """What `Trainings.watched` asks of its task: notes, and a place for progress."""
+    """What `Running.watched` asks of its task: notes, and a place for progress."""
+
+    target = "projects/p/models/m"
 
     def __init__(self) -> None:
-        self.notes: dict[str, Any] = {"job": "job"}
+        self.notes: dict[str, Any] = {"job": "job", "config": {"learning_rates": []}}
         self.told: list[tuple[str, str]] = []
 
     async def progress(self, stage: str, *counts: Any, message: str = "") -> None:
@@ -99,11 +111,16 @@ async def running(job: str) -> str:
     return "RUNNING"
 
 
+async def row(name: str) -> trainer_pb2.Model:
+    return trainer_pb2.Model(name=name)
+
+
 async def test_the_operation_says_that_it_waits_then_that_it_trains(storage: Storage) -> None:
     jobs = SimpleNamespace(status=running)
-    trainings = Trainings(TrainerSettings(), storage, None, None, None, jobs)  # type: ignore[arg-type]
+    models = SimpleNamespace(rows=SimpleNamespace(get=row))
+    attempts = Running(TrainerSettings(), storage, models, None, jobs)  # type: ignore[arg-type]
     task = Watched()
-    watching = asyncio.create_task(trainings.watched(task, PREFIX, 5))  # type: ignore[arg-type]
+    watching = asyncio.create_task(attempts.watched(task, PREFIX, 5))  # type: ignore[arg-type]
     await exchange.put_json(storage, exchange.waiting_key(PREFIX), {"message": "waits for 2 CPU"})
     await task.until("waiting")
     await exchange.put_json(storage, exchange.started_key(PREFIX), {})
