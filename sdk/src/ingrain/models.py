@@ -20,6 +20,7 @@ from ingrain.v1 import trainer_pb2 as pb
 _CHECKPOINT_FILES = (
     "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt", "README.md", "LICENSE*",
 )  # fmt: skip
+_ESTIMATE_TIMEOUT_S = 300.0
 
 
 class AsyncModels(Resource):
@@ -102,7 +103,11 @@ class AsyncModels(Resource):
             display_name=display_name,
             validate_only=validate_only,
         )
-        operation: operations_pb2.Operation = await self._client.stubs.trainer.CreateModel(request)
+        # An estimate may take some steps first.
+        timeout_s = _ESTIMATE_TIMEOUT_S if validate_only else None
+        operation: operations_pb2.Operation = await self._client.stubs.trainer.CreateModel(
+            request, timeout=timeout_s
+        )
         return AsyncOperation(self._client, operation)
 
     def training(

@@ -1,4 +1,6 @@
-"""Estimates over sockets: rows are read, split and packed; nothing is trained, so no Ray is needed."""
+"""Estimates over sockets: rows are read, split and packed; at most some steps are tried, so no Ray is needed."""
+
+import time
 
 import pytest
 
@@ -40,3 +42,41 @@ async def test_tokens_and_steps_together_are_refused(client, base, datasets):
     assert caught.value.field_violations[0].field == "training.max_tokens"
     with pytest.raises(errors.Invalid, match="lower max_tokens"):
         await estimate(client, data, max_tokens=10**12)
+
+
+async def test_what_is_estimated_says_where_it_comes_from_and_whether_it_fits(client, base, datasets):
+    """A service only counts: nothing is tried for it, so the time is an assumption that is said."""
+    data = datasets.put("facts", DOCUMENTS)
+    counted = await estimate(client, data, max_steps=10, max_length=64)
+    assert "it fits" in " ".join(counted.notes)
+    assert "assumed: 40% of a peak" in counted.notes[-1]
+    assert counted.cost.wall_seconds > counted.cost.compute_seconds > 0
+    assert 50e6 < counted.worker_memory_bytes < 200e6
+
+
+async def test_a_trial_measures_time_and_memory_once(start_trainer, build_checkpoint, datasets):
+    data = datasets.put("facts", DOCUMENTS)
+    async with start_trainer(INGRAIN_TRIAL_LIMIT_S="300").client(kind="user") as client:
+        await (await client.models.upload(build_checkpoint("llama"), id="base")).result(90)
+        request = {"max_length": 64, "per_device_train_batch_size": 2}
+        tried = await estimate(client, data, max_steps=100, **request)
+        began = time.monotonic()
+        again = await estimate(client, data, max_steps=200, seed=5, **request)
+        took = time.monotonic() - began
+    assert "measured here by a trial" in tried.notes[-1]
+    assert any("memory was measured by a trial here" in note for note in tried.notes)
+    assert 10e6 < tried.worker_memory_bytes < 200e6
+    assert again.worker_memory_bytes == tried.worker_memory_bytes, "the same step is not tried twice"
+    assert again.cost.compute_seconds < 2 * tried.cost.compute_seconds
+    assert took < 20
+
+
+async def test_what_does_not_fit_is_refused_with_what_would(start_trainer, build_checkpoint, datasets):
+    data = datasets.put("facts", DOCUMENTS)
+    async with start_trainer(INGRAIN_WORKER_MEMORY_BYTES="1000000").client() as client:
+        await (await client.models.upload(build_checkpoint("llama"), id="base")).result(90)
+        for dry in (True, False):
+            with pytest.raises(errors.Invalid, match=r"1 MB \(by INGRAIN_WORKER_MEMORY_BYTES\)") as caught:
+                await client.models.create("base", data, max_steps=10, max_length=64, validate_only=dry)
+            assert caught.value.reason == "TRAINING_DOES_NOT_FIT"
+            assert "method LORA" in caught.value.message

@@ -58,7 +58,7 @@ def line(snapshot: trainer_pb2.TrainingSnapshot) -> str:
         parts.append(f"MFU {snapshot.model_flops_utilization:.0%}")
     if snapshot.HasField("remaining_duration") and snapshot.step < snapshot.step_count:
         parts.append(f"ETA {duration(snapshot.remaining_duration.ToSeconds())}")
-    return "  ".join(parts)
+    return " ".join(parts)
 
 
 def measured(snapshot: trainer_pb2.TrainingSnapshot) -> str:
