@@ -247,12 +247,18 @@ async def patiently(work: Callable[[], T], limit_s: float = START_S) -> T:
 
 def translated(error: Exception) -> Exception:
     """Ray's own troubles as ours; what the engine's code raised stays what it is."""
+    import grpc
     from ray.exceptions import RayActorError, RaySystemError
     from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
     if isinstance(error, BackPressureError):
         return Exhausted("ENGINE_BUSY", "too many requests are waiting; try again", 1.0)
     lost = RayActorError | RaySystemError | DeploymentUnavailableError | RayServeException | TimeoutError
-    if isinstance(error, lost):
+    # A replica that ends takes its connection with it: calls that it had not finished come back as cancelled by the other side.
+    broken = isinstance(error, grpc.aio.AioRpcError) and error.code() in (
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNAVAILABLE,
+    )
+    if broken or isinstance(error, lost):
         return Unavailable("ENGINE_RESTARTING", "the engine is being replaced; try again", 2.0)
     return error
