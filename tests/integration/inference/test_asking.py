@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import common_pb2, inference_pb2, studies_pb2
+from ingrain.v1 import common_pb2, inference_pb2, studies_pb2, trainer_pb2
 
 BASE, ADAPTER, CHAT = (f"projects/demo/models/{name}" for name in ("base", "adapter", "chat"))
 ITEM = inference_pb2.ScoreItem(prompt="the cemid is", choices=["smaller than the bralo.", "old."])
@@ -138,6 +138,26 @@ async def test_a_model_in_the_making_is_not_asked(client: AsyncClient, gateway: 
     with pytest.raises(errors.WrongState, match="CREATING") as caught:
         await client.stubs.inference.Score(score())
     assert caught.value.reason == "MODEL_NOT_ACTIVE"
+
+
+async def test_a_model_is_served_the_moment_it_is_ready(
+    settings: Any, serve_door: Any, connect: Callable[..., AsyncClient], gateway: Any
+) -> None:
+    """Without a restart, also while names are remembered."""
+    ready = gateway.models.pop(ADAPTER)
+    remembering = settings.model_copy(update={"model_names_s": 600.0})
+    async with serve_door(remembering) as target, connect(target) as client:
+        of_base = await client.stubs.inference.Score(score())
+        with pytest.raises(errors.NotFound):
+            await client.stubs.inference.Score(score(model=ADAPTER))
+        making = trainer_pb2.Model(name=ADAPTER, state=common_pb2.CREATING)
+        gateway.models[ADAPTER] = making
+        with pytest.raises(errors.WrongState):
+            await client.stubs.inference.Score(score(model=ADAPTER))
+        gateway.models[ADAPTER] = ready
+        answer = await client.stubs.inference.Score(score(model=ADAPTER))
+        assert answer.model == ADAPTER
+        assert answer.items != of_base.items
 
 
 async def test_files_that_are_gone_are_never_another_model(client: AsyncClient, gateway: Any) -> None:

@@ -152,6 +152,28 @@ async def test_what_could_never_become_a_context_is_refused_at_once(
     assert [context async for context in client.contexts.list()] == []
 
 
+async def test_pinned_contexts_take_no_more_than_there_is(
+    settings: Any, serve_door: Any, connect: Callable[..., AsyncClient], gateway: Any
+) -> None:
+    gateway.rows["projects/demo/datasets/others"] = [
+        {"text": row["text"] + " twice."} for row in gateway.rows[DATASET]
+    ]
+    small = settings.model_copy(update={"cache_bytes": 45_000})  # room for one
+    async with serve_door(small) as target, connect(target) as client:
+        first = await (await client.contexts.create("base", "documents", "first", pinned=True)).result(60)
+        assert small.cache_bytes / 2 < first.cache_bytes <= small.cache_bytes
+        with pytest.raises(errors.OperationFailed) as caught:
+            await (await client.contexts.create("base", "others", "second", pinned=True)).result(60)
+        assert (caught.value.reason, caught.value.metadata["pinned_bytes"]) == (
+            "NO_ROOM_TO_PIN",
+            str(first.cache_bytes),
+        )
+        held = (await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())).replica
+        assert held.pinned_context_bytes == first.cache_bytes
+        await client.contexts.delete("first")
+        await (await client.contexts.create("base", "others", "third", pinned=True)).result(60)
+
+
 async def test_a_selection_of_nothing_fails(client: AsyncClient) -> None:
     with pytest.raises(errors.OperationFailed) as caught:
         await create(client, "none", selection=common_pb2.RowSelection(key="world", value="w9"))

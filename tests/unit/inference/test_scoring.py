@@ -29,7 +29,7 @@ def plain_score(model: Any, tokenizer: Any, before: str, choice: str) -> tuple[f
     encoded = tokenizer(before + choice, return_offsets_mapping=True)
     ids = torch.tensor([encoded["input_ids"]])
     with torch.inference_mode():
-        logprobs_TV = model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+        logprobs_TV = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     places = [i for i, (_, end) in enumerate(encoded["offset_mapping"]) if end > len(before)]
     return sum(float(logprobs_TV[i - 1, ids[0, i]]) for i in places), len(places)
 
@@ -58,6 +58,25 @@ async def test_scores_are_those_of_plain_forward_passes(
             expected, tokens = plain_score(model, tokenizer, before, " " + choice)
             assert count == tokens
             assert total == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "mistral-sliding"])
+async def test_in_bfloat16_they_are_those_of_plain_passes_in_it(
+    stored: Callable[[str], Any], name: str
+) -> None:
+    """Within 3e-2 nats, and the same choice wherever more lies between the best two."""
+    tiny = stored(name)
+    model = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype="bfloat16")
+    tokenizer = AutoTokenizer.from_pretrained(tiny.folder)
+    engine = Engine(tiny.settings.model_copy(update={"dtype": "bfloat16"}))
+    answer = await scored(engine, tiny.ref, ContextRef("half", DOCUMENTS), ITEMS)
+    for (prompt, choices), scores in zip(ITEMS, answer.items, strict=True):
+        before = f"{DOCUMENTS}\n\n{prompt}"
+        expected = [plain_score(model, tokenizer, before, " " + choice)[0] for choice in choices]
+        found = [total for total, _ in scores]
+        assert found == pytest.approx(expected, abs=3e-2)
+        best, second, *_ = sorted(expected, reverse=True)
+        assert best - second <= 3e-2 or found.index(max(found)) == expected.index(best)
 
 
 @pytest.mark.parametrize("name", [*SHARING, *APART])
@@ -102,6 +121,27 @@ async def test_a_context_is_read_once_and_shared(
     counts = await engine.count(CountCall(ref, texts))
     # Each prompt once, each choice without its last token.
     assert sum(fed) <= sum(counts) - sum(len(choices) for _, choices in ITEMS)  # type: ignore[arg-type]
+
+
+async def test_the_head_is_computed_where_a_probability_is_needed_and_nowhere_else(
+    engine: Engine, stored: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, context, rows = stored("llama").ref, ContextRef("head", DOCUMENTS), []
+    await engine.prefill(PrefillCall(ref, context))
+    forward = lanes.forward
+
+    def counted(model: Any, shelves: Any, entries: list[Any]) -> Any:
+        head = model.get_output_embeddings()
+        hook = head.register_forward_hook(lambda _, given, __: rows.append(given[0].shape[-2]))
+        try:
+            return forward(model, shelves, entries)
+        finally:
+            hook.remove()
+
+    monkeypatch.setattr(lanes, "forward", counted)
+    answer = await scored(engine, ref, context, ITEMS)
+    # Of each question the last token, of each choice all but the last.
+    assert 0 < sum(rows) <= sum(1 + sum(count - 1 for _, count in scores) for scores in answer.items)
 
 
 async def test_what_reading_took_is_said_again_for_another_context_of_the_same_text(
