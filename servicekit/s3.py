@@ -102,7 +102,8 @@ class S3Storage(Storage):
 
         def stat() -> ObjectInfo | None:
             try:
-                return ObjectInfo(key, self._client.stat_object(self.bucket, name).size or 0)
+                found = self._client.stat_object(self.bucket, name)
+                return ObjectInfo(key, found.size or 0, bare(found.etag))
             except (S3Error, InvalidResponseError) as error:
                 if http_status(error) == 404:
                     return None
@@ -114,7 +115,7 @@ class S3Storage(Storage):
         def page() -> list[ObjectInfo]:
             found = self._client.list_objects(self.bucket, self.prefix + prefix, recursive=True)
             return [
-                ObjectInfo((o.object_name or "")[len(self.prefix) :], o.size or 0)
+                ObjectInfo((o.object_name or "")[len(self.prefix) :], o.size or 0, bare(o.etag))
                 for o in found
                 if not o.is_dir
             ]
@@ -149,6 +150,11 @@ class S3Storage(Storage):
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable("STORAGE_UNREACHABLE", f"{self.endpoint} cannot be reached", 2.0) from error
+
+
+def bare(etag: str | None) -> str:
+    """Without the quotes that some servers give it in some answers."""
+    return (etag or "").strip('"')
 
 
 def http_status(error: S3Error | InvalidResponseError | ServerError) -> int:

@@ -23,8 +23,11 @@ GREATEST_KEY_BYTES = 900
 
 @dataclass(frozen=True)
 class ObjectInfo:
+    """`etag`: what the server says tells this content from others under the key; empty where it says nothing."""
+
     key: str
     size_bytes: int
+    etag: str = ""
 
 
 @dataclass(frozen=True)

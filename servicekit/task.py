@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
+from google.protobuf.message import Message
 
 from ingrain.v1 import common_pb2
 from servicekit.failpoints import failpoint
@@ -64,6 +65,15 @@ class Task:
         self.notes.update(values)
         await self.write(notes=json.dumps(self.notes))
         failpoint("worker.after_note")
+
+    async def show(self, resource: Message) -> None:
+        """What the resource is by now, before it is finished: written together with a look at the fence."""
+
+        def show(connection: sa.Connection) -> None:
+            self.write_in(connection)
+            self._operations.store_of(self.target).replace_in(connection, resource)
+
+        await self._operations.database.run(show)
 
     async def child(self, operation_name: str) -> None:
         """Remembers an operation that this one waits for."""

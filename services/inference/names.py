@@ -42,7 +42,7 @@ class Names:
     def __init__(self, settings: InferenceSettings, aliases: Resources[aliases_pb2.Alias]) -> None:
         self._settings = settings
         self._aliases = aliases
-        self._known: dict[str, tuple[float, Any]] = {}
+        self._known: dict[tuple[str, bool], tuple[float, Any]] = {}
 
     async def meaning(self, parent: str, name: str) -> Meaning:
         """Of a name that a caller wrote; the project of virtual names and of aliases' ids is `parent`."""
@@ -123,7 +123,8 @@ class Names:
         )
 
     async def ref(self, name: str) -> ModelRef:
-        """The model's description. ACTIVE models never change, so that it may be remembered for a while."""
+        """The model's description. ACTIVE models never change, so that it may be remembered for a while. Services may ask one that is
+        VERIFYING: asking it is how it is verified."""
         return await self._remembered(name, self._ref)
 
     async def dataset(self, name: str) -> datasets_pb2.Dataset:
@@ -132,19 +133,22 @@ class Names:
 
     async def _remembered(self, name: str, ask: Callable[[str, str], Awaitable[Any]]) -> Any:
         project = identity.authorize(name)
-        known = self._known.get(name)
+        # What a service may ask is not yet for everybody.
+        key = (name, identity.is_service())
+        known = self._known.get(key)
         if known and time.monotonic() - known[0] < self._settings.model_names_s:
             return known[1]
         found = await ask(name, project)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[name] = (time.monotonic(), found)
+        self._known[key] = (time.monotonic(), found)
         return found
 
     async def _ref(self, name: str, project: str) -> ModelRef:
         client = gateway_client(self._settings, project)
         model = await client.stubs.trainer.GetModel(trainer_pb2.GetModelRequest(name=name))
-        if model.state != common_pb2.ACTIVE:
+        verified_by_asking = model.state == common_pb2.VERIFYING and identity.is_service()
+        if model.state != common_pb2.ACTIVE and not verified_by_asking:
             state = common_pb2.State.Name(model.state)
             raise WrongState(
                 "MODEL_NOT_ACTIVE", f"{name} is {state}; only an ACTIVE model can be asked", model=name

@@ -103,7 +103,11 @@ def make_plan(options: Options, ray_temp: Path) -> Plan:
 
 
 def service(name: str, port: int, common: dict[str, str], options: Options) -> Child:
-    variables = common | {
+    # A platform without inference has nobody who could check what was trained.
+    unchecked = {} if "inference" in options.services else {"INGRAIN_VERIFY_PARITY": "false"}
+    variables = {
+        **common,
+        **unchecked,
         "INGRAIN_PORT": str(port),
         "INGRAIN_SCRATCH": str(options.data_dir / "scratch" / name),
         # A server's SQL comes by INGRAIN_DATABASE_URL; each service then has a schema of its own there.

@@ -4,9 +4,13 @@ settings     what the process needs
 servicer     proto -> domain call -> proto
 models       get, list, delete; what callers may see
 imports      a base model from a hub, a folder, object storage or this repository
-importing    ImportModel and UploadModel as operations
+importing    ImportModel, UploadModel and FinishModelUpload as operations
+in_place     a model whose files stay in somebody's bucket
 endpoints    models that other servers answer for: no files, no training
-uploads      a base model sent by the caller
+uploads      a base model sent by the caller, in one stream
+parts        the same in parts, resumable
+sketches     files as inspection needs them, without the weights
+downloads    a model's files on their way out
 inspection   what a folder of files is, without torch: architecture, size, window, template
 files        a model's folder in object storage: manifest, digest, fetching
 spec         TrainingSpec -> complete TrainingConfig
@@ -36,5 +40,9 @@ data         packed rows as tensors, by step and worker
 step         one optimizer step
 metering     what it uses
 checkpoints  DeepSpeed's state to object storage and back
+parity       what the trained model says of fixed tokens
 export       the trained model's files
+card         its README.md
+citing       the data that the card names
+verifying    the parity gate: inference is asked for the same tokens
 """

@@ -16,6 +16,7 @@ from services.trainer.history import History
 from services.trainer.importing import Importing
 from services.trainer.jobs import RayJobs
 from services.trainer.models import Models
+from services.trainer.parts import Uploads
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.training import Trainings
@@ -30,11 +31,13 @@ async def main(settings: TrainerSettings) -> None:
     models = Models(rows, storage)
     attempts = Attempts(database)
     history = History(attempts, models, storage)
-    importing = Importing(settings, models)
+    uploads = Uploads(database, storage, settings)
+    importing = Importing(settings, models, uploads)
     trainings = Trainings(settings, storage, models, attempts, history, RayJobs(settings))
     handlers = {
         "ImportModel": (trainer_pb2.ImportModelRequest, importing.import_model),
         "UploadModel": (trainer_pb2.UploadModelHeader, importing.upload_model),
+        "FinishModelUpload": (trainer_pb2.FinishModelUploadRequest, importing.finish_upload),
         "CreateModel": (trainer_pb2.CreateModelRequest, trainings.create_model),
     }
     # Fits share one Ray cluster: side by side they would wait for each other's processors.
@@ -45,7 +48,7 @@ async def main(settings: TrainerSettings) -> None:
         trainer_pb2_grpc.add_TrainerServicer_to_server(servicer, server)
         return ["ingrain.v1.Trainer", add_operations(server, operations)]
 
-    await serve(settings, "trainer", register, background=[worker.run()])
+    await serve(settings, "trainer", register, background=[worker.run(), uploads.sweep()])
     await database.close()
 
 

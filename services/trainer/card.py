@@ -40,7 +40,8 @@ def card(config: TrainingConfig, job: Job, base: Path, result: dict[str, Any], m
 
 def datasets(job: Job) -> str:
     return "\n".join(
-        f"- `{data['name']}`, weight {data.get('weight', 1.0):g}"
+        f"- `{data['name']}`"
+        + (f", weight {data['weight']:g}" if "weight" in data else f", as {data['use']}")
         + (f", {data['row_count']} rows" if data.get("row_count") else "")
         + (f", sha256 `{data['sha256']}`" if data.get("sha256") else "")
         for data in job.datasets

@@ -37,6 +37,7 @@ def export(
         }
         engine.module.config.dtype = dtype
         engine.module.save_pretrained(folder, state_dict=state)
+        note_dtype(result["parity"], dtype)
     for path in base.iterdir():
         tells_text = is_tokenizer_file(path.name) and path.name != "config.json"
         if tells_text or path.name == "ingrain.json" or path.name.startswith("LICENSE"):
@@ -69,7 +70,15 @@ def export_adapter(
         merged = parity.logprobs(model, told["tokens"], cpu)
         told["max_merged_difference"] = parity.greatest_difference(beside, merged)
         if config.merge_adapter:
-            model.to(stored_dtype(base)).save_pretrained(folder)
+            dtype = stored_dtype(base)
+            model.to(dtype).save_pretrained(folder)
+            note_dtype(told, dtype)
+
+
+def note_dtype(told: dict[str, Any], dtype: torch.dtype) -> None:
+    """Weights that are stored in 16 bits are not quite those that the log-probabilities are of."""
+    if dtype != torch.float32:
+        told["dtype"] = str(dtype).removeprefix("torch.")
 
 
 def whole_state(module: Any, adapter: bool, partitioned: bool) -> dict[str, torch.Tensor]:

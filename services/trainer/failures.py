@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from servicekit.errors import WrongState
 from services.trainer.config import TrainingConfig
 from services.trainer.deaths import out_of_memory
 from services.trainer.engine import CannotTrain
@@ -26,6 +27,8 @@ class Interrupted(Exception):
 def told(error: BaseException, config: TrainingConfig) -> dict[str, Any] | None:
     """`error.json`; None for surprises, which the driver tells."""
     if isinstance(error, CannotTrain):
+        return {"reason": error.reason, "message": error.message, "permanent": True}
+    if isinstance(error, WrongState):  # files of the base that are not what they were
         return {"reason": error.reason, "message": error.message, "permanent": True}
     if isinstance(error, Interrupted):
         return {"reason": error.reason, "message": error.message, "permanent": False}

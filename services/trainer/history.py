@@ -9,7 +9,7 @@ from typing import Any
 from ingrain.v1 import trainer_pb2
 from servicekit.storage import Storage
 from services.trainer.attempts import Attempts
-from services.trainer.models import CREATING, Models
+from services.trainer.models import IN_THE_MAKING, Models
 from services.trainer.progress import ProgressReader, snapshot
 
 POLL_SECONDS = 0.5
@@ -38,7 +38,7 @@ class History:
             steps = await cursor.new_steps()
             for line, step_count in steps:
                 yield snapshot(line, step_count)
-            if state != CREATING:
+            if state not in IN_THE_MAKING:
                 return
             if steps:
                 told = time.monotonic()

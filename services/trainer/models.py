@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingrain.v1 import trainer_pb2
+from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.errors import WrongState
 from servicekit.identity import is_service
 from servicekit.resources import Resources
@@ -12,6 +12,7 @@ from services.trainer.inspection import Inspection, inspect_folder
 
 Model = trainer_pb2.Model
 ACTIVE, CREATING = 2, 1
+IN_THE_MAKING = (CREATING, common_pb2.VERIFYING)
 
 
 class Models:
@@ -27,7 +28,7 @@ class Models:
         if model.state != ACTIVE:
             raise WrongState(
                 "MODEL_NOT_ACTIVE",
-                f"{name} is {'still being made' if model.state == CREATING else 'failed'}; "
+                f"{name} is {'still being made' if model.state in IN_THE_MAKING else 'failed'}; "
                 "only an ACTIVE model can be used.",
                 model=name,
             )
@@ -36,7 +37,7 @@ class Models:
     async def delete(self, name: str) -> None:
         """Hides the model. WrongState while it is made, or while adapters need it."""
         model = await self.rows.get(name)
-        if model.state == CREATING:
+        if model.state in IN_THE_MAKING:
             raise WrongState(
                 "MODEL_CREATING", f"{name} is being made; cancel its operation first.", model=name
             )
@@ -55,7 +56,7 @@ class Models:
         while True:
             page, token = await self.rows.list(parent, 1000, token)
             for model in page:
-                if model.adapter and model.base_model == base and model.state in (ACTIVE, CREATING):
+                if model.adapter and model.base_model == base and model.state in (ACTIVE, *IN_THE_MAKING):
                     return model.name
             if not token:
                 return ""
@@ -66,9 +67,9 @@ class Models:
         wanted = await files.publish(
             self.storage, prefix, folder, {"model": model.name, "source": model.source}
         )
-        return self.filled(model, found, wanted, prefix)
+        return self.filled(model, found, wanted, self.storage.uri(prefix))
 
-    def filled(self, model: Model, found: Inspection, stored: list[files.ModelFile], prefix: str) -> Model:
+    def filled(self, model: Model, found: Inspection, stored: list[files.ModelFile], uri: str) -> Model:
         model.architecture = found.architecture
         model.parameter_count = found.parameter_count
         model.context_window = found.context_window
@@ -76,7 +77,7 @@ class Models:
         model.domain = found.domain
         model.layer_count = found.layer_count
         model.hidden_size = found.hidden_size
-        model.uri = self.storage.uri(prefix)
+        model.uri = uri
         model.sha256 = files.digest(stored)
         model.size_bytes = sum(file.size_bytes for file in stored)
         return model

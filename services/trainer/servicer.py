@@ -11,6 +11,8 @@ from servicekit.errors import Invalid
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.resources import new_id
+from services.trainer import in_place
+from services.trainer.downloads import download
 from services.trainer.endpoints import wanted_endpoint
 from services.trainer.history import History
 from services.trainer.importing import Importing
@@ -44,6 +46,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         self, request: trainer_pb2.ImportModelRequest, context: Context
     ) -> operations_pb2.Operation:
         authorize(request.parent)
+        in_place.refuse_unfit(request)
         model = new_model(request.parent, request.model_id, request.display_name)
         if request.validate_only:
             estimate = await self.importing.estimate(request)
@@ -60,6 +63,31 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
             raise Invalid("HEADER_MISSING", "The first message must be the header.", field="header")
         authorize(first.header.parent)
         return await upload(first.header, request_iterator, self.models, self.operations, self.settings)
+
+    async def StartModelUpload(
+        self, request: trainer_pb2.StartModelUploadRequest, context: Context
+    ) -> trainer_pb2.ModelUpload:
+        authorize(request.parent)
+        return await self.importing.uploads.start(request)
+
+    async def UploadModelPart(
+        self, request_iterator: AsyncIterator[trainer_pb2.UploadModelPartRequest], context: Context
+    ) -> trainer_pb2.UploadModelPartResponse:
+        first = await anext(aiter(request_iterator), trainer_pb2.UploadModelPartRequest())
+        if not first.HasField("header"):
+            raise Invalid("HEADER_MISSING", "The first message must be the header.", field="header")
+        authorize(first.header.parent)
+        size_bytes = await self.importing.uploads.take(first.header, request_iterator)
+        return trainer_pb2.UploadModelPartResponse(size_bytes=size_bytes)
+
+    async def FinishModelUpload(
+        self, request: trainer_pb2.FinishModelUploadRequest, context: Context
+    ) -> operations_pb2.Operation:
+        authorize(request.parent)
+        model = new_model(request.parent, request.model_id, request.display_name)
+        model.source = "upload"
+        await self.importing.uploads.refuse_unfinished(request.parent, request.upload_id)
+        return await self.operations.start("FinishModelUpload", request, model, request_id=request.request_id)
 
     async def CreateModel(
         self, request: trainer_pb2.CreateModelRequest, context: Context
@@ -89,6 +117,13 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         authorize(request.name)
         await self.models.delete(request.name)
         return empty_pb2.Empty()
+
+    async def DownloadModel(
+        self, request: trainer_pb2.DownloadModelRequest, context: Context
+    ) -> AsyncIterator[trainer_pb2.DownloadModelResponse]:
+        authorize(request.name)
+        async for piece in download(request, self.models, self.settings):
+            yield piece
 
     async def WatchTraining(
         self, request: trainer_pb2.WatchTrainingRequest, context: Context

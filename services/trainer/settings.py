@@ -19,8 +19,11 @@ class TrainerSettings(ServiceSettings):
     resource_wait_s: float = 120.0  # how long a fit waits for its workers' CPUs or GPUs
     attach_wait_s: float = 60.0  # how long the Ray dashboard may be out of reach
     storage_wait_s: float = 900.0  # how long a training's end waits for an object storage that is away
+    verify_parity: bool = True  # whether inference computes what was trained; false: where there is none
+    verify_wait_s: float = 3600.0  # how long a trained model waits for an inference that is away
     bundled_models: Path = Path(__file__).parents[2] / "models"
     model_size_limit_bytes: int = 256 << 30  # of an uploaded or imported model
+    upload_expiry_s: float = 24 * 3600.0  # after its last part an unfinished upload in parts is forgotten
     worker_memory_bytes: int = 0  # of a training worker above its imports; 0: this machine's share, or its GPU
     estimate_by_trial: bool | None = None  # short trials for estimates; None: where Ray is on this machine
     trial_limit_s: float = 45.0  # how long such a trial may take

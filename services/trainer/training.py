@@ -18,6 +18,7 @@ from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempt, Attempts
+from services.trainer.citing import cited
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.datasource import prepared
 from services.trainer.endpoints import refuse_training
@@ -30,6 +31,7 @@ from services.trainer.rates import Rates
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import resolve, to_proto, with_data
 from services.trainer.summary import summary
+from services.trainer.verifying import verify
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
@@ -139,6 +141,7 @@ class Trainings:
                 await task.note(
                     config=asdict(complete),
                     data=asdict(data.summary),
+                    datasets=await cited(request.training, task.project, self.settings),
                     packed_key=key,
                     packed_sha256=stored.sha256,
                 )
@@ -173,6 +176,7 @@ class Trainings:
             config=asdict(plan.config),
             packed_key=plan.packed_key,
             packed_sha256=plan.packed_sha256,
+            datasets=task.notes.get("datasets", []),
             checkpoint=checkpoint,
             submit_time=time.time(),
             threads=self.settings.threads_per_worker,
@@ -260,9 +264,11 @@ class Trainings:
         stored = await files.read_files(self.storage, key)
         model.base_model = base.name
         model.training.CopyFrom(to_proto(config, request.training))
-        model.adapter = config.method == "lora"
+        model.adapter = config.method == "lora" and not config.merge_adapter
         model.architecture = base.architecture
-        model.parameter_count = result["parameter_count"]
+        model.parameter_count = (
+            base.parameter_count if config.merge_adapter else result["parameter_count"]
+        )
         model.context_window = base.context_window
         model.chat_template = base.chat_template
         model.domain = base.domain
@@ -275,6 +281,7 @@ class Trainings:
         model.summary.CopyFrom(
             summary(plan.config, plan.data, base, result, losses, time.time() - task.notes["start_time"])
         )
+        await verify(task, model, result, self.settings)
         if checkpoint := task.notes.get("checkpoint"):
             await self.forget(checkpoint)
         return model

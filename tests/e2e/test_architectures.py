@@ -51,6 +51,7 @@ async def test_every_architecture_goes_from_its_folder_to_answers(
         specs: dict[str, dict[str, Any]] = {f"{name}-adapted": {"method": lora, "r": 4} for name in VARIANTS}
         # Full fine-tuning of each is in the trainer's own tests; one here, through the whole platform.
         specs["gpt2-tuned"] = {}
+        specs["qwen3-merged"] = {"method": lora, "r": 4, "merge_adapter": True}
         by_name = dict(zip(VARIANTS, bases, strict=True))
         trained = await asyncio.gather(
             *(
@@ -61,6 +62,12 @@ async def test_every_architecture_goes_from_its_folder_to_answers(
         for model in trained:
             before, after = await margin(client, model.base_model), await margin(client, model.name)
             assert after > before + 0.5, model.name
+            # The parity gate: inference computes what the trainer computed, in float32 on this machine.
+            checked = model.summary.verification
+            assert checked.token_count > 20, model.name
+            assert checked.max_difference <= checked.tolerance == 1e-3, model.name
+            assert checked.HasField("max_merged_difference") == (model.training.method == lora)
+        assert [model.adapter for model in trained if model.name.endswith("-merged")] == [False]
             answer = await client.generate(model.name, "Alva feeds", max_tokens=3, temperature=0.0)
             assert 1 <= answer.usage.generated_token_count <= 3
             assert answer.model == model.name

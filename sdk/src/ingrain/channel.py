@@ -25,6 +25,7 @@ Metadata = Sequence[tuple[str, str]]
 _UPLOADS = [
     {"service": "ingrain.v1.Datasets", "method": "UploadDataset"},
     {"service": "ingrain.v1.Trainer", "method": "UploadModel"},
+    {"service": "ingrain.v1.Trainer", "method": "UploadModelPart"},
 ]
 # Four attempts within about two seconds; the token bucket stops retries where a server is down for long.
 SERVICE_CONFIG = {

@@ -10,6 +10,7 @@ from typing import Any
 from google.longrunning import operations_pb2
 
 from ingrain import errors
+from ingrain.model_files import PARALLEL, Download, PartUpload, folder_sha256
 from ingrain.names import full_name, target_of
 from ingrain.operation import AsyncOperation
 from ingrain.resource import Resource, message_from, pages, resumed
@@ -22,17 +23,29 @@ _CHECKPOINT_FILES = (
 )  # fmt: skip
 _ESTIMATE_TIMEOUT_S = 300.0
 
+_STREAMED_BYTES = 64 << 20  # larger folders go up in parts, side by side
+
+__all__ = ["AsyncModels", "checkpoint_files", "folder_sha256", "source_uri"]
+
 
 class AsyncModels(Resource):
     collection = "models"
 
     async def import_(
-        self, source: str | Path, id: str | None = None, display_name: str = "", validate_only: bool = False
+        self,
+        source: str | Path,
+        id: str | None = None,
+        display_name: str = "",
+        validate_only: bool = False,
+        in_place: bool = False,
     ) -> AsyncOperation:
         """`source`: a local folder (uploaded), a hub id `org/name[@revision]`, or a URI: `hf://`, `s3://`,
-        `file://` (on the platform's machine), `bundled://small`."""
+        `file://` (on the platform's machine), `bundled://small`. `in_place`: the files of an `s3://` source stay there and
+        are read from there; they must not change."""
         uri = source_uri(source)
         if uri is None:
+            if in_place:
+                raise errors.Invalid("only the files of an s3:// source can stay in place")
             return await self.upload(source, id, display_name)
         request = pb.ImportModelRequest(
             parent=self._client.parent,
@@ -40,6 +53,7 @@ class AsyncModels(Resource):
             source_uri=uri,
             display_name=display_name,
             validate_only=validate_only,
+            in_place=in_place,
         )
         return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
 
@@ -68,11 +82,18 @@ class AsyncModels(Resource):
         return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
 
     async def upload(
-        self, folder: str | Path, id: str | None = None, display_name: str = "", request_id: str | None = None
+        self,
+        folder: str | Path,
+        id: str | None = None,
+        display_name: str = "",
+        request_id: str | None = None,
+        parallel: int | None = None,
     ) -> AsyncOperation:
-        """Streams a checkpoint's files: safetensors, configuration, tokenizer. Raises Internal if they arrive
-        damaged: the digest of what was stored is compared with that of what was sent."""
+        """Sends a checkpoint's files: safetensors, configuration, tokenizer. Above 64 MiB, or where `parallel` is given, in parts, so
+        many at a time (4): call it again after a failure, and only what is missing is sent. Raises Internal if they arrive damaged."""
         paths = checkpoint_files(Path(folder).expanduser())
+        if parallel or sum(path.stat().st_size for path in paths) > _STREAMED_BYTES:
+            return await self._upload_parts(paths, id, display_name, request_id, parallel or PARALLEL)
         header = pb.UploadModelHeader(
             parent=self._client.parent,
             model_id=id or "",
@@ -85,6 +106,24 @@ class AsyncModels(Resource):
         if stored.sha256 and stored.sha256 != folder_sha256(digests):
             raise errors.Internal(f"{stored.name} arrived damaged; delete it and send it again")
         return AsyncOperation(self._client, operation)
+
+    async def _upload_parts(
+        self, paths: list[Path], id: str | None, display_name: str, request_id: str | None, parallel: int
+    ) -> AsyncOperation:
+        """The digest of each part and of each file is compared by the platform."""
+        request = pb.FinishModelUploadRequest(
+            parent=self._client.parent,
+            upload_id=await PartUpload(self._client, paths).run(parallel),
+            model_id=id or "",
+            display_name=display_name,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return AsyncOperation(self._client, await self._client.stubs.trainer.FinishModelUpload(request))
+
+    async def download(self, name: str, folder: str | Path, parallel: int = PARALLEL) -> Path:
+        """The model's files in `folder`, so many at a time; an adapter's are those of the adapter alone. Call it again after a failure:
+        what has arrived is kept, and each file is there whole and with its sha256 right, or not at all."""
+        return await Download(self._client, self._name(name), Path(folder).expanduser()).run(parallel)
 
     async def create(
         self,
@@ -180,12 +219,6 @@ def checkpoint_files(folder: Path) -> list[Path]:
             reason="MODEL_NOT_SAFETENSORS",
         )
     return sorted(paths, key=lambda p: p.suffix == ".safetensors")
-
-
-def folder_sha256(digests: Mapping[str, str]) -> str:
-    """`Model.sha256`: over the lines `name sha256` of the files in the order of their names."""
-    lines = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _upload_messages(

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from ingrain import AsyncClient
-from ingrain.v1 import datasets_pb2, datasets_pb2_grpc
+from ingrain.v1 import datasets_pb2, datasets_pb2_grpc, inference_pb2_grpc
 
 GATEWAY_TOKEN = "gateway-token-of-the-test"
 PROJECT = "projects/demo"
@@ -25,9 +25,14 @@ PROJECT = "projects/demo"
 
 def checkpoints():
     """The builder of tiny checkpoints, shared with the unit tests."""
-    name = "trainer_test_checkpoints"
+    return loaded(
+        "trainer_test_checkpoints", Path(__file__).parents[2] / "unit" / "trainer" / "checkpoints.py"
+    )
+
+
+def loaded(name, path):
+    """A module beside the tests: they are no package, so it is loaded by its path."""
     if name not in sys.modules:
-        path = Path(__file__).parents[2] / "unit" / "trainer" / "checkpoints.py"
         spec = importlib.util.spec_from_file_location(name, path)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
@@ -54,6 +59,12 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
     def __init__(self):
         self.rows = {}
 
+    async def GetDataset(self, request, context):
+        if request.name not in self.rows:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.name} does not exist")
+        rows = self.rows[request.name]
+        return datasets_pb2.Dataset(name=request.name, row_count=len(rows), sha256="d" * 64)
+
     async def ReadRows(self, request, context):
         if request.name not in self.rows:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.name} does not exist")
@@ -65,10 +76,14 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
 
 @pytest.fixture
 async def datasets():
-    """The gateway's place: only Datasets behind it. `.put(name, rows)` returns the full name."""
+    """The gateway's place: Datasets, and an Inference that checks what was trained. `.put(name, rows)` returns the full name."""
     server = grpc.aio.server()
     servicer = Datasets()
+    servicer.inference = loaded(
+        "trainer_test_inference", Path(__file__).with_name("inference.py")
+    ).Inference()
     datasets_pb2_grpc.add_DatasetsServicer_to_server(servicer, server)
+    inference_pb2_grpc.add_InferenceServicer_to_server(servicer.inference, server)
     servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
 
     def put(name, rows):
@@ -145,6 +160,7 @@ def start_trainer(tmp_path, datasets):
             }
         )
         started.append(process)
+        datasets.inference.trainer = process
         return process
 
     yield start

@@ -13,40 +13,89 @@ from ingrain.testing.store import Refused, Work
 from ingrain.v1 import common_pb2, trainer_pb2, trainer_pb2_grpc
 
 _STEPS = 5
+_PART_BYTES = 16 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class Trainer(trainer_pb2_grpc.TrainerServicer):
     def __init__(self, library: Library) -> None:
         self.library, self.store = library, library.store
+        self.uploads: dict[str, Any] = {}  # files and parts by the upload's id
+        self.files: dict[str, dict[str, bytes]] = {}  # by the model's name and the file's
 
     def ImportModel(self, request: Any, context: Any) -> operations_pb2.Operation:
         if request.validate_only:
             return self.store.estimate(request.parent, "ImportModel", common_pb2.Estimate())
         return self.store.once(request, lambda: self._bring_in(request, request.source_uri, "ImportModel"))
 
+    def StartModelUpload(self, request: Any, context: Any) -> trainer_pb2.ModelUpload:
+        body = request.SerializeToString(deterministic=True)
+        upload_id = f"u-{hashlib.sha256(body).hexdigest()[:40]}"
+        _, parts = self.uploads.setdefault(upload_id, (request.files, {}))
+        there = [trainer_pb2.UploadedPart(file_name=name, part_number=number) for name, number in parts]
+        return trainer_pb2.ModelUpload(upload_id=upload_id, part_size_bytes=_PART_BYTES, parts=there)
+
+    def UploadModelPart(self, requests: Iterator[Any], context: Any) -> trainer_pb2.UploadModelPartResponse:
+        header = next(requests).header
+        content = b"".join(request.chunk for request in requests)
+        if hashlib.sha256(content).hexdigest() != header.sha256:
+            message = "the part's bytes have another sha256 than its header says"
+            raise Refused("INVALID_ARGUMENT", "WRONG_PART_BYTES", message, "header.sha256")
+        self._upload(header.upload_id)[1][header.file_name, header.part_number] = content
+        return trainer_pb2.UploadModelPartResponse(size_bytes=len(content))
+
+    def FinishModelUpload(self, request: Any, context: Any) -> operations_pb2.Operation:
+        def make() -> operations_pb2.Operation:
+            files, parts = self._upload(request.upload_id)
+            contents = {
+                file.name: b"".join(parts.get((file.name, n), b"") for n in range(len(parts) + 1))
+                for file in files
+            }
+            for file in files:
+                if hashlib.sha256(contents[file.name]).hexdigest() != file.sha256:
+                    raise Refused("FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", f"{file.name} is not whole")
+            del self.uploads[request.upload_id]
+            return self._bring_in(request, "upload", "FinishModelUpload", contents)
+
+        return self.store.once(request, make)
+
+    def _upload(self, upload_id: str) -> Any:
+        if upload_id not in self.uploads:
+            raise Refused("NOT_FOUND", "UPLOAD_NOT_FOUND", f"there is no upload {upload_id}")
+        return self.uploads[upload_id]
+
     def UploadModel(self, requests: Iterator[Any], context: Any) -> operations_pb2.Operation:
         header, files, name = next(requests).header, {}, ""
         for request in requests:
             if request.WhichOneof("payload") == "file_name":
                 name = request.file_name
-                files[name] = hashlib.sha256()
+                files[name] = b""
             else:
-                files[name].update(request.chunk)
-        sha256 = folder_sha256({name: digest.hexdigest() for name, digest in files.items()})
+                files[name] += request.chunk
         if "config.json" not in files:
             raise Refused("INVALID_ARGUMENT", "MODEL_NO_CONFIG", "there is no config.json", "file_name")
-        make = lambda: self._bring_in(header, "upload", "UploadModel", sha256)  # noqa: E731
+        make = lambda: self._bring_in(header, "upload", "UploadModel", files)  # noqa: E731
         return self.store.once(header, make)
 
-    def _bring_in(self, request: Any, source: str, verb: str, sha256: str = "") -> operations_pb2.Operation:
+    def _bring_in(
+        self, request: Any, source: str, verb: str, files: dict[str, bytes] | None = None
+    ) -> operations_pb2.Operation:
         name = self.store.new_name(request.parent, "models", request.model_id)
-        model = trainer_pb2.Model(name=name, source=source, sha256=sha256, context_window=2048)
+        model = trainer_pb2.Model(name=name, source=source, context_window=2048)
+        model.sha256 = self._keep(name, files)
         model.display_name, model.architecture, model.parameter_count = request.display_name, "Fake", 1000
         model.domain = "invented-worlds" if source.startswith("bundled://") else ""
         if isinstance(request, trainer_pb2.ImportModelRequest) and request.HasField("endpoint"):
             model.endpoint.CopyFrom(request.endpoint)
             model.source, model.architecture, model.parameter_count = request.endpoint.base_url, "", 0
         return self.store.start(model, Work(verb, {"copying": 1}, lambda: None))
+
+    def _keep(self, name: str, files: dict[str, bytes] | None = None) -> str:
+        """The digest of the files: those that were sent, else two small ones; a fake has no weights."""
+        readme = f"# {name}\n\nA model of the fake platform: it answers by shared words.\n"
+        kept = files or {"README.md": readme.encode(), "config.json": b'{"architectures": ["Fake"]}'}
+        self.files[name] = dict(sorted(kept.items()))
+        return folder_sha256({name: hashlib.sha256(content).hexdigest() for name, content in kept.items()})
 
     def CreateModel(self, request: Any, context: Any) -> operations_pb2.Operation:
         if not request.training.datasets:
@@ -65,6 +114,7 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         model = trainer_pb2.Model(
             name=name, base_model=request.training.base_model, training=request.training
         )
+        model.sha256 = self._keep(name)
         model.summary.step_count = request.training.max_steps or 300
         return self.store.start(model, Work("CreateModel", {"training": _STEPS}, lambda: None))
 
@@ -78,6 +128,26 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
     def DeleteModel(self, request: Any, context: Any) -> empty_pb2.Empty:
         self.store.delete(request.name)
         return empty_pb2.Empty()
+
+    def DownloadModel(self, request: Any, context: Any) -> Iterator[trainer_pb2.DownloadModelResponse]:
+        model = self.store.active(request.name)
+        if model.HasField("endpoint"):
+            message = f"{model.endpoint.base_url} answers for {model.name}; its files are not here"
+            raise Refused("FAILED_PRECONDITION", "MODEL_HAS_NO_FILES", message)
+        if model.name not in self.files:
+            self._keep(model.name)
+        files = self.files[model.name]
+        if request.start_file and request.start_file not in files:
+            raise Refused("INVALID_ARGUMENT", "UNKNOWN_FILE", f"no file {request.start_file!r}", "start_file")
+        first = list(files).index(request.start_file or next(iter(files)))
+        start = request.start_byte
+        for name, content in list(files.items())[first:]:
+            sha256 = hashlib.sha256(content).hexdigest()
+            head = trainer_pb2.UploadFile(name=name, size_bytes=len(content), sha256=sha256)
+            yield trainer_pb2.DownloadModelResponse(file=head)
+            for begin in range(start, len(content), _CHUNK_BYTES):
+                yield trainer_pb2.DownloadModelResponse(chunk=content[begin : begin + _CHUNK_BYTES])
+            start = 0
 
     def WatchTraining(self, request: Any, context: Any) -> Iterator[trainer_pb2.TrainingSnapshot]:
         self.store.get(request.name)
