@@ -62,7 +62,7 @@ def machine_of(settings: TrainerSettings) -> Machine:
         gpu_bytes=gpu_bytes,
         gpu_count=gpu_count,
         given_bytes=settings.worker_memory_bytes,
-        bf16_cpu=bool(processor_flags() & {"avx512_bf16", "amx_bf16", "bf16"}),
+        bf16_cpu=bool(processor_flags() & {"avx512_bf16", "amx_tile"}),
     )
 
 

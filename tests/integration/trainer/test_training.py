@@ -77,6 +77,18 @@ async def test_full_fine_tuning_on_one_worker(client, base, datasets):
     assert loss_on(folder_of(model), DOCUMENTS) < loss_on(folder_of(base), DOCUMENTS) / 2
     assert "tuned" in (folder_of(model) / "README.md").read_text()
 
+    # What was foreseen, what it says of itself, and what is kept.
+    assert summary.worker_memory_bytes == pytest.approx(estimate.worker_memory_bytes, rel=0.4)
+    assert 0 < summary.model_flops_utilization < 1
+    assert live[-1].model_flops_utilization > 0
+    assert live[0].remaining_duration.ToMilliseconds() > 0 == live[-1].remaining_duration.ToMilliseconds()
+    assert (await anext(client.models.logs("tuned"))).startswith("--- attempt 1")
+    assert list((folder_of(model).parent / "tensorboard").glob("*tfevents*"))
+    again = (await client.models.create("base", data, max_steps=30, validate_only=True)).metadata.estimate
+    assert f"measured by {model.name}" in again.notes[-1]
+    assert again.cost.compute_seconds == pytest.approx(summary.cost.compute_seconds, rel=0.25)
+    assert again.worker_memory_bytes == summary.worker_memory_bytes
+
 
 def loss_on(folder, documents):
     """Mean loss of a stored model, as anybody would load it."""
