@@ -83,6 +83,12 @@ def build(settings: InferenceSettings) -> Application:
         from services.inference.vllm_engine import app
 
         return app.build(settings, digest(settings))
+    resources = {"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus}
+    return EngineReplica.options(**serving(settings), ray_actor_options=resources).bind(settings)
+
+
+def serving(settings: InferenceSettings) -> dict[str, Any]:
+    """Of either engine's deployment: how many replicas there are, how much they take on, how they end."""
     most = max(settings.replicas, settings.replicas_most)
     scaling = {
         "min_replicas": settings.replicas,
@@ -90,10 +96,8 @@ def build(settings: InferenceSettings) -> Application:
         "target_ongoing_requests": settings.replica_load,
     }
     number = {"autoscaling_config": scaling} if most > settings.replicas else {"num_replicas": most}
-    return EngineReplica.options(
-        **number,
-        graceful_shutdown_timeout_s=settings.replica_drain_s,
-        max_ongoing_requests=settings.max_queued,
-        max_queued_requests=settings.max_queued,
-        ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
-    ).bind(settings)
+    return number | {
+        "graceful_shutdown_timeout_s": settings.replica_drain_s,
+        "max_ongoing_requests": settings.max_queued,
+        "max_queued_requests": settings.max_queued,
+    }

@@ -11,6 +11,7 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
 from servicekit.errors import WrongState
+from services.inference.app import serving
 from services.inference.settings import InferenceSettings
 from services.inference.vllm_engine.backend import Routed
 from services.inference.vllm_engine.replica import VllmEngine
@@ -58,9 +59,7 @@ def build(settings: InferenceSettings, digest: str) -> Application:
         deployment_cls=Replica,
         bind_kwargs={"settings": settings, "digest": digest},
         override_serve_options={
-            "num_replicas": settings.replicas,
-            "max_ongoing_requests": settings.max_queued,
-            "max_queued_requests": settings.max_queued,
+            **serving(settings),
             "request_router_config": RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
         },
     )

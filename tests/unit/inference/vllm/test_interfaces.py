@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve.config import AutoscalingConfig
 
 from services.inference.settings import InferenceSettings
 from services.inference.vllm_engine.backend import Routed, affinity_of
@@ -93,6 +94,16 @@ def test_the_deployment_is_built_from_what_is_there(app: Any, facts: dict[str, A
     from ray import serve
 
     assert set(options) <= set(inspect.signature(serve.deployment).parameters)
+
+
+def test_replicas_come_when_they_are_needed(app: Any) -> None:
+    assert app.build(SETTINGS, "digest").override_serve_options["num_replicas"] == 1
+    settings = SETTINGS.model_copy(update={"replicas": 2, "replicas_most": 8, "replica_load": 24})
+    options = app.build(settings, "digest").override_serve_options
+    assert "num_replicas" not in options  # Serve takes one or the other
+    scaling = AutoscalingConfig(**options["autoscaling_config"])
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 8, 24)
+    assert options["graceful_shutdown_timeout_s"] == settings.replica_drain_s
 
 
 def test_a_model_is_a_folder_or_a_place_in_a_bucket(app: Any) -> None:
