@@ -93,12 +93,13 @@ def tune_rates(job: Job, numbers: list[int], per_worker: dict[str, float], setti
     os.environ.update(RAY_AIR_NEW_OUTPUT="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1")
     from ray import tune
 
-    # Several workers are Ray Train's, who takes their resources itself; one worker is the trial's own process.
-    alone = job.training_config().num_workers == 1
+    # One worker is the trial's own process. Several are Ray Train's, who asks for their resources itself and could wait for ever for
+    # what the trial held; it must hold something, so it holds a byte.
+    resources = per_worker if job.training_config().num_workers == 1 else {"memory": 1}
     folder = attempt_folder(settings.scratch, "ray-tune", job.prefix)
     trainable = tune.with_parameters(trial, description=asdict(job), per_worker=per_worker)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, per_worker if alone else {"CPU": 0}),
+        tune.with_resources(trainable, resources),
         param_space={"number": tune.grid_search(numbers)},
         tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
         run_config=tune.RunConfig(
