@@ -66,6 +66,7 @@ class Texts:
         self._draw = random.Random(seed)
 
     def of(self, token_count: int) -> str:
+        """With the mark that begins texts counted."""
         words: list[str] = []
         while self.count(" ".join(words)) < token_count:
             missing = token_count - self.count(" ".join(words))
@@ -75,9 +76,13 @@ class Texts:
         return " ".join(words)
 
     def question(self, token_count: int, choice_count: int, choice_tokens: int) -> tuple[str, list[str]]:
-        """Choices differ from their first token on more often than not."""
+        """Choices differ from their first token on more often than not. They go on from the prompt: no mark begins them."""
         prompt = self.of(token_count)
-        return prompt, [f" {self.of(choice_tokens)}" for _ in range(choice_count)]
+        return prompt, [f" {self.of(choice_tokens + 1)}" for _ in range(choice_count)]
 
     def count(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
+
+    def count_further(self, text: str) -> int:
+        """Of words that go on from a text, the space between them in the first of their tokens."""
+        return len(self._tokenizer(text.strip(), add_special_tokens=False)["input_ids"])

@@ -124,7 +124,7 @@ def short(place: Place, pairs: int) -> Found:
     """Without a context that is shared."""
     texts = Texts(place.folder, seed=3)
     many = [texts.question(120, CHOICES, 10) for _ in range(5)]
-    short_words = [f" {word}" for word in WORDS if texts.count(f" {word}") == 1]
+    short_words = [f" {word}" for word in WORDS if texts.count_further(f" {word}") == 1]
     single = [(prompt, short_words[:CHOICES]) for prompt, _ in many]
     prompts = [texts.of(120) for _ in range(8)]
     lines, facts = [], {}
@@ -136,7 +136,7 @@ def short(place: Place, pairs: int) -> Found:
             ("ten tokens", many, 2.5, (1, 16)),
             ("one token", single, 1.2, (16,)),
         ):
-            tokens = [[texts.count(choice) for choice in choices] for _, choices in items]
+            tokens = [[texts.count_further(choice) for choice in choices] for _, choices in items]
             for batch in batches:
                 ours_of, theirs_of = _both(
                     "score", ours, hflm, {"items": items}, {"items": items, "batch": batch}
