@@ -18,16 +18,19 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from servicekit.storage import Storage
 from services.trainer.config import TrainingConfig
 from services.trainer.distillation import Teacher, teacher_of
-from services.trainer.exchange import Job
 from services.trainer.packing import IGNORED, rows_at
+
+if TYPE_CHECKING:
+    from servicekit.storage import Storage
+    from services.trainer.exchange import Job
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Batch:
     teacher: Teacher | None = None  # of a context distillation
 
 
-def fetch_packed(storage: Storage, job: Job) -> dict[str, np.ndarray]:
+def fetch_packed(storage: "Storage", job: "Job") -> dict[str, np.ndarray]:
     """The arrays that `prepare` made; raises where they are not what was stored."""
     with tempfile.TemporaryDirectory(prefix="ingrain-") as folder:
         path = Path(folder) / "packed.safetensors"

@@ -1,99 +1,91 @@
-"""Base model -> DeepSpeed engine. Needs torch, transformers, peft and DeepSpeed, no Ray."""
+"""Base model -> engine: DeepSpeed's, or the platform's own where there is no DeepSpeed. Needs torch, transformers and peft, no Ray."""
 
-from pathlib import Path
+import json
 from typing import Any
 
-import deepspeed
-import deepspeed.ops
 import torch
-from transformers import AutoModelForCausalLM
 
 from services.trainer.config import TrainingConfig
-from services.trainer.step import forward
+from services.trainer.loading import keeps_segments_apart, load_model
+from services.trainer.plain_engine import adamw, clips
+from services.trainer.refusals import CannotTrain
 
+__all__ = [
+    "CannotTrain",
+    "keeps_segments_apart",
+    "load_model",
+    "new_engine",
+    "trained_parameters",
+    "uses_bf16",
+]
 
-class CannotTrain(Exception):
-    """Trying again would not help. `reason` is UPPER_SNAKE, `message` says what to do."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-
-def load_model(base: Path, config: TrainingConfig) -> Any:
-    """The base model in float32, with adapters where asked for; checked to keep packed segments apart."""
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
-    except (ValueError, KeyError, ImportError) as error:
-        raise CannotTrain("UNSUPPORTED_MODEL", f"transformers cannot load the base model: {error}") from error
-    if not keeps_segments_apart(model):
-        raise CannotTrain(
-            "UNSUPPORTED_MODEL",
-            f"{type(model).__name__} mixes segments that share a row, so it cannot be trained on packed rows.",
-        )
-    if config.method == "lora":
-        model = with_adapter(model, config)
-    return model.train()
-
-
-def keeps_segments_apart(model: Any) -> bool:
-    """Whether two texts in one row get the logits that they get alone."""
-    model.eval()
-    size = min(model.get_input_embeddings().num_embeddings, 1000)
-    ids = torch.arange(1, 13) * 7 % size
-    positions = torch.cat([torch.arange(6), torch.arange(6)])
-    with torch.no_grad():
-        packed = forward(model, ids[None], positions[None])[0, 6:]
-        alone = forward(model, ids[None, 6:], torch.arange(6)[None])[0]
-    return torch.allclose(packed, alone, atol=1e-4, rtol=1e-3)
-
-
-def with_adapter(model: Any, config: TrainingConfig) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=config.r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=list(config.target_modules) or "all-linear",
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, lora)
-    except ValueError as error:
-        raise CannotTrain("UNSUPPORTED_MODEL", f"peft cannot add these adapters: {error}") from error
+LARGEST_BUCKET = 500_000_000  # numbers that DeepSpeed sends at once
 
 
 def new_engine(model: Any, config: TrainingConfig) -> Any:
     """DeepSpeed over the process group that is there. Only trainable parameters go in, or LoRA's frozen base would be
-    partitioned and stepped too."""
+    partitioned and stepped too. `get_global_grad_norm()` is that of the last step, before clipping, with every stage."""
+    import deepspeed
+    import deepspeed.ops
+    import torch.distributed as dist
+
     trained = [p for p in model.parameters() if p.requires_grad]
-    count = sum(p.numel() for p in trained)
     # Ray gave each worker its group; its collectives are torch's, so this operator would only be compiled, never used.
     if deepspeed.accelerator.get_accelerator().device_name() == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if config.torch_compile:
+        model.compile(dynamic=True)
     engine, *_ = deepspeed.initialize(
         model=model,
-        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay),
+        optimizer=adamw(trained, config),
         model_parameters=trained,
-        config={
-            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
-            "gradient_accumulation_steps": config.gradient_accumulation_steps,
-            "gradient_clipping": config.max_grad_norm,
-            "zero_optimization": {
-                "stage": config.zero_stage,
-                # DeepSpeed reserves whole buckets, 2 GB by default.
-                "reduce_bucket_size": min(count, 500_000_000),
-                "allgather_bucket_size": min(count, 500_000_000),
-            },
-            "torch_autocast": {"enabled": uses_bf16(config), "dtype": "bfloat16"},
-            "steps_per_print": config.max_steps + 1,
-        },
+        config=deepspeed_config(config, sum(p.numel() for p in trained)),
     )
+    if engine.zero_optimization_stage() == 0:
+        # Here DeepSpeed clips without telling the norm.
+        clips(engine.optimizer, trained, config.max_grad_norm, engine)
+        if dist.get_world_size() == 1:
+            # Alone there is nothing to add up, and all gradients would be copied there and back for it.
+            engine.enable_backward_allreduce = False
     return engine
+
+
+def deepspeed_config(config: TrainingConfig, parameter_count: int) -> dict[str, Any]:
+    """The platform's own with the caller's JSON laid over it."""
+    offload = {
+        f"offload_{what}": {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+        for what, where in (("optimizer", config.offload_optimizer), ("param", config.offload_param))
+        if where == "cpu"
+    }
+    # What is offloaded has to be partitioned.
+    stage = max(config.zero_stage, 1) if offload else config.zero_stage
+    own: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "gradient_clipping": config.max_grad_norm if stage else 0.0,
+        "zero_optimization": {
+            "stage": stage,
+            # DeepSpeed reserves whole buckets, 2 GB by default.
+            "reduce_bucket_size": min(parameter_count, LARGEST_BUCKET),
+            "allgather_bucket_size": min(parameter_count, LARGEST_BUCKET),
+            **offload,
+        },
+        "torch_autocast": {"enabled": uses_bf16(config), "dtype": "bfloat16"},
+        "steps_per_print": config.max_steps + 1,
+    }
+    if offload:
+        # Its own optimizer for processors is compiled on the worker when it is first used; torch's is there.
+        own["zero_force_ds_cpu_optimizer"] = False
+    return laid_over(own, json.loads(config.deepspeed)) if config.deepspeed else own
+
+
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, key by key at every depth; where they differ `above` counts."""
+    both = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            both[key] = laid_over(below[key], above[key])
+    return both
 
 
 def uses_bf16(config: TrainingConfig) -> bool:

@@ -1,20 +1,22 @@
 """One optimizer step (legend: B packed rows of a micro-batch, L tokens of a row, V vocabulary).
 
-Needs torch and DeepSpeed, no Ray.
+Needs torch and an initialised process group; no Ray, and DeepSpeed only where the engine is DeepSpeed's.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
 from services.trainer.config import TrainingConfig
-from services.trainer.data import Batch
-from services.trainer.losses import distillation_loss
 from services.trainer.packing import IGNORED
+from services.trainer.tokens import in_line, in_rows
+
+if TYPE_CHECKING:
+    from services.trainer.data import Batch
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -52,45 +54,36 @@ def forward(model: Any, input_ids_BL: torch.Tensor, position_ids_BL: torch.Tenso
 
 def train_step(
     engine: Any,
-    micro_batches: Sequence[Batch],
+    micro_batches: "Sequence[Batch]",
     target_count: int,
     rate: float,
 ) -> tuple[float, float]:
     """Mean loss over the step's `target_count` targets of all workers, and the gradient's norm before clipping.
 
-    `micro_batches` are this worker's. DeepSpeed averages gradients
-    over workers and micro-batches; the loss is scaled so that what remains is the mean over targets, however they
-    are spread over rows and workers.
+    `micro_batches` are this worker's. Engines average gradients over workers and micro-batches; the loss is scaled so that what
+    remains is the mean over targets, however they are spread over rows and workers.
     """
     world = dist.get_world_size()
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
     loss_sum = torch.zeros(1, device=engine.device)
-    norm = 0.0
-    for number, batch in enumerate(micro_batches, start=1):
+    for batch in micro_batches:
         loss = loss_sum_of(engine, batch)
         loss_sum += loss.detach()
         engine.backward(loss * (world * len(micro_batches) / target_count))
-        if number == len(micro_batches) and engine.zero_optimization_stage() == 0:
-            norm = unpartitioned_norm(engine)
         engine.step()
     if world > 1:
         dist.all_reduce(loss_sum)
-    if engine.zero_optimization_stage() > 0:
-        norm = float(engine.get_global_grad_norm() or 0.0)
-    return loss_sum.item() / target_count, norm
+    return loss_sum.item() / target_count, float(engine.get_global_grad_norm() or 0.0)
 
 
-def loss_sum_of(engine: Any, batch: Batch) -> torch.Tensor:
+def loss_sum_of(engine: Any, batch: "Batch") -> torch.Tensor:
     """Of the micro-batch's targets: what their teacher says of them where there is one, else their cross-entropy."""
-    logits_BLV = forward(engine, batch.input_ids_BL, batch.position_ids_BL)
-    if batch.teacher is None:
-        return target_loss_sum(logits_BLV, batch.labels_BL)
-    logits_NV = logits_BLV[:, :-1][batch.labels_BL[:, 1:] != IGNORED]
-    return distillation_loss(logits_NV, batch.teacher, batch.teacher.temperature)
+    reading = in_line(batch) if reads_in_line(engine.module) else in_rows(batch)
+    return engine(**reading.inputs, targets=reading.targets)
 
 
-def unpartitioned_norm(engine: Any) -> float:
-    """DeepSpeed keeps the norm only with ZeRO; without it every worker holds the whole, reduced gradient."""
-    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients).item()
+def reads_in_line(model: Any) -> bool:
+    from services.trainer.attention import IN_LINE
+
+    return model.config._attn_implementation in IN_LINE

@@ -1,0 +1,79 @@
+"""A micro-batch as the model is fed with it (legend: B rows, L tokens of a row, T tokens that are read, N targets).
+
+A token is read only where a target of its own text comes after it: padding, texts without targets and the last token of each text would
+be reckoned for nothing.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from services.trainer.packing import IGNORED
+
+if TYPE_CHECKING:
+    from services.trainer.data import Batch
+    from services.trainer.distillation import Teacher
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the model is asked for: `ids_N` after the places `at_N` among the tokens it reads, rows one after the other."""
+
+    at_N: torch.Tensor
+    ids_N: torch.Tensor
+    teacher: "Teacher | None" = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`inputs` are the model's arguments."""
+
+    inputs: dict[str, Any]
+    targets: Targets
+
+
+def in_rows(batch: "Batch") -> Reading:
+    """The rows as they are, [B, L]. No attention mask and no cache: only then does transformers see from the restarting positions
+    where a text begins; with either of them the texts silently read one another."""
+    wanted_BL = predicted(batch)
+    at_N = torch.nonzero(wanted_BL.flatten()).squeeze(1) - 1
+    inputs = {"input_ids": batch.input_ids_BL, "position_ids": batch.position_ids_BL, "use_cache": False}
+    return Reading(inputs, Targets(at_N, batch.labels_BL[wanted_BL], batch.teacher))
+
+
+def in_line(batch: "Batch") -> Reading:
+    """[1, T]: what has to be read of all texts, one after the other, with their borders as the attention mask."""
+    from services.trainer.attention import borders_mask
+
+    positions_T = batch.position_ids_BL.flatten()
+    wanted_T = predicted(batch).flatten()
+    text_T = (positions_T == 0).cumsum(0) - 1
+    places_T = torch.arange(len(positions_T), device=positions_T.device)
+    # Of each text the last target's place; a text without one ends before it begins.
+    last = torch.full((int(text_T[-1]) + 1,), -1, device=positions_T.device)
+    last.scatter_reduce_(0, text_T[wanted_T], places_T[wanted_T], "amax")
+    read_T = places_T < last[text_T]
+    if not bool(read_T.any()):
+        # With ZeRO stage 3 all workers take part in every layer, also those that have nothing to learn.
+        read_T = places_T == 0
+    new_place_T = read_T.cumsum(0) - 1
+    positions = positions_T[read_T]
+    starts = torch.nonzero(positions == 0).squeeze(1)
+    borders = torch.cat([starts, starts.new_tensor([len(positions)])])
+    inputs = {
+        "input_ids": batch.input_ids_BL.flatten()[read_T][None],
+        "position_ids": positions[None],
+        "attention_mask": borders_mask(borders),
+        "use_cache": False,
+    }
+    if positions.is_cuda:
+        # Known here once, so that no layer has to wait for the GPU to know it.
+        inputs["max_length_q"] = int(positions.max()) + 1
+    at_N = new_place_T[places_T[wanted_T] - 1]
+    return Reading(inputs, Targets(at_N, batch.labels_BL.flatten()[wanted_T], batch.teacher))
+
+
+def predicted(batch: "Batch") -> torch.Tensor:
+    """[B, L]: labels that something comes before."""
+    return (batch.labels_BL != IGNORED) & (batch.position_ids_BL > 0)
