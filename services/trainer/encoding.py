@@ -45,9 +45,8 @@ def labelled(piece: Piece, ids: list[int], offsets: Any, eos: int | None) -> Lab
     else:
         labels = [IGNORED] * len(ids)
         for start, end in piece.learned or ():
-            for i, (at, stop) in enumerate(offsets):
-                if at < end and stop > start:
-                    labels[i] = ids[i]
+            for i in [i for i, (at, stop) in enumerate(offsets) if stop > start and at < end]:
+                labels[i] = ids[i]
     # Some tokenizers close every text.
     if piece.marks and eos is not None and len(ids) > 1 and ids[-1] == eos:
         ids, labels = ids[:-1], labels[:-1]
