@@ -1,6 +1,7 @@
 """Who is computed with whom: parts of long texts, turns between requests, priorities, room, failures."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from services.inference.engine import lanes
 from services.inference.engine.plain import shares_rows
 from services.inference.engine.replica import Engine
+from services.inference.engine.scheduler import Scheduler
 from services.inference.settings import InferenceSettings
 from services.inference.wire import ContextRef, GenerateCall, Raw, Refused, ScoreCall, TokenPrompt
 
@@ -153,11 +155,30 @@ def writes(entry: Any) -> bool:
     return bool(entry.tail.length and len(entry.feed.tokens) == 1 and entry.feed.kept)
 
 
-async def test_bulk_gets_what_interactive_requests_leave(stored: Callable[[str], Any]) -> None:
+async def test_bulk_gets_what_interactive_requests_leave(
+    stored: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny = stored("llama")
     engine = engine_with(stored, pass_tokens=64)
     items = [(f"{number} the old bridge", ["tools", "the"]) for number in range(150)]
     ended: list[str] = []
+    # Bulk has begun when the others come, and all are there before it goes on.
+    submitted, begun, all_there = [], threading.Event(), threading.Event()
+    submit, forward = Scheduler.submit, lanes.forward
+
+    def counted(scheduler: Scheduler, work: Any) -> None:
+        submit(scheduler, work)
+        submitted.append(work)
+        if len(submitted) == 3:
+            all_there.set()
+
+    def held(*arguments: Any) -> Any:
+        begun.set()
+        assert all_there.wait(30)
+        return forward(*arguments)
+
+    monkeypatch.setattr(Scheduler, "submit", counted)
+    monkeypatch.setattr(lanes, "forward", held)
 
     async def ask(name: str, call: Any) -> None:
         answer = await (engine.score(call) if isinstance(call, ScoreCall) else engine.generate(call))
@@ -165,7 +186,7 @@ async def test_bulk_gets_what_interactive_requests_leave(stored: Callable[[str],
         ended.append(name)
 
     bulk = asyncio.create_task(ask("bulk", ScoreCall(tiny.ref, None, items, bulk=True)))
-    await asyncio.sleep(0.02)
+    assert await asyncio.to_thread(begun.wait, 30)
     await asyncio.gather(
         ask("interactive", ScoreCall(tiny.ref, None, items)),
         ask("one question", ScoreCall(tiny.ref, None, items[:1])),
