@@ -1,6 +1,6 @@
 """What a training measures of itself: held-out rows and probes, before it, every so many steps and at its end.
 
-(Legend: R packed rows, L tokens of a row, B rows of a micro-batch, C choices, P probes.)
+(Legend: R packed rows, L tokens of a row, B rows of a micro-batch, N its targets, C choices, P probes.)
 
 eval_loss   mean loss in nats per target token of the held-out rows; of the rows' own tokens, whatever is learned from them
 acc         share of the probes whose right choice has the greatest sum of log-probabilities; a tie is right only if all
@@ -10,17 +10,18 @@ A measurement changes nothing: no gradient, no dropout, no draw of the random nu
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 
 from services.trainer.config import TrainingConfig
-from services.trainer.data import TrainingRows
+from services.trainer.data import Batch, TrainingRows
 from services.trainer.packing import IGNORED
-from services.trainer.step import forward
+from services.trainer.step import reading_of
+from services.trainer.tokens import predicted
 
 # Two computations of one sum in float32 differ by less: whatever lies nearer than this to the first place shares it.
 TIE_NATS = 1e-4
@@ -97,20 +98,18 @@ class Evaluator:
 
 def eval_loss(engine: Any, held_out: Arrays, config: TrainingConfig) -> float:
     """A loss that is no number is infinite: worse than all others."""
-    count = int((held_out["labels_RL"] != IGNORED).sum())
-    total = torch.zeros(1, dtype=torch.float64, device=engine.device)
-    for _, loss_BL in losses(engine, held_out, config):
-        total += loss_BL.sum(dtype=torch.float64)
-    mean = agreed(total).item() / count
-    return mean if math.isfinite(mean) else math.inf
+    sums = torch.zeros(2, dtype=torch.float64, device=engine.device)
+    for _, _, loss_N in losses(engine, held_out, config):
+        sums += torch.stack([loss_N.sum(dtype=torch.float64), sums.new_tensor(len(loss_N))])
+    total, count = agreed(sums).tolist()
+    return total / count if math.isfinite(total) else math.inf
 
 
 def accuracy(engine: Any, probes: Arrays, config: TrainingConfig) -> float:
     sum_C = torch.zeros(len(probes["probe_C"]), dtype=torch.float64, device=engine.device)
-    for rows, loss_BL in losses(engine, probes, config):
-        choice_BL = torch.from_numpy(probes["choice_RL"][rows].astype(np.int64)).to(engine.device)
-        labels = choice_BL >= 0
-        sum_C.index_add_(0, choice_BL[labels], -loss_BL[labels].double())
+    for rows, target_BL, loss_N in losses(engine, probes, config):
+        choice_BL = on_device(engine, probes["choice_RL"][rows])
+        sum_C.index_add_(0, choice_BL[target_BL], -loss_N.double())
     return share_right(agreed(sum_C).cpu().numpy(), probes["probe_C"], probes["right_C"])
 
 
@@ -125,10 +124,12 @@ def share_right(sum_C: np.ndarray, probe_C: np.ndarray, right_C: np.ndarray) -> 
     return float(right_P.mean())
 
 
-def losses(engine: Any, arrays: Arrays, config: TrainingConfig) -> list[tuple[list[int], torch.Tensor]]:
-    """This worker's share: row numbers of a micro-batch, and the loss of each of its tokens [B, L], 0 where no label is.
+def losses(
+    engine: Any, arrays: Arrays, config: TrainingConfig
+) -> list[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    """This worker's share, by micro-batch: the rows, which of their tokens are targets [B, L], and the loss of each of those [N].
 
-    With ZeRO stage 3 a forward is a collective, so all workers take as many, some of them with repeated rows of no weight.
+    With ZeRO stage 3 a forward is a collective, so all workers take as many, some of them with repeated rows without targets.
     """
     rank, world, size = dist.get_rank(), dist.get_world_size(), config.per_device_train_batch_size
     row_count = len(arrays["labels_RL"])
@@ -140,29 +141,22 @@ def losses(engine: Any, arrays: Arrays, config: TrainingConfig) -> list[tuple[li
             for start in range(0, row_count, world * size):
                 mine = [row for row in range(start, start + world * size) if row % world == rank]
                 rows = [min(row, row_count - 1) for row in mine]
-                loss_BL = token_losses(engine, arrays, rows)
-                loss_BL[[row >= row_count for row in mine]] = 0.0
-                real = [row for row in mine if row < row_count]
-                found.append((real, loss_BL[: len(real)]))
+                ids_BL, positions_BL, labels_BL = (
+                    on_device(engine, arrays[name][rows])
+                    for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
+                )
+                labels_BL[[row >= row_count for row in mine]] = IGNORED
+                batch = Batch(ids_BL, positions_BL, labels_BL)
+                reading = reading_of(engine, batch)
+                loss_N = engine(**reading.inputs, targets=replace(reading.targets, each=True))
+                found.append((rows, predicted(batch), loss_N))
     finally:
         engine.module.train()
     return found
 
 
-def token_losses(engine: Any, arrays: Arrays, rows: list[int]) -> torch.Tensor:
-    """[B, L]: of the token at each position, as predicted from those before it."""
-    ids_BL, positions_BL, labels_BL = (
-        torch.from_numpy(arrays[name][rows].astype(np.int64)).to(engine.device)
-        for name in ("input_ids_RL", "position_ids_RL", "labels_RL")
-    )
-    logits_BLV = forward(engine, ids_BL, positions_BL)
-    loss_BL = torch.zeros(ids_BL.shape, device=engine.device)
-    for number, labels_L in enumerate(labels_BL):
-        # A row at a time: float32 logits of all rows would be the most memory that a training ever needs.
-        loss_BL[number, 1:] = F.cross_entropy(
-            logits_BLV[number, :-1].float(), labels_L[1:], ignore_index=IGNORED, reduction="none"
-        )
-    return loss_BL
+def on_device(engine: Any, array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.int64)).to(engine.device)
 
 
 def agreed(sums: torch.Tensor) -> torch.Tensor:

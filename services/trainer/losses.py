@@ -59,8 +59,10 @@ def learns_at_targets(model: Any) -> bool:
         if targets is None:
             return plain(*args, **inputs)
         if not known:
-            logits = plain(*args, **inputs).logits.flatten(0, 1)[targets.at_N]
-            return loss_of(logits.float(), targets.ids_N, targets.teacher)
+            logits = plain(*args, **inputs).logits.flatten(0, 1)[targets.at_N].float()
+            if targets.each:
+                return F.cross_entropy(logits, targets.ids_N, reduction="none")
+            return loss_of(logits, targets.ids_N, targets.teacher)
         hidden = body(*args, **inputs).last_hidden_state
         return head(hidden.flatten(0, 1)[targets.at_N], targets=targets)
 
@@ -92,14 +94,27 @@ def head_forward(head: Any, finish: Finish) -> Callable[..., torch.Tensor]:
     def forward(hidden_ND: torch.Tensor, *, targets: Targets | None = None) -> torch.Tensor:
         if targets is None:
             return plain(hidden_ND)
-        if linear and targets.teacher is None:
+        if linear and targets.teacher is None and not targets.each:
             return HeadLoss.apply(hidden_ND, head.weight, head.bias, targets.ids_N, finish)
         vocabulary = (
             head.out_features if hasattr(head, "out_features") else head.get_base_layer().out_features
         )
-        return in_parts(lambda part: finish(plain(part)), hidden_ND, targets, vocabulary)
+        reckon = each_loss if targets.each else in_parts
+        return reckon(lambda part: finish(plain(part)), hidden_ND, targets, vocabulary)
 
     return forward
+
+
+def each_loss(
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    hidden_ND: torch.Tensor,
+    targets: Targets,
+    vocabulary: int,
+) -> torch.Tensor:
+    """[N], cross-entropy whatever a teacher says: for measuring, where nothing is kept for a backward pass."""
+    rows = max(1, MOST_LOGIT_BYTES // (4 * vocabulary))
+    parts = zip(hidden_ND.split(rows), targets.ids_N.split(rows), strict=True)
+    return torch.cat([F.cross_entropy(logits_of(part), ids, reduction="none") for part, ids in parts])
 
 
 def in_parts(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from services.trainer.config import TrainingConfig
 from services.trainer.packing import IGNORED
-from services.trainer.tokens import in_line, in_rows
+from services.trainer.tokens import Reading, in_line, in_rows
 
 if TYPE_CHECKING:
     from services.trainer.data import Batch
@@ -79,8 +79,12 @@ def train_step(
 
 def loss_sum_of(engine: Any, batch: "Batch") -> torch.Tensor:
     """Of the micro-batch's targets: what their teacher says of them where there is one, else their cross-entropy."""
-    reading = in_line(batch) if reads_in_line(engine.module) else in_rows(batch)
+    reading = reading_of(engine, batch)
     return engine(**reading.inputs, targets=reading.targets)
+
+
+def reading_of(engine: Any, batch: "Batch") -> Reading:
+    return in_line(batch) if reads_in_line(engine.module) else in_rows(batch)
 
 
 def reads_in_line(model: Any) -> bool:

@@ -23,6 +23,7 @@ class Targets:
     at_N: torch.Tensor
     ids_N: torch.Tensor
     teacher: "Teacher | None" = None
+    each: bool = False  # the loss of each is wanted instead of their sum
 
 
 @dataclass(frozen=True)
