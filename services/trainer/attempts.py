@@ -38,9 +38,6 @@ class Attempts:
         connection.execute(sa.delete(ATTEMPT).where(replaced))
         connection.execute(sa.insert(ATTEMPT).values(model=model, **vars(attempt)))
 
-    async def add(self, model: str, attempt: Attempt) -> None:
-        await self.database.run(lambda connection: self.add_in(connection, model, attempt))
-
     async def of(self, model: str) -> list[Attempt]:
         """In the order of their steps."""
 

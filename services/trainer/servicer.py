@@ -11,7 +11,7 @@ from servicekit.errors import Invalid
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.resources import new_id
-from services.trainer import in_place
+from services.trainer import in_place, pausing
 from services.trainer.downloads import download
 from services.trainer.endpoints import wanted_endpoint
 from services.trainer.history import History
@@ -117,6 +117,16 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         authorize(request.name)
         await self.models.delete(request.name)
         return empty_pb2.Empty()
+
+    async def PauseTraining(self, request: trainer_pb2.PauseTrainingRequest, context: Context) -> Model:
+        authorize(request.name)
+        return shown(await pausing.pause(self.models, request.name))
+
+    async def ResumeTraining(self, request: trainer_pb2.ResumeTrainingRequest, context: Context) -> Model:
+        authorize(request.name)
+        model = await pausing.resume(self.models, request)
+        await self.operations.wake(model.name)
+        return shown(model)
 
     async def DownloadModel(
         self, request: trainer_pb2.DownloadModelRequest, context: Context

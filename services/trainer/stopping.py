@@ -33,6 +33,8 @@ class StopWatch:
 
     @contextlib.contextmanager
     def open(self) -> Iterator["StopWatch"]:
+        """Has looked once when the block begins: what was asked for while the workers started counts from the first step on."""
+        self.look()
         threading.Thread(target=self.run, daemon=True).start()
         try:
             yield self
@@ -40,9 +42,10 @@ class StopWatch:
             self.ending.set()
 
     def run(self) -> None:
-        while not self.asked:
-            with contextlib.suppress(*OUTAGES):
-                if found := asyncio.run(get_json(self.storage, self.key)):
-                    self.asked = found["reason"]
-            if self.ending.wait(LOOK_S):
-                return
+        while not self.asked and not self.ending.wait(LOOK_S):
+            self.look()
+
+    def look(self) -> None:
+        with contextlib.suppress(*OUTAGES):
+            if found := asyncio.run(get_json(self.storage, self.key)):
+                self.asked = found["reason"]

@@ -21,9 +21,9 @@ from ingrain.v1 import trainer_pb2 as pb
 _CHECKPOINT_FILES = (
     "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt", "README.md", "LICENSE*",
 )  # fmt: skip
-_ESTIMATE_TIMEOUT_S = 300.0
 
 _STREAMED_BYTES = 64 << 20  # larger folders go up in parts, side by side
+_ESTIMATE_TIMEOUT_S = 300.0
 
 __all__ = ["AsyncModels", "checkpoint_files", "folder_sha256", "source_uri"]
 
@@ -132,15 +132,18 @@ class AsyncModels(Resource):
         id: str | None = None,
         display_name: str = "",
         validate_only: bool = False,
+        resume_from: str = "",
         **training: Any,
     ) -> AsyncOperation:
-        """Fine-tunes. `datasets`: a name, names, or weights by name; keywords are those of TrainingSpec."""
+        """Fine-tunes. `datasets`: a name, names, or weights by name; keywords are those of TrainingSpec. `resume_from`: a model whose
+        training failed or was cancelled; what is left out is as it was there."""
         request = pb.CreateModelRequest(
             parent=self._client.parent,
             model_id=id or "",
             training=self.training(base_model, datasets, **training),
             display_name=display_name,
             validate_only=validate_only,
+            resume_from=self._name(resume_from) if resume_from else "",
         )
         # An estimate may take some steps first.
         timeout_s = _ESTIMATE_TIMEOUT_S if validate_only else None
@@ -158,7 +161,23 @@ class AsyncModels(Resource):
             pb.WeightedDataset(dataset=full_name(self._client.parent, "datasets", name), weight=weight)
             for name, weight in weights.items()
         ]
-        return message_from(pb.TrainingSpec, base_model=self._name(base_model), datasets=parts, **training)
+        spec = message_from(pb.TrainingSpec, base_model=self._name(base_model), datasets=parts, **training)
+        self._complete_names(spec)
+        return spec
+
+    def _complete_names(self, spec: pb.TrainingSpec) -> None:
+        """Datasets inside of messages may be named by their ids too."""
+
+        def whole(name: str) -> str:
+            return full_name(self._client.parent, "datasets", name) if name else ""
+
+        if spec.HasField("evaluation"):
+            spec.evaluation.datasets[:] = map(whole, spec.evaluation.datasets)
+            spec.evaluation.probes = whole(spec.evaluation.probes)
+        if spec.HasField("distillation"):
+            spec.distillation.dataset = whole(spec.distillation.dataset)
+        if spec.HasField("replay"):
+            spec.replay.dataset = whole(spec.replay.dataset)
 
     async def get(self, name: str) -> pb.Model:
         return await self._client.stubs.trainer.GetModel(pb.GetModelRequest(name=self._name(name)))
@@ -167,6 +186,17 @@ class AsyncModels(Resource):
         """Newest first."""
         request = pb.ListModelsRequest(parent=self._client.parent, page_size=page_size)
         return pages(self._client.stubs.trainer.ListModels, request, "models")
+
+    async def pause(self, name: str) -> pb.Model:
+        """The training stops after its next step, with a checkpoint; its operation waits."""
+        return await self._client.stubs.trainer.PauseTraining(pb.PauseTrainingRequest(name=self._name(name)))
+
+    async def resume(self, name: str, max_duration_s: float = 0.0, num_workers: int = 0) -> pb.Model:
+        """A paused training goes on, for so many seconds of work (0: without a limit), with so many workers (0: as before)."""
+        request = pb.ResumeTrainingRequest(name=self._name(name), num_workers=num_workers)
+        if max_duration_s:
+            request.max_duration.FromNanoseconds(round(max_duration_s * 1e9))
+        return await self._client.stubs.trainer.ResumeTraining(request)
 
     async def delete(self, name: str) -> None:
         await self._client.stubs.trainer.DeleteModel(pb.DeleteModelRequest(name=self._name(name)))

@@ -2,92 +2,18 @@
 
 import asyncio
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from ingrain.v1 import trainer_pb2
-from servicekit.storage import open_storage
-from services.trainer import checkpoints, exchange, files
+from services.trainer import checkpoints, exchange
 from services.trainer.engine import CannotTrain
 from services.trainer.loop import loop
-from services.trainer.packing import TokenSequence, pack
-from services.trainer.settings import TrainerSettings
-from services.trainer.spec import resolve, with_data
 
+pytestmark = pytest.mark.usefixtures("process_group")
 ARCHITECTURES = ["llama", "qwen3", "mistral", "gemma", "phi", "gpt2"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def process_group(tmp_path_factory):
-    """A group of one, as Ray Train would have set it up."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", DS_ACCELERATOR="cpu")
-    store = tmp_path_factory.mktemp("group") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-
-
-class Fit:
-    """A base model in storage and the means to train it."""
-
-    def __init__(self, base: Path, root: Path):
-        self.storage = open_storage(TrainerSettings())
-        self.root = root
-        stored = asyncio.run(files.publish(self.storage, "projects/p/models/base/import-1/model", base, {}))
-        self.base_sha256 = files.digest(stored)
-
-    def job(self, number, checkpoint=None, **spec):
-        base = trainer_pb2.Model(parameter_count=30_000, context_window=256)
-        config = with_data(resolve(trainer_pb2.TrainingSpec(max_length=64, **spec), base), 10)
-        prefix = f"projects/p/models/m/op-{number}"
-        generator = torch.Generator().manual_seed(3)
-        sequences = [
-            TokenSequence(t := torch.randint(6, 380, (n,), generator=generator).tolist(), t)
-            for n in (20, 31, 9, 44, 60, 17, 25, 12)
-        ]
-        packed = self.root / "packed.safetensors"
-        from safetensors.numpy import save_file
-
-        save_file(vars(pack(sequences, 64, config.seed, 0)), packed)
-        stored = asyncio.run(self.storage.put_file(exchange.packed_key(prefix), packed))
-        return exchange.Job(
-            prefix=prefix,
-            model="projects/p/models/m",
-            base_model="projects/p/models/base",
-            base_key="projects/p/models/base/import-1/model",
-            base_sha256=self.base_sha256,
-            config=asdict(config),
-            packed_key=exchange.packed_key(prefix),
-            packed_sha256=stored.sha256,
-            checkpoint=checkpoint,
-            submit_time=0.0,
-            threads=1,
-        )
-
-    def run(self, job):
-        """Result, progress lines and the folder of the trained model."""
-        loop(json.loads(json.dumps(asdict(job))))
-        result = asyncio.run(exchange.get_json(self.storage, exchange.result_key(job.prefix)))
-        folder = self.root / "out" / job.prefix.replace("/", "-")
-        asyncio.run(files.fetch(self.storage, exchange.model_key(job.prefix), folder))
-        return result, self.lines(job), folder
-
-    def lines(self, job):
-        from services.trainer.progress import ProgressReader
-
-        return asyncio.run(ProgressReader(self.storage, job.prefix).read())
-
-
-@pytest.fixture
-def fit(tmp_path, monkeypatch):
-    monkeypatch.setenv("INGRAIN_STORAGE", f"file://{tmp_path}/storage")
-    monkeypatch.setenv("INGRAIN_SCRATCH", f"{tmp_path}/scratch")
-    return lambda base: Fit(base, tmp_path)
 
 
 def load(folder):

@@ -1,12 +1,13 @@
 """`ingrain model`."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from ingrain import Operation
 from ingrain.cli import watching
-from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, when
+from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, stderr, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
 from ingrain.v1 import trainer_pb2
@@ -154,6 +155,10 @@ def train(
     search_rates: Annotated[
         str, typer.Option(help="Rates to try first, e.g. 1e-4,1e-3; auto: five around the default.")
     ] = "",
+    max_seconds: Annotated[float, typer.Option(help="Working time after which it pauses; 0: none.")] = 0.0,
+    resume_from: Annotated[
+        str, typer.Option(help="A failed or cancelled training whose checkpoint to go on from.")
+    ] = "",
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
@@ -171,6 +176,8 @@ def train(
             max_length=max_length,
             num_workers=workers,
             seed=seed,
+            resume_from=resume_from,
+            max_duration=timedelta(seconds=max_seconds) if max_seconds else None,
             **_measuring(eval_ratio, eval_probes, eval_steps, patience),
             **_searching(search_rates),
         )
@@ -193,6 +200,27 @@ def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> Non
 
 app.command()(watching.watch)
 app.command()(watching.logs)
+
+
+@app.command()
+def pause(context: typer.Context, name: str) -> None:
+    """Stop a training after its next step; its checkpoint is kept."""
+    with context.obj.client() as client:
+        model = client.models.pause(name)
+    stderr.print(f"Paused. Go on with: ingrain model resume {short_id(model.name)}")
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    name: str,
+    seconds: Annotated[float, typer.Option(help="Further working time; 0: no limit.")] = 0.0,
+    workers: Annotated[int, typer.Option(help="Ray Train workers; 0: as before.")] = 0,
+) -> None:
+    """Go on with a paused training."""
+    with context.obj.client() as client:
+        model = client.models.resume(name, max_duration_s=seconds, num_workers=workers)
+    stderr.print(f"Goes on. Watch it with: ingrain model watch {short_id(model.name)}")
 
 
 @app.command()
