@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from services.trainer.config import TrainingConfig
-from services.trainer.loading import keeps_segments_apart, load_model
+from services.trainer.loading import keeps_segments_apart, load_model, uses_bf16
 from services.trainer.plain_engine import adamw, clips
 from services.trainer.refusals import CannotTrain
 
@@ -86,15 +86,6 @@ def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if isinstance(below[key], dict) and isinstance(above[key], dict):
             both[key] = laid_over(below[key], above[key])
     return both
-
-
-def uses_bf16(config: TrainingConfig) -> bool:
-    """As asked for, else where the processor multiplies bfloat16 itself."""
-    if config.bf16 is not None:
-        return config.bf16
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def trained_parameters(module: Any, config: TrainingConfig) -> int:

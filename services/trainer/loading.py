@@ -151,3 +151,12 @@ def keeps_segments_apart(model: Any) -> bool:
 
 def is_half(model: Any) -> bool:
     return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+
+
+def uses_bf16(config: TrainingConfig) -> bool:
+    """As asked for, else where the processor multiplies bfloat16 itself."""
+    if config.bf16 is not None:
+        return config.bf16
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
