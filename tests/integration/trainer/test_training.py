@@ -75,7 +75,13 @@ async def test_full_fine_tuning_on_one_worker(client, base, datasets):
     assert [s async for s in client.models.watch("tuned")] == live
     assert [s.step async for s in client.models.watch("tuned", start_step=29)] == [29, 30]
     assert loss_on(folder_of(model), DOCUMENTS) < loss_on(folder_of(base), DOCUMENTS) / 2
-    assert "tuned" in (folder_of(model) / "README.md").read_text()
+    card = (folder_of(model) / "README.md").read_text()
+    assert all(said in card for said in ("tuned", base.sha256, data, "d" * 64))
+    # Inference computes what the trainer computed; until it had, the model was not ACTIVE.
+    assert datasets.inference.asked == [model.name]
+    assert summary.verification.token_count > 20
+    assert summary.verification.max_difference < summary.verification.tolerance == 1e-3
+    assert not summary.verification.HasField("max_merged_difference")
 
     # What was foreseen, what it says of itself, and what is kept.
     assert summary.worker_memory_bytes == pytest.approx(estimate.worker_memory_bytes, rel=0.4)
@@ -220,6 +226,9 @@ async def test_adapters_on_two_workers_with_object_storage(
     assert model.summary.environment.process_count == 2
     assert model.summary.last_loss < model.summary.first_loss
     assert 0 < model.parameter_count < base.parameter_count
+    checked = model.summary.verification
+    assert max(checked.max_difference, checked.max_merged_difference) < checked.tolerance == 1e-3
+    assert checked.HasField("max_merged_difference")
 
     storage = open_storage(TrainerSettings(storage="s3://ingrain/platform", **settings_of(s3)))
     folder = await files.fetch(storage, storage.key(model.uri), tmp_path / "adapter")

@@ -1,11 +1,9 @@
 """What is exported says what was trained: fixed tokens by plain transformers and peft, in a process that knows nothing of this project."""
 
 import dataclasses
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,18 +19,7 @@ from services.trainer.verifying import FLOAT32_TOLERANCE, HALF_TOLERANCE
 LORA = trainer_pb2.TrainingSpec.LORA
 
 
-def sibling(name):
-    """A module beside this one; tests are no package."""
-    spec = importlib.util.spec_from_file_location(
-        f"trainer_{name}_for_exports", Path(__file__).with_name(f"{name}.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-worker = sibling("test_loop")
-process_group, fit = worker.process_group, worker.fit
+pytestmark = pytest.mark.usefixtures("process_group")
 
 ASK = """
 import json, sys
