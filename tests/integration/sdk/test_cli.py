@@ -91,6 +91,14 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
         "cumulative",
         "--tokens",
         "5000",
+        "--eval-ratio",
+        "0.1",
+        "--eval-probes",
+        "docs",
+        "--patience",
+        "2",
+        "--search-rates",
+        "1e-4,0.002",
         "--no-wait",
     )
     operation = started.stdout.strip()
@@ -99,6 +107,14 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert "CreateModel" in ingrain("operation", "get", operation).stdout
     trained = json.loads(ingrain("model", "get", "tuned", "-o", "json").stdout)["training"]
     assert (trained["splitting"], trained["max_tokens"]) == ("CUMULATIVE", "5000")
+    assert trained["evaluation"] == {
+        "eval_ratio": 0.1,
+        "probes": "projects/default/datasets/docs",
+        "early_stopping_patience": 2,
+    }
+    assert trained["learning_rate_search"] == {"learning_rates": [1e-4, 0.002]}
+    wrong = ingrain("model", "train", "--base", "small", "--dataset", "docs", "--search-rates", "fast")
+    assert (wrong.returncode, "fast is no list of numbers" in wrong.stderr) == (2, True)
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80

@@ -1,5 +1,6 @@
 """What a training measures of itself: numbers against plain transformers, all ZeRO stages, one and two workers, decisions."""
 
+import asyncio
 import math
 import os
 from dataclasses import replace
@@ -28,13 +29,7 @@ PROBES = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def process_group(tmp_path_factory):
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", DS_ACCELERATOR="cpu")
-    store = tmp_path_factory.mktemp("group") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("process_group")
 
 
 def texts(seed, lengths=LENGTHS):
@@ -220,3 +215,26 @@ def test_measured_before_every_so_often_and_at_the_end():
     one.take({"step": 3, "eval_loss": 1.0})
     assert not one.due(3), "a resumed run does not measure again"
     assert not Evaluator(None, None, recipe(evaluates=False)).due(0)
+
+
+def test_a_training_that_no_longer_helps_ends_and_its_best_step_is_exported(fit, build_checkpoint):
+    """Noise is learned by heart: other noise becomes ever less likely."""
+    from safetensors.numpy import save_file
+
+    from services.trainer.exchange import packed_key
+
+    one = fit(build_checkpoint("llama"))
+    spec = {"learning_rate": 0.01, "warmup_ratio": 0.0, "bf16": False, "lr_scheduler_type": "constant"}
+    measuring = {"eval_ratio": 0.1, "eval_steps": 2, "early_stopping_patience": 2}
+    job = one.job(1, max_steps=60, evaluation=measuring, **spec)
+    save_file(all_arrays(), one.root / "packed.safetensors")
+    stored = asyncio.run(one.storage.put_file(packed_key(job.prefix), one.root / "packed.safetensors"))
+    result, lines, folder = one.run(replace(job, packed_sha256=stored.sha256))
+    measured = {int(m["step"]): m["eval_loss"] for m in result["measurements"]}
+    assert list(measured) == list(range(0, result["step"] + 1, 2))
+    after = {step: loss for step, loss in measured.items() if step}
+    assert result["best_step"] == min(after, key=after.get) == result["step"] - 4
+    assert 4 < result["step"] < 60
+    assert [line["step"] for line in lines if "step" in line] == list(range(1, result["step"] + 1))
+    exported = evaluator(folder, recipe(), all_arrays()).measure(0)
+    assert exported["eval_loss"] == pytest.approx(after[result["best_step"]], rel=1e-4)
