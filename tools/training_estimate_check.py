@@ -25,8 +25,9 @@ from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, time_of
 from services.trainer.exchange import Job
 from services.trainer.fitting import fitted
-from services.trainer.foresight import run_trial
+from services.trainer.foresight import TEXT_SPREAD, kernels_after_trial, run_trial
 from services.trainer.machine import machine_of
+from services.trainer.memory import worker_memory
 from services.trainer.packing import Packed, TokenSequence, pack
 from services.trainer.rates import Found, Rate
 from services.trainer.settings import TrainerSettings
@@ -52,16 +53,14 @@ class Case:
 SMALL, MEDIUM = (256, 8, 768, 8_000), (512, 8, 1_408, 16_000)
 CASES = (
     Case("1.4M full", None, 60),
-    Case("1.4M full, fp32", None, 40, {"bf16": False}),
-    Case("1.4M LoRA", None, 60, LORA),
-    Case("8.9M full", SMALL, 30),
-    Case("8.9M LoRA", SMALL, 30, LORA),
-    Case("8.9M full, 2 workers, ZeRO 2", SMALL, 20, {"num_workers": 2}),
-    Case("8.9M full, 2 workers, ZeRO 3", SMALL, 20, {"num_workers": 2, "zero_stage": 3}),
-    Case("34M full", MEDIUM, 12),
-    Case("34M full, checkpointed", MEDIUM, 12, {"gradient_checkpointing": True}),
-    Case("34M LoRA", MEDIUM, 12, LORA),
-    Case("34M full, 2 workers, ZeRO 2", MEDIUM, 10, {"num_workers": 2}),
+    Case("1.4M full, float32", None, 40, {"bf16": False}),
+    Case("1.4M LoRA", None, 40, LORA),
+    Case("8.9M full", SMALL, 16),
+    Case("8.9M full, 2 workers, ZeRO 2", SMALL, 12, {"num_workers": 2}),
+    Case("8.9M full, 2 workers, ZeRO 3", SMALL, 10, {"num_workers": 2, "zero_stage": 3}),
+    Case("34M full", MEDIUM, 10),
+    Case("34M full, checkpointed", MEDIUM, 8, {"gradient_checkpointing": True}),
+    Case("34M LoRA", MEDIUM, 10, LORA),
 )  # fmt: skip
 
 
@@ -74,17 +73,16 @@ def main() -> None:
     if options.worker:
         work(*options.worker)
         return
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
     found = []
     with tempfile.TemporaryDirectory(prefix="ingrain-") as name:
-        for case in CASES:
+        for number, case in enumerate(CASES):
             if options.cases in case.name:
-                found.append(asyncio.run(check(case, Path(name) / str(len(found)))))
+                found.append(asyncio.run(check(case, Path(name) / str(number))))
                 print(row(found[-1]), flush=True)
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
-    (options.into / "training-estimates.json").write_text(
-        json.dumps({"commit": commit, "cases": found}, indent=1) + "\n"
-    )
-    (options.into / "training-estimates.md").write_text(markdown(commit, found))
+                values = json.dumps({"commit": commit, "cases": found}, indent=1) + "\n"
+                (options.into / "training-estimates.json").write_text(values)
+                (options.into / "training-estimates.md").write_text(markdown(commit, found))
 
 
 async def check(case: Case, folder: Path) -> dict[str, Any]:
@@ -120,19 +118,21 @@ async def check(case: Case, folder: Path) -> dict[str, Any]:
         config, shape, reckoned, Found(rate, "trial", True), False, settings.threads_per_worker, 0.0
     )
     result = await trained(config, base_folder, packed_file, folder, settings)
+    memory = worker_memory(config, shape, False, result["bf16"], TEXT_SPREAD * data.mean_row_tokens)
     return {
         "case": case.name,
         "bf16": result["bf16"],
         "rows": [config.per_device_train_batch_size, config.gradient_accumulation_steps],
         "trial_wall_s": round(trial_s, 1),
         "predicted": {
-            "memory_model": fits.memory.total,
-            "memory_trial": rate.memory_bytes,
+            "memory_model": memory.total,
+            "memory_trial": rate.memory_bytes
+            + kernels_after_trial(config, machine_of(settings), TEXT_SPREAD * data.mean_row_tokens),
             "compute_seconds": foreseen.compute_seconds,
             "tokens": reckoned.tokens,
             "steps": config.max_steps,
         },
-        "parts": {name: round(value) for name, value in asdict(fits.memory).items()},
+        "parts": {name: round(value) for name, value in asdict(memory).items()},
         "measured": {
             "memory": result["worker_memory_bytes"],
             "compute_seconds": result["compute_seconds"],

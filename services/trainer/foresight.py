@@ -22,15 +22,16 @@ from services.trainer.datasource import Prepared
 from services.trainer.estimate import Work, estimate, time_of
 from services.trainer.fitting import Fitted, fitted
 from services.trainer.machine import Machine, machine_of
-from services.trainer.memory import size
+from services.trainer.memory import kernel_bytes, size, worker_memory
 from services.trainer.plan import Plan
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.settings import TrainerSettings
 from services.trainer.shapes import Shape, shape_of
-from services.trainer.trial import TrialTask
+from services.trainer.trial import MOST_STEPS, TrialTask
 
 log = structlog.get_logger()
 TRIAL_MODEL_BYTES = 8 << 30  # a larger one takes longer to load than a trial may
+TEXT_SPREAD = 1.5  # the mean text that a token is in, by the mean text
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -64,10 +65,13 @@ class Foresight:
             self.settings.threads_per_worker,
             self.settings.device_peak_flops,
         )
-        memory, notes = fits.memory.total, list(fits.notes)
+        texts = TEXT_SPREAD * data.summary.mean_row_tokens
+        memory = worker_memory(config, shape, machine.gpu, machine.bf16(config), texts).total
+        notes = list(fits.notes)
         if found and found.exact and found.rate.memory_bytes:
-            memory = found.rate.memory_bytes
-            by = "by a trial here" if found.source == "trial" else f"by {found.source}"
+            memory, by = found.rate.memory_bytes, f"by {found.source}"
+            if found.source == "trial":
+                memory, by = memory + kernels_after_trial(config, machine, texts), "by a trial here"
             notes.append(f"A worker's memory was measured {by}: {size(memory)} above its imports.")
         return estimate(config, data.summary, work, took, memory, notes)
 
@@ -151,6 +155,14 @@ class Foresight:
 
     async def machine(self) -> Machine:
         return await asyncio.to_thread(machine_of, self.settings)
+
+
+def kernels_after_trial(config: TrainingConfig, machine: Machine, text_tokens: float) -> int:
+    """What grows on after the trial's few steps, in bytes."""
+    if machine.gpu or not machine.bf16(config):
+        return 0
+    whole = kernel_bytes(config, text_tokens)
+    return round(max(0.0, whole - kernel_bytes(config, text_tokens, MOST_STEPS)))
 
 
 async def run_trial(

@@ -56,6 +56,7 @@ def loop(description: dict[str, Any]) -> None:
 def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     config = job.training_config()
     scratch.sweep(settings.scratch, (saving.KIND, "load"), job.prefix)
+    import_all(config)
     meter = Meter(device(), dist.get_world_size(), uses_bf16(config))
     torch.manual_seed(config.seed)
     base = asyncio.run(
@@ -97,6 +98,14 @@ def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
         key = stopped_key(job.prefix) if outcome.stopped else result_key(job.prefix)
         end = {"reason": outcome.stopped, "step": outcome.step} if outcome.stopped else result
         asyncio.run(within(settings.storage_wait_s, lambda: put_json(storage, key, end)))
+
+
+def import_all(config: TrainingConfig) -> None:
+    """What is imported late otherwise: memory is counted from here on."""
+    with contextlib.suppress(ImportError):
+        import deepspeed  # noqa: F401
+    if config.method == "lora":
+        import peft  # noqa: F401
 
 
 def quiet_libraries() -> None:

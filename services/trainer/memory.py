@@ -4,19 +4,26 @@ Weights, gradients and AdamW's moments as ZeRO shards them: Rajbhandari et al. 2
 gated transformer layer with rotary embeddings, counted tensor by tensor (docs/training-estimates.md has the measured ones).
 """
 
+import math
 from dataclasses import dataclass, fields
 
 from services.trainer.config import TrainingConfig
 from services.trainer.shapes import Shape
 
 BUCKET_ELEMENTS = 500_000_000  # most that DeepSpeed gathers before it sends
-CHUNK_TOKENS = 1024  # targets whose logits exist at once
-LOGIT_BYTES = 14  # of one logit while its chunk is at work: itself, in float32, its probability, its gradient
+LIVE_PARAMETERS = 1_000_000_000  # most that stage 3 keeps gathered (stage3_max_live_parameters)
+LOGIT_BYTES = 128 << 20  # most of the logits that exist at once, as losses.py makes them
+TEXT_SCORES = {
+    True: 1024,
+    False: 256,
+}  # by bfloat16: longest text whose attention scores a processor keeps (attention.py)
 FIXED_BYTES = {
     False: 60 << 20,
     True: 300 << 20,
 }  # kernels, threads and heaps of a processor; workspaces of a GPU
 QUANTIZED_BYTES = 0.53  # of a 4-bit weight with its scales
+KERNEL_BYTES = 0.7 * (1 << 20)  # of a bfloat16 multiplication of one shape, compiled by oneDNN
+MOST_KERNELS = 1024  # that oneDNN keeps (ONEDNN_PRIMITIVE_CACHE_CAPACITY)
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Memory:
     buckets: float
     activations: float
     head: float
+    kernels: float  # compiled for the shapes that came, on a processor
     fixed: float
     host: float = 0.0  # of the machine, where something is offloaded
 
@@ -50,8 +58,10 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def worker_memory(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> Memory:
-    """At the step that needs most."""
+def worker_memory(
+    config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool, text_tokens: float = math.inf
+) -> Memory:
+    """At the step that needs most. `text_tokens`: of a text among others in a row, as far as that is known."""
     workers, stage = config.num_workers, config.zero_stage
     trained = shape.parameter_count
     weights = 4.0 * trained
@@ -60,8 +70,8 @@ def worker_memory(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -
         weights = 4.0 * trained + frozen_bytes(config, shape)
     bucket = 4.0 * min(trained, BUCKET_ELEMENTS)
     shard = trained / workers
-    activations = activation_bytes(config, shape, gpu, bf16)
-    head = head_bytes(config, shape)
+    activations = activation_bytes(config, shape, gpu, bf16, min(text_tokens, config.max_length))
+    head = head_bytes(config, shape, gpu, bf16)
     copies = copy_bytes(config, shape, bf16)
     host = 0.0
     if stage == 0:
@@ -73,16 +83,24 @@ def worker_memory(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -
         gradients = (4.0 * trained if stage == 1 else bucket) + 4.0 * shard
         moments, buckets = 12.0 * shard, bucket
     if stage == 3:
-        layer = 4.0 * min(trained, shape.linear_count / shape.layer_count)
-        # What is frozen stays whole: only what is trained goes into the engine. Two layers are gathered at once.
-        weights += 4.0 * shard - 4.0 * trained + 2 * layer
+        # What is frozen stays whole: only what is trained goes into the engine. Gathered weights stay up to a limit.
+        weights += 4.0 * (shard - trained + min(trained, LIVE_PARAMETERS))
     if gpu and config.offload_optimizer == "cpu":
         host, moments, gradients = moments + 4.0 * shard, 0.0, gradients - 4.0 * shard
     if gpu and config.offload_param == "cpu":
         layer = 4.0 * shape.linear_count / shape.layer_count
         host, weights = host + weights, 2 * layer
     return Memory(
-        weights, gradients, moments, copies, buckets, activations, head, fixed=FIXED_BYTES[gpu], host=host
+        weights,
+        gradients,
+        moments,
+        copies,
+        buckets,
+        activations,
+        head,
+        kernels=0.0 if gpu or not bf16 else kernel_bytes(config, text_tokens),
+        fixed=FIXED_BYTES[gpu],
+        host=host,
     )
 
 
@@ -100,10 +118,24 @@ def copy_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
     return 2.0 * (shape.linear_count + shape.vocabulary_size * shape.hidden_size) if bf16 else 0.0
 
 
-def activation_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> float:
+def kernel_bytes(config: TrainingConfig, text_tokens: float, steps: int = 0) -> float:
+    """After `steps` steps, all where 0. Every count of tokens that a micro-batch has, and every length of a text, gets kernels of its
+    own; how many there are by then is measured (docs/training-estimates.md), not derived."""
+    if config.attn_implementation in ("sdpa", "eager"):
+        return 0.0  # all rows are of one length
+    readings = (steps or config.max_steps or MOST_KERNELS) * config.gradient_accumulation_steps
+    lengths = 2 * min(text_tokens, config.max_length)
+    texts = config.per_device_train_batch_size * config.max_length / max(1.0, lengths / 3)
+    met = 1 - math.exp(-readings * texts / lengths)
+    return KERNEL_BYTES * min(MOST_KERNELS, 10 * readings + 2.5 * lengths * met)
+
+
+def activation_bytes(
+    config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool, text_tokens: float
+) -> float:
     """Of one micro-batch, and what its backward pass needs beside them."""
     tokens = config.per_device_train_batch_size * config.max_length
-    layer = layer_bytes(config, shape, gpu, bf16)
+    layer = layer_bytes(config, shape, gpu, bf16, text_tokens)
     widest = max(shape.inner_size, shape.hidden_size, shape.query_size)
     working = tokens * 4.0 * (3 * widest + 4 * shape.hidden_size)
     if config.gradient_checkpointing:
@@ -111,33 +143,40 @@ def activation_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool
     return tokens * layer * shape.layer_count + working
 
 
-def layer_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> float:
+def layer_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool, text_tokens: float) -> float:
     """That autograd keeps of one token in one layer."""
     gated = shape.inner_matrices > 2
-    # Keys and values are kept once for each head that reads them.
-    if bf16:
-        kept = 26 * shape.hidden_size + 8 * shape.query_size + (8 if gated else 12) * shape.inner_size
-    else:
-        kept = 24 * shape.hidden_size + 16 * shape.query_size + (16 if gated else 22) * shape.inner_size
     each = 2 if bf16 else 4
+    # Queries, keys, values and what attention makes of them; norms and the residual stream stay in float32.
+    kept = 2.0 * each * (shape.query_size + shape.key_value_size)
+    if bf16:
+        kept += 26 * shape.hidden_size + (8 if gated else 12) * shape.inner_size
+    else:
+        kept += 24 * shape.hidden_size + (16 if gated else 22) * shape.inner_size
     if config.attn_implementation == "eager":
         kept += config.max_length * shape.head_count * (each * 2 + 4)
-    elif config.attn_implementation != "flash_attention_2" and not gpu:
-        kept += config.max_length * each  # the mask that keeps segments apart
+    elif config.attn_implementation == "sdpa":
+        kept += config.max_length * each  # the mask that keeps texts apart
+    elif not gpu and text_tokens <= TEXT_SCORES[bf16]:
+        kept += text_tokens * shape.head_count * each
     if config.method == "lora":
         kept += lora_bytes(config, shape, bf16)
-    return float(kept)
+    return kept
 
 
 def lora_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
     """What adapters keep of a token in a layer: their own inputs and the inner values of each."""
     each = 2 if bf16 else 4
-    sides = 6 * shape.hidden_size if not config.lora_dropout else 8 * shape.hidden_size
-    return each * (7 * config.r + sides)
+    inputs = 6 * shape.hidden_size if not config.lora_dropout else 8 * shape.hidden_size
+    return float(each * (7 * config.r + inputs))
 
 
-def head_bytes(config: TrainingConfig, shape: Shape) -> float:
-    """Logits of one chunk of targets, the hidden states of all, and the gradient of the head."""
+def head_bytes(config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool) -> float:
+    """Logits of the part that is at work, hidden states with their gradients, and the gradient of the head's weights."""
+    each = 2 if bf16 else 4
     tokens = config.per_device_train_batch_size * config.max_length
-    chunk = min(tokens, CHUNK_TOKENS)
-    return LOGIT_BYTES * chunk * shape.vocabulary_size + 8.0 * tokens * shape.hidden_size
+    logits = min(float(LOGIT_BYTES), each * tokens * shape.vocabulary_size)
+    if gpu:  # where they are worked on as a whole, in float32
+        logits += 2 * 4 / each * logits
+    weights = 4.0 * shape.vocabulary_size * shape.hidden_size if config.method == "full" else 0.0
+    return logits + 2.0 * (4 + each) * tokens * shape.hidden_size + weights

@@ -43,7 +43,7 @@ def measure(task: TrialTask, config: TrainingConfig, folder: Path, rank: int) ->
 
     from services.trainer.data import TrainingRows
     from services.trainer.engine import load_model, new_engine, uses_bf16
-    from services.trainer.loop import device, quiet_libraries
+    from services.trainer.loop import device, import_all, quiet_libraries
     from services.trainer.metering import Meter
 
     quiet_libraries()
@@ -52,6 +52,7 @@ def measure(task: TrialTask, config: TrainingConfig, folder: Path, rank: int) ->
     dist.init_process_group(
         backend, init_method=f"file://{folder}/group", rank=rank, world_size=config.num_workers
     )
+    import_all(config)
     meter = Meter(device(), config.num_workers, uses_bf16(config))
     torch.manual_seed(config.seed)
     model = load_model(Path(task.base), config)
