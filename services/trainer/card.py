@@ -29,6 +29,7 @@ def card(config: TrainingConfig, job: Job, base: Path, result: dict[str, Any], m
         f"Fine-tuned from `{job.base_model}` (sha256 `{job.base_sha256}`) by Ingrain: {what}.",
         "## Data\n\n" + (datasets(job) or "See `Model.training.datasets` of the platform."),
         "## Training\n\n" + training(config, result),
+        search(job),
         measurements(result),
         "## Settings\n\n```json\n" + json.dumps(settings(config), indent=1) + "\n```",
         "## Versions\n\n" + "\n".join(f"- {n} {v}" for n, v in sorted(result.get("versions", {}).items())),
@@ -51,8 +52,10 @@ def datasets(job: Job) -> str:
 def training(config: TrainingConfig, result: dict[str, Any]) -> str:
     """A list of what was done and what it took, as far as the result says it."""
     learning_rate = result.get("learning_rate") or config.learning_rate
+    taken = result.get("step", config.max_steps)
+    steps = str(taken) if taken == config.max_steps else f"{taken} of {config.max_steps}"
     lines = [
-        f"{config.max_steps} optimizer steps of {config.rows_per_step} packed rows of {config.max_length} tokens, seed {config.seed}",
+        f"{steps} optimizer steps of {config.rows_per_step} packed rows of {config.max_length} tokens, seed {config.seed}",
         f"learning rate {learning_rate:g}, {config.lr_scheduler_type}",
         f"{config.num_workers} worker(s), ZeRO stage {config.zero_stage}, "
         f"{'bfloat16' if result.get('bf16') else 'float32'} on {result.get('device', 'cpu')}",
@@ -69,6 +72,20 @@ def training(config: TrainingConfig, result: dict[str, Any]) -> str:
     if result.get("mfu"):
         lines.append(f"{result['mfu']:.1%} of the device's measured matrix-multiplication peak")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def search(job: Job) -> str:
+    """What each learning rate gave in a short training, where they were searched."""
+    if not job.searched:
+        return ""
+    rows = [
+        f"| {trial['learning_rate']:g} | "
+        + ("diverged" if trial["eval_loss"] is None else f"{trial['eval_loss']:.4f}")
+        + " |"
+        for trial in job.searched
+    ]
+    head = "| learning rate | eval_loss |\n| --- | --- |"
+    return "## Learning-rate search\n\n" + "\n".join([head, *rows])
 
 
 def measurements(result: dict[str, Any]) -> str:
