@@ -67,7 +67,7 @@ async def test_every_architecture_goes_from_its_folder_to_answers(
             assert checked.token_count > 20, model.name
             assert checked.max_difference <= checked.tolerance == 1e-3, model.name
             assert checked.HasField("max_merged_difference") == (model.training.method == lora)
-        assert [model.adapter for model in trained if model.name.endswith("-merged")] == [False]
+            assert model.adapter == model.name.endswith("-adapted")
             answer = await client.generate(model.name, "Alva feeds", max_tokens=3, temperature=0.0)
             assert 1 <= answer.usage.generated_token_count <= 3
             assert answer.model == model.name
