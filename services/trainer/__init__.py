@@ -27,10 +27,14 @@ exchange     what trainer and Ray job tell each other, by keys in object storage
 progress     training steps: written by the job
 attempts     which attempts trained a model, from which step on
 history      their steps as one run, for watchers
-driver       the Ray job: resources, Ray Train
+driver       the Ray job: resources, search, workers
+search       the learning rates tried before, by Ray Tune
+trying       one of those trials
+workers      the same function on all Ray Train workers
 engine       base model, adapters, DeepSpeed
 loop         one Ray Train worker: model, engine, steps, export
 steps        all its optimizer steps: measure, tell, take checkpoints, end early
+evaluating   what they measure: held-out rows, probes, the best step, when to stop
 saving       checkpoints brought to object storage beside the training
 stopping     a training that is to end before its last step
 failures     what a worker's error means, and what to do
