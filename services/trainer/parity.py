@@ -44,16 +44,28 @@ def fixed_logprobs(engine: Any, config: TrainingConfig, data: TrainingRows) -> d
     tokens = fixed_tokens(data.arrays)
     model = engine.module
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    dtype = "float32" if dtypes <= {torch.float32} else "bfloat16"
-    return {"tokens": tokens, "logprobs": logprobs(model, tokens, engine.device), "dtype": dtype}
+    whole = dtypes <= {torch.float32} and not needs_autocast(model)
+    return {
+        "tokens": tokens,
+        "logprobs": logprobs(model, tokens, engine.device),
+        "dtype": "float32" if whole else "bfloat16",
+    }
+
+
+def needs_autocast(model: Any) -> bool:
+    """FlashAttention knows no float32."""
+    return str(getattr(model.config, "_attn_implementation", "")).startswith("flash")
 
 
 def logprobs(model: Any, texts: Sequence[Sequence[int]], device: torch.device) -> Logprobs:
-    """Without dropout and without autocast, each text alone."""
+    """Without dropout, without autocast where that can be, each text alone."""
     training = model.training
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=needs_autocast(model)),
+        ):
             return [text_logprobs(model, text, device) for text in texts]
     finally:
         model.train(training)
