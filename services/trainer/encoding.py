@@ -1,5 +1,6 @@
 """Texts -> tokens with labels, many at once: a tokenizer is many times faster with a list than text by text."""
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,9 @@ def labelled(piece: Piece, ids: list[int], offsets: Any, eos: int | None) -> Lab
 
 
 def joined(parts: list[Labelled]) -> TokenSequence:
-    if len(parts) == 1:
-        return TokenSequence(*parts[0])
-    return TokenSequence(
-        [token for tokens, _ in parts for token in tokens],
-        [label for _, labels in parts for label in labels],
-    )
+    """In arrays of 4 bytes a number: lists take nine times as much."""
+    tokens, labels = array("i"), array("i")
+    for ids, learned in parts:
+        tokens.extend(ids)
+        labels.extend(learned)
+    return TokenSequence(tokens, tokens if tokens == labels else labels)

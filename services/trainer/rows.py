@@ -155,5 +155,4 @@ class RowReader:
 
 def teaches(sequence: TokenSequence) -> bool:
     """Whether any token is predicted; the first has nothing before it."""
-    labels = list(sequence.labels[1:])
-    return labels.count(IGNORED) < len(labels)
+    return sequence.labels[1:].count(IGNORED) < len(sequence.labels) - 1
