@@ -25,7 +25,7 @@ from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, time_of
 from services.trainer.exchange import Job
 from services.trainer.fitting import fitted
-from services.trainer.foresight import TEXT_SPREAD, kernels_after_trial, run_trial
+from services.trainer.foresight import TEXT_SPREAD, kernels_after, run_trial
 from services.trainer.machine import machine_of
 from services.trainer.memory import worker_memory
 from services.trainer.packing import Packed, TokenSequence, pack
@@ -127,7 +127,9 @@ async def check(case: Case, folder: Path) -> dict[str, Any]:
         "predicted": {
             "memory_model": memory.total,
             "memory_trial": rate.memory_bytes
-            + kernels_after_trial(config, machine_of(settings), TEXT_SPREAD * data.mean_row_tokens),
+            + kernels_after(
+                rate.trial_steps, config, machine_of(settings), TEXT_SPREAD * data.mean_row_tokens
+            ),
             "compute_seconds": foreseen.compute_seconds,
             "tokens": reckoned.tokens,
             "steps": config.max_steps,

@@ -27,7 +27,7 @@ from services.trainer.plan import Plan
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.settings import TrainerSettings
 from services.trainer.shapes import Shape, shape_of
-from services.trainer.trial import MOST_STEPS, TrialTask
+from services.trainer.trial import TrialTask
 
 log = structlog.get_logger()
 TRIAL_MODEL_BYTES = 8 << 30  # a larger one takes longer to load than a trial may
@@ -71,7 +71,10 @@ class Foresight:
         if found and found.exact and found.rate.memory_bytes:
             memory, by = found.rate.memory_bytes, f"by {found.source}"
             if found.source == "trial":
-                memory, by = memory + kernels_after_trial(config, machine, texts), "by a trial here"
+                memory, by = (
+                    memory + kernels_after(found.rate.trial_steps, config, machine, texts),
+                    "by a trial here",
+                )
             notes.append(f"A worker's memory was measured {by}: {size(memory)} above its imports.")
         return estimate(config, data.summary, work, took, memory, notes)
 
@@ -101,7 +104,9 @@ class Foresight:
         if wanted is None:
             wanted = urlparse(self.settings.ray_dashboard).hostname in LOCAL
         enough = config.num_workers * self.settings.threads_per_worker <= (os.cpu_count() or 1)
-        return wanted and enough and base.size_bytes <= TRIAL_MODEL_BYTES and not is_service()
+        learns_tokens = not config.distillation_temperature  # a teacher would have to read its documents first
+        small = base.size_bytes <= TRIAL_MODEL_BYTES
+        return wanted and enough and small and learns_tokens and not is_service()
 
     async def tried(self, key: str, config: TrainingConfig, base: trainer_pb2.Model, data: Prepared) -> None:
         """Notes what a trial measured, where it did within its time."""
@@ -157,12 +162,12 @@ class Foresight:
         return await asyncio.to_thread(machine_of, self.settings)
 
 
-def kernels_after_trial(config: TrainingConfig, machine: Machine, text_tokens: float) -> int:
-    """What grows on after the trial's few steps, in bytes."""
+def kernels_after(steps: int, config: TrainingConfig, machine: Machine, text_tokens: float) -> int:
+    """What grows on after a trial's few steps, in bytes."""
     if machine.gpu or not machine.bf16(config):
         return 0
     whole = kernel_bytes(config, text_tokens)
-    return round(max(0.0, whole - kernel_bytes(config, text_tokens, MOST_STEPS)))
+    return round(max(0.0, whole - kernel_bytes(config, text_tokens, steps)))
 
 
 async def run_trial(

@@ -59,6 +59,7 @@ class Rate:
     startup_seconds: float  # on the wall, until the first step; 0 where it was not measured
     memory_bytes: int  # above the imports; 0 where it was not measured
     workers: int
+    trial_steps: int = 0  # after so many memory was measured; 0: after all of a training
 
 
 def exact_key(base_sha256: str, config: TrainingConfig) -> str:
