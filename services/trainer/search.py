@@ -95,7 +95,7 @@ def tune_rates(job: Job, numbers: list[int], per_worker: dict[str, float], setti
 
     # One worker is the trial's own process. Several are Ray Train's, who asks for their resources itself and could wait for ever for
     # what the trial held; it must hold something, so it holds a byte.
-    resources = per_worker if job.training_config().num_workers == 1 else {"memory": 1}
+    resources = per_worker if job.training_config().num_workers == 1 else {"memory": 1.0}
     folder = attempt_folder(settings.scratch, "ray-tune", job.prefix)
     trainable = tune.with_parameters(trial, description=asdict(job), per_worker=per_worker)
     tuner = tune.Tuner(
