@@ -21,6 +21,13 @@ packing      token sequences -> rows of equal length without padding between
 prepare      rows + packing in a process of its own (transformers' tokenizers load torch)
 datasource   the rows through the gateway, packed by prepare
 training     CreateModel from the trainer's side: data, Ray job, progress, result
+plan         what every attempt at it does
+running      its Ray jobs: attached to or launched, watched, stopped
+committing   which of their checkpoints count
+endings      how an attempt without a result ends: tried again, or an error with advice
+pausing      trainings that are paused and go on, with other workers and more time
+resuming     a new training from the checkpoint that a failed one left
+sweeping     what an ended training leaves in object storage, and who takes it away
 summary      losses, tokens, cost and environment of a training
 jobs         Ray jobs: submit, watch, stop
 exchange     what trainer and Ray job tell each other, by keys in object storage
@@ -38,6 +45,7 @@ evaluating   what they measure: held-out rows, probes, the best step, when to st
 saving       checkpoints brought to object storage beside the training
 stopping     a training that is to end before its last step
 failures     what a worker's error means, and what to do
+deaths       why processes died without a word; what would need less memory
 scratch      an attempt's folders on a machine's disk
 outages      object storage that is away for a while
 data         packed rows as tensors, by step and worker

@@ -4,10 +4,11 @@ DeepSpeed's files are pickles. They are loaded only where this run wrote them it
 this very operation, name by name and digest by digest; nothing that a caller can write is ever read here.
 """
 
+import argparse
 import asyncio
+import contextlib
+import io
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,14 +83,20 @@ def load_universal(engine: Any, storage: Storage, checkpoint: Checkpoint, folder
 
 
 def convert(source: Path, target: Path) -> None:
-    """In a process of its own, because it needs the memory of the whole state; `target`'s folder gets a mark when it is whole."""
-    command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
-    command += ["--input_folder", str(source), "--output_folder", str(target)]
-    command += ["--num_extract_workers", "1", "--num_merge_workers", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["killed"]
-        raise RuntimeError(f"The checkpoint could not be converted to another number of workers: {lines[-1]}")
+    """File by file, so that it needs little more memory than the largest of them; a mark beside `target` says that it is whole."""
+    from deepspeed.checkpoint import ds_to_universal
+
+    options = argparse.Namespace(
+        input_folder=str(source),
+        output_folder=str(target),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        ds_to_universal.main(options)
 
 
 async def download(storage: Storage, checkpoint: Checkpoint, folder: Path) -> None:

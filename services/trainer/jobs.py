@@ -122,6 +122,11 @@ class RayJobs:
             return action(self.client)
         except requests.exceptions.RequestException as error:
             raise ConnectionError(str(error)) from error
+        except RuntimeError as error:
+            # A head that is just starting answers before it can do anything.
+            if "status code 5" in str(error):
+                raise ConnectionError(str(error)) from error
+            raise
 
 
 def reporter_variables(environment: Mapping[str, str]) -> dict[str, str]:

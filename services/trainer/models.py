@@ -9,9 +9,10 @@ from servicekit.resources import Resources
 from servicekit.storage import Storage
 from services.trainer import files
 from services.trainer.inspection import Inspection, inspect_folder
+from services.trainer.sweeping import sweep
 
 Model = trainer_pb2.Model
-ACTIVE, CREATING = 2, 1
+CREATING, ACTIVE, FAILED = common_pb2.CREATING, common_pb2.ACTIVE, common_pb2.FAILED
 IN_THE_MAKING = (CREATING, common_pb2.VERIFYING)
 
 
@@ -35,7 +36,7 @@ class Models:
         return model
 
     async def delete(self, name: str) -> None:
-        """Hides the model. WrongState while it is made, or while adapters need it."""
+        """Hides the model, and takes away what a failed training left. WrongState while it is made, or while adapters need it."""
         model = await self.rows.get(name)
         if model.state in IN_THE_MAKING:
             raise WrongState(
@@ -49,6 +50,8 @@ class Models:
                 adapter=adapter,
             )
         await self.rows.delete(name)
+        if model.state == FAILED:
+            await sweep(self.storage, name)
 
     async def adapter_on(self, base: str) -> str:
         """The name of one adapter that needs `base`, or nothing."""

@@ -13,10 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
+from servicekit.errors import Unavailable
 from servicekit.storage import Storage
 from servicekit.worker import Deferred, Task
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempt, Attempts
+from services.trainer.committing import note_checkpoints
 from services.trainer.config import TrainingConfig
 from services.trainer.endings import ended_by
 from services.trainer.jobs import ENDED, RayJobs
@@ -28,7 +30,6 @@ from services.trainer.plan import Plan
 from services.trainer.progress import ProgressReader
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import to_proto
-from services.trainer.sweeping import forget
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
@@ -69,18 +70,26 @@ class Running:
             return prefix
         ends = [exchange.error_key(prefix), exchange.stopped_key(prefix)]
         ended = any([await exchange.get_json(self.storage, key) is not None for key in ends])
-        if not ended and await self.jobs.status(job) not in ENDED:
+        if not ended and await self.status(task) not in ENDED:
             log.info("attached to a running job", job=job)
             return prefix
         # Two attempts never train side by side; a job that has told its error may still be ending.
         await self.left(task)
         return ""
 
+    async def status(self, task: Task) -> str:
+        """Of the job. Deferred while Ray's head is away: it comes back with the job or without it, and waiting for it costs no attempt."""
+        try:
+            return await self.jobs.status(task.notes["job"])
+        except Unavailable as error:
+            await task.progress("starting", message=error.message)
+            raise Deferred(PAUSED_SECONDS) from error
+
     async def left(self, task: Task) -> None:
         """The attempt is over: its job has ended, its checkpoints are committed, its working time is counted."""
         await self.jobs.stop(task.notes["job"])
         lines = await ProgressReader(self.storage, task.notes["prefix"]).read()
-        await self.note_checkpoints(task, lines)
+        await note_checkpoints(task, self.storage, lines)
         worked_s = task.notes.get("worked_s", 0.0) + seconds_of(lines)
         await self.note_trials(task)
         await task.note(job="", prefix="", worked_s=worked_s)
@@ -162,7 +171,7 @@ class Running:
             ended = False
             if time.monotonic() - asked > STATUS_SECONDS:
                 asked = time.monotonic()
-                ended = await self.jobs.status(task.notes["job"]) in ENDED
+                ended = await self.status(task) in ENDED
                 pause_time = await self.paused_since(task, prefix, pause_time)
             try:
                 sight = await self.look(reader, prefix)
@@ -172,7 +181,7 @@ class Running:
                 await task.progress("training", last_step, step_count, "steps", "object storage is away")
                 await asyncio.sleep(STATUS_SECONDS)
                 continue
-            await self.note_checkpoints(task, sight.lines)
+            await note_checkpoints(task, self.storage, sight.lines)
             if steps := [line for line in sight.lines if "step" in line]:
                 begun, last_step = True, steps[-1]["step"]
                 measured = next(
@@ -193,6 +202,8 @@ class Running:
                     log.warning("job ended without a result", job=task.notes["job"], log=tail)
                     await keep_tail(self.storage, prefix, tail)
                 await self.left(task)
+                if lacks_workers(task, sight.error):
+                    await self.pause(task, {"reason": "resources", **sight.error})
                 raise await ended_by(task, sight.error)
             await asyncio.sleep(POLL_SECONDS)
 
@@ -218,18 +229,18 @@ class Running:
         return since
 
     async def pause(self, task: Task, stopped: dict[str, Any]) -> None:
-        """Deferred, in any case; where the time was up, the row says from now on that it is paused."""
+        """Deferred, in any case; where no caller paused it, the row says from now on that it is paused."""
         task.notes["paused"] = True
 
         def note(connection: sa.Connection) -> None:
             task.write_in(connection, notes=json.dumps(task.notes))
-            if stopped["reason"] == "budget":
+            if stopped["reason"] != "paused":
                 model = self.models.rows.get_in(connection, task.target, lock=True)
                 model.paused = True
                 self.models.rows.replace_in(connection, model)
 
         await self.models.rows.database.run(note)
-        await task.progress("paused", message=paused_message(task, stopped["reason"]))
+        await task.progress("paused", message=paused_message(task, stopped))
         raise Deferred(AGAIN_SECONDS)
 
     async def tell_waiting(self, task: Task, prefix: str) -> None:
@@ -254,31 +265,6 @@ class Running:
         await task.progress("searching", len(losses), len(rates), "rates", message)
         return True
 
-    async def note_checkpoints(self, task: Task, lines: list[dict[str, Any]]) -> None:
-        """Commits the newest checkpoint and the best one to SQL, then forgets those that they replace."""
-        found = [line["checkpoint"] for line in lines if "checkpoint" in line]
-        before = {name: task.notes.get(name) for name in ("checkpoint", "best")}
-        after = {
-            "checkpoint": newest(before["checkpoint"], found),
-            "best": newest(before["best"], [checkpoint for checkpoint in found if checkpoint.get("best")]),
-        }
-        if after == before:
-            return
-        # An attempt that got on has made good for those before it.
-        task.attempt = 1
-        task.notes.update(after)
-        await task.write(notes=json.dumps(task.notes), attempts=task.attempt)
-        kept = [checkpoint["key"] for checkpoint in after.values() if checkpoint]
-        gone = [*(checkpoint for checkpoint in before.values() if checkpoint), *found]
-        for checkpoint in {checkpoint["key"]: checkpoint for checkpoint in gone}.values():
-            # One that an earlier training left stays that training's.
-            if checkpoint["key"] not in kept and checkpoint["key"].startswith(f"{task.target}/"):
-                await forget(self.storage, checkpoint)
-
-
-def newest(known: dict[str, Any] | None, found: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return max([*([known] if known else []), *found], key=lambda checkpoint: checkpoint["step"], default=None)
-
 
 def seconds_of(lines: list[dict[str, Any]]) -> float:
     """From the attempt's first step to its last."""
@@ -293,8 +279,16 @@ def told(lines: list[dict[str, Any]], last: dict[str, Any], measured: dict[str, 
     return "; ".join([f"loss {last['loss']:.4f}", *found, *warnings[-1:]])
 
 
-def paused_message(task: Task, reason: str = "paused") -> str:
+def lacks_workers(task: Task, error: dict[str, Any] | None) -> bool:
+    """Whether a training that had begun finds no room for its workers any more: who asked for so many decides how it goes on."""
+    return error is not None and error["reason"] == "NO_RAY_RESOURCES" and bool(task.notes.get("checkpoint"))
+
+
+def paused_message(task: Task, stopped: dict[str, Any] | None = None) -> str:
     checkpoint = task.notes.get("checkpoint")
     where = f"with the checkpoint of step {checkpoint['step']}" if checkpoint else "before its first step"
+    reason = stopped["reason"] if stopped else "paused"
+    if stopped and reason == "resources":
+        return f"{stopped['message']} Paused {where}; resume it with fewer workers, or when there are enough"
     why = "its time is up" if reason == "budget" else "paused"
     return f"{why}, {where}; it goes on when it is resumed"

@@ -5,15 +5,16 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from ingrain import AsyncClient
@@ -203,41 +204,48 @@ PORT_OPTIONS = (
 )
 
 
-@contextmanager
-def ray_head(**environment):
-    """A Ray head of 8 logical CPUs on ports of its own; yields what the trainer needs to reach it."""
-    ports = dict(zip(PORT_OPTIONS, free_ports(len(PORT_OPTIONS)), strict=True))
-    token = secrets.token_hex(32)
-    # Unix sockets lie in it, and their paths may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="ir") as folder:
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-        command += [part for option in ports.items() for part in option]
-        command += ["--temp-dir", folder, "--num-cpus", "8", "--object-store-memory", str(200 << 20)]
-        command += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1"]
-        reach = {
+class RayHead:
+    """A Ray head of 8 logical CPUs on ports of its own, which can be killed and started again at the same place."""
+
+    def __init__(self, environment):
+        self.ports = dict(zip(PORT_OPTIONS, free_ports(len(PORT_OPTIONS)), strict=True))
+        self.reach = {
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": token,
-            "INGRAIN_RAY_DASHBOARD": f"http://127.0.0.1:{ports['--dashboard-port']}",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "INGRAIN_RAY_DASHBOARD": f"http://127.0.0.1:{self.ports['--dashboard-port']}",
         }
-        head = subprocess.Popen(
-            command,
-            env={
-                **os.environ,
-                **reach,
-                **environment,
-                "OMP_NUM_THREADS": "1",
-                "PYTHONDONTWRITEBYTECODE": "",
-                "RAY_USAGE_STATS_ENABLED": "0",
-            },
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
+        self.environment = {
+            **os.environ,
+            **self.reach,
+            **environment,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def start(self):
+        # Unix sockets lie in it, and their paths may have 107 bytes.
+        self.folder = tempfile.mkdtemp(prefix="ir")
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+        command += [part for option in self.ports.items() for part in option]
+        command += ["--temp-dir", self.folder, "--num-cpus", "8", "--object-store-memory", str(200 << 20)]
+        command += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1"]
+        self.process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.DEVNULL, start_new_session=True
         )
-        try:
-            yield {**reach, "head_pid": str(head.pid)}
-        finally:
-            # At SIGTERM a node drains for half a minute; nothing in it is worth waiting for.
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
+
+    def kill(self):
+        # At SIGTERM a node drains for half a minute; nothing in it is worth waiting for.
+        kin = psutil.Process(self.process.pid).children(recursive=True)
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        psutil.wait_procs(kin, 30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def processes(self, text):
+        """Those of its kin whose command line holds `text`."""
+        kin = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in kin if text in " ".join(process.cmdline())]
 
 
 @pytest.fixture(scope="session")
@@ -258,9 +266,17 @@ def s3():
 
 
 @pytest.fixture(scope="session")
-def ray(s3):
-    with ray_head(**s3) as reach:
-        yield reach
+def head(s3):
+    head = RayHead(s3)
+    head.start()
+    yield head
+    head.kill()
+
+
+@pytest.fixture(scope="session")
+def ray(head):
+    """What the trainer needs to reach it."""
+    return head.reach
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import random
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ingrain import errors
@@ -109,10 +108,11 @@ def loss_on(folder, documents):
         ) / len(documents)
 
 
-async def test_a_training_outlives_the_trainer_and_its_own_processes(
-    trainer, client, base, datasets, eventually
+@pytest.mark.timeout(1200)
+async def test_a_training_outlives_the_trainer_its_own_processes_and_ray(
+    trainer, client, base, datasets, eventually, head
 ):
-    """One run undisturbed, one whose trainer is killed and then whose worker is killed: the same losses, bit by bit."""
+    """One run undisturbed, one whose trainer, worker, driver and whole Ray are killed one after another: the same losses, bit by bit."""
     data = datasets.put("noise", NOISE)
     spec = {"max_steps": 400, "save_steps": 40, "seed": 5, "bf16": False}
     calm = await client.models.create("base", data, id="calm", **spec)
@@ -125,10 +125,18 @@ async def test_a_training_outlives_the_trainer_and_its_own_processes(
     trainer.end(signal.SIGKILL)
     trainer.start()
     await eventually(lambda: step_of(rough, 100), 300)
-    worker = training_worker(trainer)
-    worker.send_signal(signal.SIGKILL)
-    await rough.result(400)
-    assert rough.metadata.attempt_count == 3, "one attached to the running job, one began from a checkpoint"
+    for step, kill in ((100, "RayTrainWorker"), (190, "services.trainer.driver"), (280, "")):
+        await eventually(lambda step=step: step_of(rough, step), 300)
+        if kill:
+            head.processes(kill)[-1].send_signal(signal.SIGKILL)
+        else:
+            head.kill()
+            head.start()
+    await rough.result(600)
+    jobs = [key for key in stored(trainer, "models/rough/") if key.endswith("job.json")]
+    assert len(jobs) == 4, "one attached to the running job, three began from a checkpoint"
+    assert rough.metadata.attempt_count <= 2, "what got on counts no more"
+    assert not [key for key in stored(trainer, "models/rough/") if "/checkpoints/" in key]
     assert await watched == expected
     assert {s.step: s.loss async for s in client.models.watch("rough")} == expected
     assert weights(await client.models.get("rough")) == weights(await client.models.get("calm"))
@@ -150,24 +158,47 @@ async def step_of(operation, step=1):
     return metadata.stage == "training" and metadata.completed_count >= step
 
 
-def training_worker(trainer):
-    """The Ray Train worker of this test's own Ray head."""
-    head = psutil.Process(int(trainer.environment["head_pid"]))
-    (worker,) = [p for p in head.children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline()[:1])]
-    return worker
+def stored(trainer, under):
+    """Keys in the trainer's storage that begin with it."""
+    folder = Path(trainer.environment["INGRAIN_STORAGE"].removeprefix("file://"))
+    keys = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [key for key in keys if key.startswith(f"projects/demo/{under}")]
 
 
-async def test_a_cancelled_training_stops_and_another_can_start(client, base, datasets, eventually):
+async def test_a_training_pauses_goes_on_and_is_cancelled(trainer, client, base, datasets, eventually):
     data = datasets.put("noise", NOISE)
     operation = await client.models.create("base", data, id="long", max_steps=100_000)
     waiting = await client.models.create("base", data, id="next", max_steps=2)
     await eventually(lambda: step_of(operation), 300)
     assert (await waiting.refresh()).metadata.stage == "waiting", "one fit at a time"
+    assert (await client.models.pause("long")).paused
+    await eventually(lambda: stage_of(operation, "paused"), 60)
+    assert "with the checkpoint of step" in operation.metadata.message
+    assert (await waiting.result(300)).state == ACTIVE, "who is paused holds nobody up"
+    step = int(operation.metadata.message.split("step ")[1].split(";")[0])
+    assert not (await client.models.resume("long")).paused
+    await eventually(lambda: step_of(operation, step + 5), 300)
+    assert [s.step async for s in until(client.models.watch("long"), step + 5)] == list(range(1, step + 6))
     await operation.cancel()
     with pytest.raises(errors.OperationCancelled):
         await operation.result(300)
     assert (await client.models.get("long")).state == FAILED
-    assert (await waiting.result(300)).state == ACTIVE
+    left = {key.split("/")[5] for key in stored(trainer, "models/long/")}
+    assert {"checkpoints", "packed.safetensors"} <= left, "another training may go on from it"
+    await client.models.delete("long")
+    left = {key.split("/")[5] for key in stored(trainer, "models/long/")}
+    assert not left & {"checkpoints", "packed.safetensors"}
+
+
+async def stage_of(operation, stage):
+    return (await operation.refresh()).metadata.stage == stage
+
+
+async def until(snapshots, step):
+    async for snapshot in snapshots:
+        yield snapshot
+        if snapshot.step == step:
+            return
 
 
 async def test_what_cannot_be_trained_is_told_with_its_reason(client, base, datasets):

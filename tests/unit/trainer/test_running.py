@@ -19,6 +19,7 @@ from servicekit.tables import operation as table
 from servicekit.worker import Deferred, LostLease, Task, Worker
 from services.trainer import exchange, files, pausing, training
 from services.trainer.attempts import Attempts
+from services.trainer.committing import note_checkpoints
 from services.trainer.config import DataSummary
 from services.trainer.datasource import Prepared
 from services.trainer.history import History
@@ -188,7 +189,7 @@ async def test_a_ghost_changes_nothing(desk: Desk, tmp_path: Path) -> None:
     ghost = await desk.claim()
     old = await desk.launch(ghost)
     await desk.left_by_job(old, step(1), step(2), step(3), kept := await desk.checkpoint(old, 3))
-    await desk.running.note_checkpoints(ghost, [kept])
+    await note_checkpoints(ghost, desk.storage, [kept])
     desk.ray.states.clear()  # Ray forgot the job, which is still alive
 
     heir = await desk.claim()
@@ -203,7 +204,7 @@ async def test_a_ghost_changes_nothing(desk: Desk, tmp_path: Path) -> None:
     plan, request = Plan.of(ghost.notes), trainer_pb2.CreateModelRequest()
     before = await desk.row(name)
     for write in (
-        desk.running.note_checkpoints(ghost, [later]),
+        note_checkpoints(ghost, desk.storage, [later]),
         desk.running.launched(ghost, plan, base),
         desk.running.pause(ghost, {"reason": "budget"}),
         desk.trainings.finished(ghost, request, plan, base, old, result),
@@ -246,7 +247,7 @@ async def test_the_best_steps_checkpoint_outlives_newer_ones(desk: Desk) -> None
     prefix = await desk.launch(task)
     first, best, last = [await desk.checkpoint(prefix, n, best=n == 2) for n in (1, 2, 3)]
     for line in (first, best, last):
-        await desk.running.note_checkpoints(task, [line])
+        await note_checkpoints(task, desk.storage, [line])
     assert [await desk.exists(line["checkpoint"]["key"] + "/state/a.pt") for line in (first, best, last)] == [
         False, True, True,
     ]  # fmt: skip
@@ -334,6 +335,46 @@ async def test_deaths_of_an_attempt_that_got_on_do_not_count(desk: Desk) -> None
     desk.ray.states = dict.fromkeys(desk.ray.states, "FAILED")
     with pytest.raises(training.Unavailable, match="The checkpoint of step 6 is kept"):
         await desk.running.watched(task, prefix, 9)
+
+
+async def test_workers_that_find_no_room_any_more_wait_for_a_word(desk: Desk) -> None:
+    """Before the first checkpoint it is an error of the request; later the training is paused, and may go on with fewer."""
+    told = {"reason": "NO_RAY_RESOURCES", "message": "2 worker(s) need 2 CPU.", "permanent": True}
+    await desk.begin(max_steps=9, num_workers=2)
+    prefix = await desk.launch(task := await desk.claim())
+    await desk.left_by_job(prefix, step(1), await desk.checkpoint(prefix, 1))
+    await exchange.put_json(desk.storage, exchange.error_key(prefix), told)
+    with pytest.raises(Deferred):
+        await desk.running.watched(task, prefix, 9)
+    assert (await desk.rows.get(TARGET)).paused
+    await pausing.resume(desk.models, trainer_pb2.ResumeTrainingRequest(name=TARGET, num_workers=1))
+    job = await exchange.get_job(desk.storage, await desk.launch(await desk.claim()))
+    assert (job.training_config().num_workers, job.training_config().rows_per_step) == (1, 8)
+
+    await desk.begin(f"{PROJECT}/models/other", max_steps=9, num_workers=2)
+    await desk.database.run(
+        lambda c: c.execute(table.update().where(table.c.target == TARGET).values(state="FAILED"))
+    )
+    prefix = await desk.launch(task := await desk.claim())
+    await exchange.put_json(desk.storage, exchange.error_key(prefix), told)
+    with pytest.raises(training.Exhausted, match="need 2 CPU"):
+        await desk.running.watched(task, prefix, 9)
+
+
+async def test_a_head_that_is_away_is_waited_for(desk: Desk) -> None:
+    async def away(id: str) -> str:
+        raise training.Unavailable("RAY_UNREACHABLE", "The Ray cluster does not answer.")
+
+    name = await desk.begin()
+    prefix = await desk.launch(task := await desk.claim())
+    desk.ray.status = away  # type: ignore[method-assign]
+    for _ in range(5):
+        with pytest.raises(Deferred):
+            await desk.running.watched(task, prefix, 9)
+        task = await desk.claim()
+        with pytest.raises(Deferred):
+            await desk.create(task)
+    assert (await desk.row(name)).failures == 0
 
 
 async def test_out_of_memory_is_tried_once_more(desk: Desk) -> None:
