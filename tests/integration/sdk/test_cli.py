@@ -99,6 +99,8 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
         "2",
         "--search-rates",
         "1e-4,0.002",
+        "--max-seconds",
+        "90",
         "--no-wait",
     )
     operation = started.stdout.strip()
@@ -107,6 +109,7 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert "CreateModel" in ingrain("operation", "get", operation).stdout
     trained = json.loads(ingrain("model", "get", "tuned", "-o", "json").stdout)["training"]
     assert (trained["splitting"], trained["max_tokens"]) == ("CUMULATIVE", "5000")
+    assert trained["max_duration"] == "90s"
     assert trained["evaluation"] == {
         "eval_ratio": 0.1,
         "probes": "projects/default/datasets/docs",
@@ -115,6 +118,9 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert trained["learning_rate_search"] == {"learning_rates": [1e-4, 0.002]}
     wrong = ingrain("model", "train", "--base", "small", "--dataset", "docs", "--search-rates", "fast")
     assert (wrong.returncode, "fast is no list of numbers" in wrong.stderr) == (2, True)
+    for command in ("pause", "resume"):
+        ended = ingrain("model", command, "tuned")
+        assert (ended.returncode, "is not at work" in ended.stderr) == (1, True)
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80

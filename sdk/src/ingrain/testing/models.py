@@ -64,6 +64,20 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
             raise Refused("NOT_FOUND", "UPLOAD_NOT_FOUND", f"there is no upload {upload_id}")
         return self.uploads[upload_id]
 
+    def PauseTraining(self, request: Any, context: Any) -> trainer_pb2.Model:
+        """Refused: the fake's trainings have ended when they are answered."""
+        return self._set_paused(request.name, True)
+
+    def ResumeTraining(self, request: Any, context: Any) -> trainer_pb2.Model:
+        return self._set_paused(request.name, False)
+
+    def _set_paused(self, name: str, paused: bool) -> trainer_pb2.Model:
+        model = self.store.get(name)
+        if model.state != common_pb2.CREATING:
+            raise Refused("FAILED_PRECONDITION", "TRAINING_NOT_RUNNING", f"{name} is not at work")
+        model.paused = paused
+        return model
+
     def UploadModel(self, requests: Iterator[Any], context: Any) -> operations_pb2.Operation:
         header, files, name = next(requests).header, {}, ""
         for request in requests:
