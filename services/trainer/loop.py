@@ -6,6 +6,7 @@ Needs an initialised torch process group and no Ray, so that tests run it bare.
 import asyncio
 import contextlib
 import logging
+import shutil
 import tempfile
 import time
 import warnings
@@ -33,6 +34,8 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.steps import Outcome, Run, run_steps
 from services.trainer.stopping import StopWatch
 
+KINDS = (saving.KIND, "load")  # of scratch folders
+
 
 def loop(description: dict[str, Any]) -> None:
     """Trains `Job(**description)`. Leaves under its prefix `model/` and `result.json`, or `stopped.json` where it was to end early,
@@ -51,11 +54,13 @@ def loop(description: dict[str, Any]) -> None:
                 asyncio.run(put_json(storage, error_key(job.prefix), wrong))
         raise
     dist.barrier()
+    for kind in KINDS:
+        shutil.rmtree(scratch.attempt_folder(settings.scratch, kind, job.prefix), ignore_errors=True)
 
 
 def train(job: Job, storage: Storage, settings: TrainerSettings) -> None:
     config = job.training_config()
-    scratch.sweep(settings.scratch, (saving.KIND, "load"), job.prefix)
+    scratch.sweep(settings.scratch, KINDS, job.prefix)
     import_all(config)
     meter = Meter(device(), dist.get_world_size(), uses_bf16(config))
     torch.manual_seed(config.seed)

@@ -13,6 +13,13 @@ OUTAGES = (Exhausted, OSError)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether it says that storage is away, rather than anything else that may be tried again."""
+    return isinstance(error, OSError) or (
+        isinstance(error, Exhausted) and error.reason.startswith("STORAGE_")
+    )
+
+
 async def through_outages(action: Callable[[], Awaitable[T]], gives_up: Callable[[], bool]) -> T:
     """What `action` gives. While storage fails it is done again from its beginning; its error is raised once `gives_up()`."""
     pause_s = FIRST_PAUSE_S

@@ -145,6 +145,7 @@ class Running:
             config=asdict(replace(config, max_duration_s=plan.config.max_duration_s)),
             worked_s=worked_s,
             paused=False,
+            attempted=True,
         )
         await self.jobs.submit(submission_id, task.prefix)
         return task.prefix

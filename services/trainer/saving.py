@@ -117,11 +117,12 @@ class Saver:
 
     def room(self) -> bool:
         """Whether every worker's scratch holds one more; a collective."""
-        free = bytes_free(self.folder)
-        fits = free >= self.needed_bytes * 1.05
-        if not fits:
-            self.writer.write({"warning": no_room(self.folder, self.needed_bytes)})
-        return agreed_by_all(fits, self.engine.device)
+        fits = bytes_free(self.folder) >= self.needed_bytes * 1.05
+        all_fit = agreed_by_all(fits, self.engine.device)
+        if self.rank == 0 and not all_fit:
+            other = "No checkpoint could be taken: another worker's scratch disk has no room for it."
+            self.writer.write({"warning": other if fits else no_room(self.folder, self.needed_bytes)})
+        return all_fit
 
     def first_size(self) -> int:
         """Bytes of this worker's part, about: weights, and where they are partitioned its share of moments and float32 weights."""

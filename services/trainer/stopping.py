@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+import torch.distributed as dist
+
 from servicekit.storage import Storage
 from services.trainer.exchange import Job, get_json, stop_key
 from services.trainer.outages import OUTAGES
@@ -33,9 +35,11 @@ class StopWatch:
 
     @contextlib.contextmanager
     def open(self) -> Iterator["StopWatch"]:
-        """Has looked once when the block begins: what was asked for while the workers started counts from the first step on."""
-        self.look()
-        threading.Thread(target=self.run, daemon=True).start()
+        """Has looked once when the block begins: what was asked for while the workers started counts from the first step on. Only the
+        first worker looks; it tells the others."""
+        if dist.get_rank() == 0:
+            self.look()
+            threading.Thread(target=self.run, daemon=True).start()
         try:
             yield self
         finally:

@@ -13,7 +13,7 @@ from typing import Any
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.errors import Exhausted, Invalid, Unavailable
 from servicekit.storage import Storage
-from servicekit.worker import Task
+from servicekit.worker import Deferred, Task
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempts
 from services.trainer.citing import cited
@@ -24,6 +24,7 @@ from services.trainer.foresight import Foresight
 from services.trainer.history import History
 from services.trainer.jobs import RayJobs
 from services.trainer.models import Model, Models
+from services.trainer.outages import OUTAGES, is_outage
 from services.trainer.plan import Plan
 from services.trainer.rates import Rates
 from services.trainer.resuming import earlier, plan_from
@@ -33,6 +34,8 @@ from services.trainer.spec import resolve, to_proto, with_data
 from services.trainer.summary import summary
 from services.trainer.sweeping import sweep
 from services.trainer.verifying import verify
+
+OUTAGE_SECONDS = 10.0  # until storage that is away is asked again
 
 
 class Trainings:
@@ -89,7 +92,21 @@ class Trainings:
             return await self.foresight.estimate(fits, complete, base, data)
 
     async def create_model(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Model:
-        """Handler of the operation. On a cancellation the job is stopped; the last checkpoint stays."""
+        """Handler of the operation. On a cancellation the job is stopped; the last checkpoint stays. A storage that is away is waited for
+        where there is something to lose."""
+        try:
+            return await self.created(task, request)
+        except asyncio.CancelledError:
+            if task.stopping == "cancelled":
+                await self.ended_early(task)
+            raise
+        except OUTAGES as error:
+            if is_outage(error) and task.notes.get("attempted"):
+                await task.progress("waiting", message=f"object storage is away: {error}")
+                raise Deferred(OUTAGE_SECONDS) from error
+            raise
+
+    async def created(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Model:
         if "start_time" not in task.notes:
             await task.note(start_time=time.time())
         fits, base = await self.check(request)
@@ -97,12 +114,8 @@ class Trainings:
         try:
             prefix = await self.running.attached(task) or await self.running.launched(task, plan, base)
             result = await self.running.watched(task, prefix, plan.config.max_steps)
-        except asyncio.CancelledError:
-            if task.stopping == "cancelled":
-                await self.ended_early(task)
-            raise
         except (Invalid, Exhausted) as error:
-            if not isinstance(error, Unavailable):
+            if not isinstance(error, Unavailable) and not is_outage(error):
                 await self.ended_early(task)
             raise
         return await self.finished(task, request, Plan.of(task.notes), base, prefix, result)
@@ -111,6 +124,8 @@ class Trainings:
         """Cancelled or failed for good: no process goes on; the last checkpoint stays, with the rows that it needs to go on."""
         if task.notes.get("job"):
             await self.running.left(task)
+        if "packed_key" not in task.notes:
+            return
         kept = [checkpoint["key"] for name in ("checkpoint", "best") if (checkpoint := task.notes.get(name))]
         await sweep(self.storage, task.target, [*kept, task.notes["packed_key"]] if kept else [])
 

@@ -21,10 +21,12 @@ def fit(
     """`function(asdict(job))` on `num_workers` workers of these resources; the first one's value is `return_value`. Raises where
     one of them fails. `name` is this run's alone: Ray goes on with an older run of the same name."""
     gpu = "GPU" in per_worker
+    # The others wait in a collective while the first worker brings a large model to a slow storage.
+    patience_s = 3600 + round(settings.storage_wait_s)
     return TorchTrainer(
         function,
         train_loop_config=asdict(job),
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=patience_s),
         scaling_config=ScalingConfig(
             num_workers=job.training_config().num_workers, use_gpu=gpu, resources_per_worker=per_worker
         ),

@@ -377,6 +377,22 @@ async def test_a_head_that_is_away_is_waited_for(desk: Desk) -> None:
     assert (await desk.row(name)).failures == 0
 
 
+async def test_a_storage_that_is_away_costs_no_attempt(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(key: str) -> None:
+        raise training.Unavailable("STORAGE_UNREACHABLE", "s3 cannot be reached")
+
+    name = await desk.begin()
+    await desk.launch(await desk.claim())
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.storage, "stat", away)
+        for _ in range(5):
+            with pytest.raises(Deferred):
+                await desk.create(await desk.claim())
+    assert (await desk.row(name)).failures == 0
+    await exchange.put_json(desk.storage, exchange.result_key(prefix := desk.ray.prefixes[-1]), {})
+    assert await desk.running.attached(await desk.claim()) == prefix
+
+
 async def test_out_of_memory_is_tried_once_more(desk: Desk) -> None:
     await desk.begin()
     told = {
