@@ -273,7 +273,7 @@ def with_data(config: TrainingConfig, packed_row_count: int, nearest_steps: int 
         max_steps=steps,
         save_steps=min(steps, config.save_steps or fifth),
         eval_steps=min(steps, config.eval_steps or fifth) if config.evaluates else 0,
-        search_steps=(config.search_steps or max(10, steps // 10)) if config.learning_rates else 0,
+        search_steps=(config.search_steps or min(steps, max(10, steps // 3))) if config.learning_rates else 0,
     )
 
 
