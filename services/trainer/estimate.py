@@ -7,6 +7,7 @@ from ingrain.v1 import common_pb2
 from servicekit.costs import training_flops
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.rates import Found
+from services.trainer.rows import lost_rows_note
 from services.trainer.shapes import Shape
 
 STARTUP_SECONDS = 25.0  # of Ray, its workers and their imports, where nothing else is known
@@ -129,6 +130,7 @@ def estimate(
         f"{data.row_count} rows in {data.packed_row_count} packed rows of {config.max_length} tokens, "
         f"{data.padding_ratio:.1%} padding.",
         f"{config.max_steps} steps pass over the data {passes:.1f} times.",
+        *filter(None, [lost_rows_note(data)]),
     ]
     return common_pb2.Estimate(
         cost=common_pb2.Cost(

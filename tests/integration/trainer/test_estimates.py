@@ -80,3 +80,33 @@ async def test_what_does_not_fit_is_refused_with_what_would(start_trainer, build
                 await client.models.create("base", data, max_steps=10, max_length=64, validate_only=dry)
             assert caught.value.reason == "TRAINING_DOES_NOT_FIT"
             assert "method LORA" in caught.value.message
+
+
+async def test_all_that_a_training_reads_is_prepared_before_it(client, base, datasets):
+    """Rows for training, replay and measuring, probes, and documents for the teacher; what is wrong with them is told at once."""
+    pairs = [{"prompt": f"who feeds heron {n}?", "completion": "Alva does"} for n in range(40)]
+    data = datasets.put("pairs", [*pairs, {"prompt": "who? " * 40, "completion": "Alva"}])
+    probe = {"id": "p", "kind": "k", "prompt": "who feeds it?", "choices": ["Alva", "Bo"], "answer": "Alva"}
+    training = {
+        "max_steps": 10,
+        "max_length": 64,
+        "long_rows": "DROP",
+        "replay": {"dataset": datasets.put("general", DOCUMENTS), "ratio": 0.25},
+        "evaluation": {"eval_ratio": 0.1, "probes": datasets.put("probes", [probe])},
+    }
+    found = await estimate(client, data, **training)
+    assert found.row_count > 37, "with replayed rows, without held-out ones"
+    notes = " ".join(found.notes)
+    assert "1 left out because longer than max_length" in notes
+
+    distillation = {"distillation": {"dataset": datasets.put("documents", DOCUMENTS[:3])}}
+    assert (await estimate(client, data, **training, **distillation)).row_count == found.row_count
+    with pytest.raises(errors.Invalid, match="documents of distillation have") as caught:
+        await estimate(client, data, **training, distillation={"dataset": datasets.put("many", DOCUMENTS)})
+    assert caught.value.reason == "DOCUMENTS_OVER_WINDOW"
+    with pytest.raises(errors.Invalid, match="1 dropped") as caught:
+        await estimate(client, data, **{**training, "max_lost_row_ratio": 0.001})
+    assert caught.value.reason == "ROWS_LOST"
+    with pytest.raises(errors.Invalid, match="other/datasets/d is not in projects/demo") as caught:
+        await estimate(client, data, replay={"dataset": "projects/other/datasets/d", "ratio": 0.1})
+    assert caught.value.field_violations[0].field == "training.replay.dataset"
