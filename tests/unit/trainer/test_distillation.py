@@ -12,14 +12,18 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
 from services.trainer import distillation
 from services.trainer.data import TrainingRows
 from services.trainer.distillation import most_likely, teacher_targets
+from services.trainer.loading import load_model
 from services.trainer.losses import distillation_loss
 from services.trainer.packing import IGNORED
+from services.trainer.plain_engine import PlainEngine
 from services.trainer.prepare import PrepareTask, prepare
-from services.trainer.step import forward
+from services.trainer.spec import resolve, with_data
+from services.trainer.step import forward, train_step
 
 ARCHITECTURES = ["llama", "qwen3", "mistral", "gemma", "phi", "gpt2"]
 DOCUMENTS = [
@@ -114,6 +118,44 @@ def test_with_all_tokens_kept_the_loss_is_the_exact_divergence(prepared, archite
         )
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
     assert ours.item() > 0.1, "without the documents the model says something else"
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/alone", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("method", ["FULL", "LORA"])
+def test_a_step_takes_the_divergence_of_what_its_model_is_made_of(
+    prepared, build_checkpoint, process_group, method
+):
+    """The way of a worker: its own attention, adapters, the head at the targets only."""
+    reference, arrays = prepared()
+    spec = trainer_pb2.TrainingSpec(
+        method=method, max_steps=1, max_length=64, bf16=False, distillation={"dataset": "d", "top_k": 4000}
+    )
+    base = trainer_pb2.Model(parameter_count=30_000, context_window=256)
+    config = with_data(resolve(spec, base), 1)
+    model = load_model(build_checkpoint("llama", chat_template=False), config)
+    data = TrainingRows(arrays | teacher_targets(model, arrays, config, 0, 1), config)
+    engine = PlainEngine(model, config, torch.device("cpu"), bf16=False)
+    loss, _ = train_step(engine, data.batches(1, 0, engine.device), data.target_count(1), 1e-3)
+
+    rows = data.rows_of_step(1)
+    teacher_TV = torch.log_softmax(plain_logits(reference, arrays), dim=-1)
+    numbers, labels = (torch.from_numpy(arrays[n][rows]) for n in ("teacher.target_RL", "labels_RL"))
+    ids, positions = (torch.from_numpy(arrays[n][rows]).long() for n in ("input_ids_RL", "position_ids_RL"))
+    with torch.no_grad():
+        student = forward(reference, ids, positions)[:, :-1][labels[:, 1:] != IGNORED]
+    exact = F.kl_div(
+        torch.log_softmax(student, dim=-1),
+        teacher_TV[numbers[numbers >= 0].long()],
+        log_target=True,
+        reduction="batchmean",
+    )
+    assert loss == pytest.approx(exact.item(), rel=1e-4)
 
 
 def test_the_rest_is_one_more_class(prepared):
