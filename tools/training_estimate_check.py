@@ -25,7 +25,8 @@ from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, time_of
 from services.trainer.exchange import Job
 from services.trainer.fitting import fitted
-from services.trainer.foresight import TEXT_SPREAD, kernels_after, run_trial
+from services.trainer.foresight import kernels_after, run_trial
+from services.trainer.kernels import Texts
 from services.trainer.machine import machine_of
 from services.trainer.memory import worker_memory
 from services.trainer.packing import Packed, TokenSequence, pack
@@ -118,7 +119,7 @@ async def check(case: Case, folder: Path) -> dict[str, Any]:
         config, shape, reckoned, Found(rate, "trial", True), False, settings.threads_per_worker, 0.0
     )
     result = await trained(config, base_folder, packed_file, folder, settings)
-    memory = worker_memory(config, shape, False, result["bf16"], TEXT_SPREAD * data.mean_row_tokens)
+    memory = worker_memory(config, shape, False, result["bf16"], Texts.of(data))
     return {
         "case": case.name,
         "bf16": result["bf16"],
@@ -127,9 +128,7 @@ async def check(case: Case, folder: Path) -> dict[str, Any]:
         "predicted": {
             "memory_model": memory.total,
             "memory_trial": rate.memory_bytes
-            + kernels_after(
-                rate.trial_steps, config, machine_of(settings), TEXT_SPREAD * data.mean_row_tokens
-            ),
+            + kernels_after(rate.trial_steps, config, machine_of(settings), Texts.of(data)),
             "compute_seconds": foreseen.compute_seconds,
             "tokens": reckoned.tokens,
             "steps": config.max_steps,

@@ -21,8 +21,9 @@ from services.trainer.config import TrainingConfig
 from services.trainer.datasource import Prepared
 from services.trainer.estimate import Work, estimate, time_of
 from services.trainer.fitting import Fitted, fitted
+from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.machine import Machine, machine_of
-from services.trainer.memory import kernel_bytes, size, worker_memory
+from services.trainer.memory import size, worker_memory
 from services.trainer.plan import Plan
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.settings import TrainerSettings
@@ -31,7 +32,6 @@ from services.trainer.trial import TrialTask
 
 log = structlog.get_logger()
 TRIAL_MODEL_BYTES = 8 << 30  # a larger one takes longer to load than a trial may
-TEXT_SPREAD = 1.5  # the mean text that a token is in, by the mean text
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -65,7 +65,7 @@ class Foresight:
             self.settings.threads_per_worker,
             self.settings.device_peak_flops,
         )
-        texts = TEXT_SPREAD * data.summary.mean_row_tokens
+        texts = Texts.of(data.summary)
         memory = worker_memory(config, shape, machine.gpu, machine.bf16(config), texts).total
         notes = list(fits.notes)
         if found and found.exact and found.rate.memory_bytes:
@@ -104,7 +104,9 @@ class Foresight:
         if wanted is None:
             wanted = urlparse(self.settings.ray_dashboard).hostname in LOCAL
         enough = config.num_workers * self.settings.threads_per_worker <= (os.cpu_count() or 1)
-        learns_tokens = not config.distillation_temperature  # a teacher would have to read its documents first
+        learns_tokens = (
+            not config.distillation_temperature
+        )  # a teacher would have to read its documents first
         small = base.size_bytes <= TRIAL_MODEL_BYTES
         return wanted and enough and small and learns_tokens and not is_service()
 
@@ -162,12 +164,12 @@ class Foresight:
         return await asyncio.to_thread(machine_of, self.settings)
 
 
-def kernels_after(steps: int, config: TrainingConfig, machine: Machine, text_tokens: float) -> int:
+def kernels_after(steps: int, config: TrainingConfig, machine: Machine, texts: Texts) -> int:
     """What grows on after a trial's few steps, in bytes."""
     if machine.gpu or not machine.bf16(config):
         return 0
-    whole = kernel_bytes(config, text_tokens)
-    return round(max(0.0, whole - kernel_bytes(config, text_tokens, steps)))
+    whole = kernel_bytes(config, texts)
+    return round(max(0.0, whole - kernel_bytes(config, texts, steps)))
 
 
 async def run_trial(

@@ -4,10 +4,10 @@ Weights, gradients and AdamW's moments as ZeRO shards them: Rajbhandari et al. 2
 gated transformer layer with rotary embeddings, counted tensor by tensor (docs/training-estimates.md has the measured ones).
 """
 
-import math
 from dataclasses import dataclass, fields
 
 from services.trainer.config import TrainingConfig
+from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.shapes import Shape
 
 BUCKET_ELEMENTS = 500_000_000  # most that DeepSpeed gathers before it sends
@@ -22,8 +22,7 @@ FIXED_BYTES = {
     True: 300 << 20,
 }  # kernels, threads and heaps of a processor; workspaces of a GPU
 QUANTIZED_BYTES = 0.53  # of a 4-bit weight with its scales
-KERNEL_BYTES = 0.7 * (1 << 20)  # of a bfloat16 multiplication of one shape, compiled by oneDNN
-MOST_KERNELS = 1024  # that oneDNN keeps (ONEDNN_PRIMITIVE_CACHE_CAPACITY)
+ANY_TEXTS = Texts()
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ def size(count: float) -> str:
 
 
 def worker_memory(
-    config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool, text_tokens: float = math.inf
+    config: TrainingConfig, shape: Shape, gpu: bool, bf16: bool, texts: Texts = ANY_TEXTS
 ) -> Memory:
-    """At the step that needs most. `text_tokens`: of a text among others in a row, as far as that is known."""
+    """At the step that needs most. `texts`: what is known of the data."""
     workers, stage = config.num_workers, config.zero_stage
     trained = shape.parameter_count
     weights = 4.0 * trained
@@ -70,7 +69,7 @@ def worker_memory(
         weights = 4.0 * trained + frozen_bytes(config, shape)
     bucket = 4.0 * min(trained, BUCKET_ELEMENTS)
     shard = trained / workers
-    activations = activation_bytes(config, shape, gpu, bf16, min(text_tokens, config.max_length))
+    activations = activation_bytes(config, shape, gpu, bf16, min(texts.tokens, config.max_length))
     head = head_bytes(config, shape, gpu, bf16)
     copies = copy_bytes(config, shape, bf16)
     host = 0.0
@@ -98,7 +97,7 @@ def worker_memory(
         buckets,
         activations,
         head,
-        kernels=0.0 if gpu or not bf16 else kernel_bytes(config, text_tokens),
+        kernels=0.0 if gpu or not bf16 else kernel_bytes(config, texts),
         fixed=FIXED_BYTES[gpu],
         host=host,
     )
@@ -116,18 +115,6 @@ def copy_bytes(config: TrainingConfig, shape: Shape, bf16: bool) -> float:
     if config.load_in_4bit:
         return 2.0 * shape.linear_count / shape.layer_count
     return 2.0 * (shape.linear_count + shape.vocabulary_size * shape.hidden_size) if bf16 else 0.0
-
-
-def kernel_bytes(config: TrainingConfig, text_tokens: float, steps: int = 0) -> float:
-    """After `steps` steps, all where 0. Every count of tokens that a micro-batch has, and every length of a text, gets kernels of its
-    own; how many there are by then is measured (docs/training-estimates.md), not derived."""
-    if config.attn_implementation in ("sdpa", "eager"):
-        return 0.0  # all rows are of one length
-    readings = (steps or config.max_steps or MOST_KERNELS) * config.gradient_accumulation_steps
-    lengths = 2 * min(text_tokens, config.max_length)
-    texts = config.per_device_train_batch_size * config.max_length / max(1.0, lengths / 3)
-    met = 1 - math.exp(-readings * texts / lengths)
-    return KERNEL_BYTES * min(MOST_KERNELS, 10 * readings + 2.5 * lengths * met)
 
 
 def activation_bytes(

@@ -83,7 +83,8 @@ async def test_full_fine_tuning_on_one_worker(client, base, datasets):
     assert not summary.verification.HasField("max_merged_difference")
 
     # What was foreseen, what it says of itself, and what is kept.
-    assert summary.worker_memory_bytes == pytest.approx(estimate.worker_memory_bytes, rel=0.4)
+    # A model of 30,000 parameters: nearly all of it is what any training takes.
+    assert summary.worker_memory_bytes == pytest.approx(estimate.worker_memory_bytes, abs=100e6)
     assert 0 < summary.model_flops_utilization < 1
     assert live[-1].model_flops_utilization > 0
     assert live[0].remaining_duration.ToMilliseconds() > 0 == live[-1].remaining_duration.ToMilliseconds()
