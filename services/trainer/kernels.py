@@ -1,0 +1,44 @@
+"""Memory of the kernels that oneDNN compiles on a processor, one for each shape of a bfloat16 multiplication.
+
+Micro-batches hold as many tokens as are to be read, and attention goes text by text: every new count and every new length gets kernels of
+its own, until as many are kept as there may be. How many there are after so many steps is fitted to what was measured
+(docs/training-estimates.md), not derived. On GPUs and in float32 there are none.
+"""
+
+import math
+from dataclasses import dataclass
+
+from services.trainer.config import DataSummary, TrainingConfig
+
+KERNEL_BYTES = 0.7 * (1 << 20)
+MOST_KERNELS = 1024  # that oneDNN keeps (ONEDNN_PRIMITIVE_CACHE_CAPACITY)
+OF_COUNT = {"full": 10.0, "lora": 22.0}  # for a count of tokens that was not there before
+OF_LENGTH = 2.5  # for a length of a text that was not there before
+SPREAD = 1.5  # the mean text that a token is in, by the mean text
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is known of the data; nothing: the worst."""
+
+    tokens: float = math.inf  # of the text that a token is in, on average
+    count: float = math.inf
+    row_count: float = math.inf  # packed rows
+
+    @staticmethod
+    def of(data: DataSummary) -> "Texts":
+        return Texts(SPREAD * data.mean_row_tokens, data.row_count, data.packed_row_count)
+
+
+def kernel_bytes(config: TrainingConfig, texts: Texts, steps: int = 0) -> float:
+    """After `steps` steps, all where 0."""
+    if config.attn_implementation in ("sdpa", "eager"):
+        return 0.0  # all rows are of one length
+    size = config.per_device_train_batch_size
+    readings = (steps or config.max_steps or MOST_KERNELS) * config.gradient_accumulation_steps
+    # Few rows make few different micro-batches.
+    counts = min(float(readings), texts.row_count**2)
+    lengths = min(2 * min(texts.tokens, config.max_length), texts.count)
+    read = readings * size * config.max_length / max(1.0, min(texts.tokens, config.max_length) / SPREAD)
+    met = lengths * (1 - math.exp(-read / lengths))
+    return KERNEL_BYTES * min(MOST_KERNELS, OF_COUNT[config.method] * counts + OF_LENGTH * met)
