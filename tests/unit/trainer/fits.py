@@ -27,8 +27,8 @@ class Fit:
         stored = asyncio.run(files.publish(self.storage, "projects/p/models/base/import-1/model", base, {}))
         self.base_sha256 = files.digest(stored)
 
-    def job(self, number, checkpoint=None, held_out=False, **spec):
-        """Of a training on eight texts in rows of 64 tokens; `held_out`: the same rows are measured too."""
+    def job(self, number, checkpoint=None, held_out=False, arrays=None, **spec):
+        """Of a training on these arrays, or on eight texts in rows of 64 tokens; `held_out`: the same rows are measured too."""
         base = trainer_pb2.Model(parameter_count=30_000, context_window=256)
         config = with_data(resolve(trainer_pb2.TrainingSpec(max_length=64, **spec), base), 10)
         prefix = f"projects/p/models/m/op-{number}"
@@ -38,7 +38,7 @@ class Fit:
             for n in (20, 31, 9, 44, 60, 17, 25, 12)
         ]
         packed = self.root / "packed.safetensors"
-        arrays = vars(pack(sequences, 64, config.seed, 0))
+        arrays = arrays or vars(pack(sequences, 64, config.seed, 0))
         measured = {f"held_out.{name}": array for name, array in arrays.items()} if held_out else {}
         save_file({**arrays, **measured}, packed)
         stored = asyncio.run(self.storage.put_file(exchange.packed_key(prefix), packed))

@@ -1,20 +1,17 @@
-"""The teacher and its loss on tiny models; two workers are two processes."""
+"""The teacher and its loss on tiny models; two workers are in test_workers.py."""
 
 import json
 import math
-import multiprocessing
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
-from services.trainer import distillation
 from services.trainer.data import TrainingRows
 from services.trainer.distillation import most_likely, teacher_targets
 from services.trainer.loading import load_model
@@ -120,13 +117,6 @@ def test_with_all_tokens_kept_the_loss_is_the_exact_divergence(prepared, archite
     assert ours.item() > 0.1, "without the documents the model says something else"
 
 
-@pytest.fixture
-def process_group(tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/alone", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize("method", ["FULL", "LORA"])
 def test_a_step_takes_the_divergence_of_what_its_model_is_made_of(
     prepared, build_checkpoint, process_group, method
@@ -208,28 +198,6 @@ def test_a_truncated_row_is_taught_as_far_as_it_is_learned(prepared):
     is_label = arrays["labels_RL"] != IGNORED
     assert ((arrays["teacher.target_RL"] >= 0) == is_label).all()
     assert is_label.sum() == (arrays["teacher.target_X"] >= 0).sum()
-
-
-def as_worker(folder, rank, model, arrays):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    np.savez(folder / f"{rank}.npz", **teacher_targets(model, arrays, settings(top_k=8), rank, 2))
-    dist.destroy_process_group()
-
-
-def test_workers_share_the_work_and_have_the_same(prepared, tmp_path, monkeypatch):
-    model, arrays = prepared()
-    monkeypatch.setattr(distillation, "MOST_LOGITS", 1)  # a row a batch, so that both have something to do
-    forking = multiprocessing.get_context("fork")  # they need not import everything again
-    workers = [forking.Process(target=as_worker, args=(tmp_path, rank, model, arrays)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    alone = teacher_targets(model, arrays, settings(top_k=8), 0, 1)
-    for rank in range(2):
-        found = np.load(tmp_path / f"{rank}.npz")
-        for name, array in alone.items():
-            assert (found[name] == array).all()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingrain.v1 import trainer_pb2
+from services.trainer.prepare import PrepareTask, prepare
 
 pytestmark = pytest.mark.usefixtures("process_group")
 PLAIN = {"bf16": False, "learning_rate": 0.01, "seed": 3, "max_steps": 8, "save_steps": 4}
@@ -78,3 +79,26 @@ def test_another_number_of_workers_goes_on_within_the_tolerance(fit, two, build_
         print("largest relative difference of a loss:", max(differences))
         assert max(differences) < TOLERANCE
     assert not list((one.root / "scratch" / "load").rglob("*.pt"))
+
+
+def test_workers_learn_from_one_teacher(fit, two, build_checkpoint, tmp_path):
+    """They share the reading of the rows behind the documents, and exchange what the teacher says of them."""
+    checkpoint = build_checkpoint("llama")
+    rows = [{"prompt": f"who feeds heron {n}?", "completion": f"Alva {n} does"} for n in range(24)]
+    for name, content in {"rows": rows, "documents": [{"text": "Alva feeds the heron."}] * 9}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    (tmp_path / "tokenizer").symlink_to(checkpoint)
+    datasets = (("d", 1.0, "rows.jsonl"), ("e", 1.5, "rows.jsonl"))
+    task = PrepareTask(datasets, "tokenizer", "document", False, 64, 1, documents="documents.jsonl")
+    arrays, _ = prepare(tmp_path, task)
+    one = fit(checkpoint)
+    taught = {"arrays": arrays, "distillation": {"dataset": "projects/p/datasets/d"}}
+    lora = {"method": trainer_pb2.TrainingSpec.LORA, "r": 4}
+    jobs = [one.job(7, **taught, **spread(2, zero_stage=2)), one.job(8, **taught, **spread(2, **lora))]
+    (full, _), (adapted, _) = two(one, *jobs)
+    alone, kept = on_one(one, one.job(9, **taught, **spread(1)))
+    resumed, _ = on_one(one, one.job(10, checkpoint=kept[4], **taught, **spread(1)))
+    assert resumed == {step: loss for step, loss in alone.items() if step > 4}
+    assert [full[step] for step in alone] == pytest.approx(list(alone.values()), rel=TOLERANCE)
+    assert adapted[1] == pytest.approx(alone[1], rel=TOLERANCE), "before the first step adapters do nothing"
+    assert alone[8] < alone[1] / 2
