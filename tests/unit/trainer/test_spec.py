@@ -3,7 +3,7 @@ import pytest
 from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
 from services.trainer.config import DataSummary
-from services.trainer.estimate import estimate, trained_tokens
+from services.trainer.estimate import trained_tokens
 from services.trainer.spec import resolve, to_proto, with_data
 
 Spec = trainer_pb2.TrainingSpec
@@ -54,6 +54,17 @@ def test_adapters_scale_with_their_rank():
         (Spec(max_steps=5, num_train_epochs=1), "STEPS_AND_EPOCHS"),
         (Spec(max_steps=5, max_tokens=1000), "TOKENS_AND_STEPS"),
         (Spec(num_train_epochs=5, max_tokens=1000), "TOKENS_AND_STEPS"),
+        (Spec(use_dora=True), "LORA_FIELD_WITHOUT_LORA"),
+        (Spec(offload_param="cpu", zero_stage=2), "OFFLOAD_WITHOUT_STAGE_3"),
+        (Spec(method=Spec.LORA, load_in_4bit=True, zero_stage=3), "QUANTIZED_WITH_STAGE_3"),
+        (Spec(deepspeed="{"), "DEEPSPEED_NOT_JSON"),
+        (Spec(deepspeed="[]"), "DEEPSPEED_NOT_JSON"),
+        (Spec(deepspeed='{"fp16": {}}'), "DEEPSPEED_KEY_OF_OURS"),
+        (Spec(deepspeed='{"zero_optimization": {"stage": 1}}'), "DEEPSPEED_KEY_OF_OURS"),
+        (Spec(evaluation={"eval_steps": 5}), "NOTHING_TO_EVALUATE"),
+        (Spec(evaluation={"eval_ratio": 0.1, "datasets": ["projects/p/datasets/d"]}), "TWO_HELD_OUT_SETS"),
+        (Spec(evaluation={"eval_ratio": 0.1, "metric_for_best_model": "acc"}), "METRIC_WITHOUT_DATA"),
+        (Spec(learning_rate_search={}), "SEARCH_WITHOUT_EVALUATION"),
     ],
 )
 def test_conflicts_are_refused(spec, reason):
@@ -83,7 +94,6 @@ def test_steps_follow_from_tokens_where_they_are_asked_for():
     assert config.max_steps == 0
     complete = with_data(config, DATA.packed_row_count, nearest_steps=11)
     assert (complete.max_steps, complete.save_steps) == (11, 3)
-    assert estimate(complete, SMALL, DATA, 1000).step_count == 11
     shown = to_proto(complete, Spec(max_tokens=9000))
     # Both would be refused if the shown spec were given back.
     assert (shown.max_steps, shown.max_tokens) == (0, 9000)
@@ -109,25 +119,24 @@ def test_the_resolved_spec_is_shown_whole():
     assert resolve(Spec(**{f.name: v for f, v in shown.ListFields() if f.name != "target_modules"}), SMALL)
 
 
-def test_estimate_counts_steps_tokens_flops_and_memory():
+def test_tokens_are_expected_without_padding():
     config = with_data(resolve(Spec(max_steps=10), SMALL), DATA.packed_row_count)
     assert trained_tokens(config, DATA) == 10 * 4 * 256 * 0.8
-    found = estimate(config, SMALL, DATA, vocabulary_size=1000)
-    assert (found.step_count, found.row_count, found.cost.trained_token_count) == (10, 100, 8192)
-    assert found.cost.flops == pytest.approx(6 * 1e6 * 8192 + 12 * 4 * 128 * 8192 * 41.96 / 2)
-    # Weights, gradients and two moments in float32, and activations of 4 x 256 tokens.
-    assert found.worker_memory_bytes == 16 * 10**6 + 4 * 1024 * (34 * 128 * 4 + 3 * 1000)
-    assert len(found.notes) >= 3
 
 
-def test_sharding_and_adapters_need_less_memory():
-    def memory(**fields):
-        config = with_data(resolve(Spec(**fields), LARGE), 20)
-        return estimate(config, LARGE, DATA, 1000).worker_memory_bytes
-
-    assert (
-        memory(num_workers=4, zero_stage=3)
-        < memory(num_workers=4, zero_stage=2)
-        < memory(num_workers=4, zero_stage=0)
+def test_what_is_left_open_is_named_and_what_is_measured_follows_from_the_steps():
+    config = with_data(resolve(Spec(max_steps=60, evaluation={"eval_ratio": 0.1}), SMALL), 20)
+    assert (config.eval_steps, config.metric_for_best_model, config.load_best_model_at_end) == (
+        12,
+        "eval_loss",
+        True,
     )
-    assert memory(method=Spec.LORA) < memory()
+    assert set(config.open_fields) == {
+        "zero_stage",
+        "per_device_train_batch_size",
+        "gradient_checkpointing",
+        "offload_optimizer",
+    }
+    searched = resolve(Spec(max_steps=60, evaluation={"eval_ratio": 0.1}, learning_rate_search={}), SMALL)
+    assert searched.learning_rates == (3.16e-4, 5.62e-4, 1e-3, 1.78e-3, 3.16e-3)
+    assert with_data(searched, 20).search_steps == 20
