@@ -91,7 +91,7 @@ def keys_of(row: dict[str, Any]) -> set[str]:
     metadata, provenance = row.get("metadata") or {}, row.get("provenance") or {}
     said = [message["content"] for message in messages_of(row)] or [row.get("text")]
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-    named = [
+    named: list[Any] = [
         row.get("id"),
         metadata.get("source"),
         *listed(metadata, "sources"),

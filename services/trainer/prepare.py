@@ -138,8 +138,8 @@ class Preparation:
             found = [sequence for sequence in found if (number, sequence.row) not in away]
             repeated = repeat(found, weight, task.seed + number)
             if self.classroom:
-                rows = dict(enumerate(read_jsonl(self.folder / file)))
-                take = functools.partial(self.classroom.take, self.reader(name).renderer, rows)
+                by_number = dict(enumerate(read_jsonl(self.folder / file)))
+                take = functools.partial(self.classroom.take, self.reader(name).renderer, by_number)
                 repeated = once_each(repeated, take)
             sequences += repeated
         if not sequences:
@@ -192,7 +192,7 @@ class Preparation:
                 "Context distillation learns answers; leave train_on_prompt out.",
                 field="training.train_on_prompt",
             )
-        texts = [row.get("text") for row in read_jsonl(self.folder / self.task.documents)]
+        texts = [str(row.get("text") or "") for row in read_jsonl(self.folder / self.task.documents)]
         if not texts or not all(texts):
             raise Invalid(
                 "NOT_DOCUMENTS",

@@ -152,10 +152,12 @@ class Classroom:
             members.setdefault((lesson.reads_documents, lesson.head), []).append(n)
         prefixes: list[tuple[int, ...]] = []
         group_N = np.zeros(len(self.lessons), np.int32)
-        shared_N = np.zeros(len(self.lessons), np.int32)
+        shared_N = [0] * len(self.lessons)
         for (reads_documents, head), rows in members.items():
             shared = shared_length([self.lessons[n].rest for n in rows]) if reads_documents else 0
-            group_N[rows], shared_N[rows] = len(prefixes), shared
+            group_N[rows] = len(prefixes)
+            for n in rows:
+                shared_N[n] = shared
             prefixes.append((*head, *self.lessons[rows[0]].rest.tokens[:shared]))
         suffixes = [
             lesson.rest.tokens[shared:] for lesson, shared in zip(self.lessons, shared_N, strict=True)
