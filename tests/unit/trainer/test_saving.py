@@ -276,11 +276,14 @@ def test_the_best_steps_weights_are_exported_also_after_a_crash(one, monkeypatch
     assert (folder / "model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
     kept = checkpoints_of(lines)
     assert [step for step, checkpoint in kept.items() if checkpoint["best"]] == [2]
-    job = one.job(3, checkpoint=kept[4], **spec)
-    result, lines, folder = one.run(exchange.Job(**{**asdict(job), "best": kept[2]}))
-    assert [found["step"] for found in result["measurements"]] == [0, 2, 4, 6]
-    assert result["best_step"] == 2
-    assert (folder / "model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
+    # Taken up again at the best step, and after the last one.
+    for number, step, noted in ((3, 2, None), (4, 6, kept[2])):
+        job = one.job(number, checkpoint=kept[step], **spec)
+        result, lines, folder = one.run(exchange.Job(**{**asdict(job), "best": noted}))
+        assert [line["step"] for line in steps_of(lines)] == list(range(step + 1, 7))
+        assert [found["step"] for found in result["measurements"]] == [0, 2, 4, 6]
+        assert result["best_step"] == 2
+        assert (folder / "model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
 
 
 def test_a_diverging_gradient_leaves_no_poisoned_checkpoint(one, monkeypatch):
