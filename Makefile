@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds bench-inference
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds bench-inference bench-training
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,16 @@ agree-lm-eval: build/lm-eval/bin/lm_eval ## the same task and model by lm-evalua
 # Which parts: short, warm, scoring, long, hop, throughput; all of them take an hour and a half.
 bench-inference: setup build/lm-eval/bin/lm_eval ## the engine and the platform beside what else there is, into benchmarks/RESULTS.md (PARTS=warm,hop)
 	$(PY) -m benchmarks.inference $(if $(PARTS),--parts $(PARTS)) $(ARGS)
+
+build/trl/bin/trl: | setup
+	$(PY) -m venv build/trl
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > build/trl/.site
+	cp build/trl/.site "$$(build/trl/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	build/trl/bin/python -m pip install -q -c constraints.txt trl==1.16.0
+
+# Which parts: full-30m, full-30m-equal, lora-30m, full-135m, full-135m-equal, lora-135m, ray; all of them take three quarters of an hour.
+bench-training: setup build/trl/bin/trl ## the trainer beside TRL and in Ray beside itself, into benchmarks/TRAINING.md (PARTS=full-30m,ray)
+	$(PY) -m benchmarks.training $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 golden: setup ## rewrite the golden files; review the diff
 	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden
