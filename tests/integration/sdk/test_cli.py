@@ -124,6 +124,29 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80
+
+
+def test_a_training_takes_every_setting_from_a_file_and_is_estimated_first(
+    ingrain, docs: Path, tmp_path: Path
+) -> None:
+    ingrain("model", "import", "org/small", "--id", "small")
+    ingrain("dataset", "upload", str(docs), "--id", "docs")
+    file = tmp_path / "spec.json"
+    file.write_text(
+        json.dumps(
+            {"method": "LORA", "use_dora": True, "max_steps": 7, "replay": {"dataset": "docs", "ratio": 0.2}}
+        )
+    )
+    train = ("model", "train", "--base", "small", "--dataset", "docs", "--spec", str(file))
+    estimated = ingrain(*train, "--id", "filed", "--estimate")
+    assert (estimated.returncode, "optimizer steps" in estimated.stdout) == (0, True), estimated.stderr
+    assert ingrain("model", "get", "filed").returncode == 3
+    assert ingrain(*train, "--id", "filed", "--steps", "9").returncode == 0
+    trained = json.loads(ingrain("model", "get", "filed", "-o", "json").stdout)["training"]
+    assert (trained["method"], trained["use_dora"], trained["max_steps"]) == ("LORA", True, 9)
+    file.write_text('{"learning_rat": 1}')
+    wrong = ingrain(*train)
+    assert (wrong.returncode, "has no `learning_rat`" in wrong.stderr) == (1, True)
     assert ingrain("ask", "What is Zed?", "--model", "tuned").stdout.startswith("Zed is an internal tool")
     assert ingrain("ask", "What is Zed?", "--model", "small", "--context", "docs").stdout.startswith("Zed is")
     assert ingrain("ask", "What is Zed?").returncode == 2

@@ -1,14 +1,18 @@
 """`ingrain model`."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ingrain import Operation
 from ingrain.cli import watching
+from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, stderr, when
 from ingrain.cli.progress import wait
+from ingrain.errors import Invalid
 from ingrain.names import short_id
 from ingrain.v1 import trainer_pb2
 
@@ -133,13 +137,13 @@ def train(
     base: Annotated[str, typer.Option("--base", help="The model to start from.")],
     dataset: Annotated[list[str], typer.Option("--dataset", help="Data; may be given several times.")],
     id: Id = "",
-    method: Annotated[str, typer.Option(help="full or lora.")] = "full",
+    method: Annotated[str, typer.Option(help="full or lora; full where nothing says otherwise.")] = "",
     splitting: Annotated[
         str,
         typer.Option(
-            help="What makes a row: document, sentence, or cumulative (a sentence behind those before it)."
+            help="What makes a row: document (the default), sentence, or cumulative (a sentence behind those before it)."
         ),
-    ] = "document",
+    ] = "",
     steps: Annotated[int, typer.Option(help="Optimizer steps; 0 takes the default.")] = 0,
     tokens: Annotated[int, typer.Option(help="Tokens to train, instead of steps.")] = 0,
     learning_rate: Annotated[float, typer.Option(help="Peak rate; 0 takes the default.")] = 0.0,
@@ -156,31 +160,45 @@ def train(
         str, typer.Option(help="Rates to try first, e.g. 1e-4,1e-3; auto: five around the default.")
     ] = "",
     max_seconds: Annotated[float, typer.Option(help="Working time after which it pauses; 0: none.")] = 0.0,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='JSON of any settings by TrainingSpec\'s names, e.g. {"r": 8, "use_dora": true}; options win.',
+        ),
+    ] = None,
     resume_from: Annotated[
         str, typer.Option(help="A failed or cancelled training whose checkpoint to go on from.")
     ] = "",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would take and whether it fits; start nothing.")
+    ] = False,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Fine-tune a model on datasets."""
+    options = {
+        "method": method,
+        "splitting": splitting,
+        "max_steps": steps,
+        "max_tokens": tokens,
+        "learning_rate": learning_rate,
+        "max_length": max_length,
+        "num_workers": workers,
+        "seed": seed,
+        "max_duration": timedelta(seconds=max_seconds) if max_seconds else None,
+        **_measuring(eval_ratio, eval_probes, eval_steps, patience),
+        **_searching(search_rates),
+    }
+    given = {name: value for name, value in options.items() if value not in ("", 0, None)}
     with context.obj.client() as client:
         operation = client.models.create(
-            base,
-            dataset,
-            id=id,
-            method=method,
-            splitting=splitting,
-            max_steps=steps,
-            max_tokens=tokens,
-            learning_rate=learning_rate,
-            max_length=max_length,
-            num_workers=workers,
-            seed=seed,
-            resume_from=resume_from,
-            max_duration=timedelta(seconds=max_seconds) if max_seconds else None,
-            **_measuring(eval_ratio, eval_probes, eval_steps, patience),
-            **_searching(search_rates),
+            base, dataset, id=id, resume_from=resume_from, validate_only=estimate, **(_settings(spec) | given)
         )
+        if estimate:
+            show_estimate(operation.metadata.estimate)
+            return
         _finish(operation, wait_, output)
 
 
@@ -228,6 +246,20 @@ def delete(context: typer.Context, name: str) -> None:
     """Hide a model."""
     with context.obj.client() as client:
         client.models.delete(name)
+
+
+def _settings(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        settings = json.loads(file.read_text())
+    except ValueError as error:
+        raise Invalid(f"{file} is not JSON: {error}") from None
+    if not isinstance(settings, dict) or {"base_model", "datasets"} & set(settings):
+        raise Invalid(
+            f"{file} has to be a JSON object of settings; model and data are named by --base and --dataset"
+        )
+    return settings
 
 
 def _measuring(ratio: float, probes: str, steps: int, patience: int) -> dict[str, Any]:
