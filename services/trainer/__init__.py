@@ -38,7 +38,15 @@ driver       the Ray job: resources, search, workers
 search       the learning rates tried before, by Ray Tune
 trying       one of those trials
 workers      the same function on all Ray Train workers
-engine       base model, adapters, DeepSpeed
+loading      base model with adapters, checked; attention, number formats, what is refused
+attention    texts that lie in a line attend within themselves
+adapters     peft's adapters, their products in one
+tokens       what of a micro-batch is read, and where its targets are
+losses       the head at the targets, logits in parts
+engine       DeepSpeed's engine
+plain_engine the same without DeepSpeed
+bare         training without Ray, DeepSpeed and services
+refusals     why a training cannot be
 loop         one Ray Train worker: model, engine, steps, export
 steps        all its optimizer steps: measure, tell, take checkpoints, end early
 evaluating   what they measure: held-out rows, probes, the best step, when to stop

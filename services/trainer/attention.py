@@ -19,16 +19,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "texts"
-# Implementations that are told where texts begin, so that texts need no rows.
-IN_LINE = (NAME, "flash_attention_2", "flash_attention_3")
+from services.trainer.tokens import NAME
+
 # Up to so many tokens a text's scores are kept for the backward pass: faster than reckoning them twice, but quadratic.
 MOST_KEPT = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 256}
-
-
-def borders_mask(borders: torch.Tensor) -> torch.Tensor:
-    """The attention mask for texts with these borders [texts + 1], the first of them 0 and the last T."""
-    return borders.to(torch.int32)[None, None, None]
 
 
 def register() -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from services.trainer.config import TrainingConfig
 from services.trainer.packing import IGNORED
-from services.trainer.tokens import Reading, in_line, in_rows
+from services.trainer.tokens import IN_LINE, Reading, in_line, in_rows
 
 if TYPE_CHECKING:
     from services.trainer.data import Batch
@@ -84,10 +84,5 @@ def loss_sum_of(engine: Any, batch: "Batch") -> torch.Tensor:
 
 
 def reading_of(engine: Any, batch: "Batch") -> Reading:
-    return in_line(batch) if reads_in_line(engine.module) else in_rows(batch)
-
-
-def reads_in_line(model: Any) -> bool:
-    from services.trainer.attention import IN_LINE
-
-    return model.config._attn_implementation in IN_LINE
+    implementation = engine.module.config._attn_implementation
+    return in_line(batch, implementation) if implementation in IN_LINE else in_rows(batch)

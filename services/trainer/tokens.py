@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from services.trainer.data import Batch
     from services.trainer.distillation import Teacher
 
+# The platform's attention, as an attn_implementation of transformers (attention.py).
+NAME = "texts"
+# Implementations that are told where texts begin, so that texts need no rows.
+IN_LINE = (NAME, "flash_attention_2")
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -43,10 +48,9 @@ def in_rows(batch: "Batch") -> Reading:
     return Reading(inputs, Targets(at_N, batch.labels_BL[wanted_BL], batch.teacher))
 
 
-def in_line(batch: "Batch") -> Reading:
-    """[1, T]: what has to be read of all texts, one after the other, with their borders as the attention mask."""
-    from services.trainer.attention import borders_mask
-
+def in_line(batch: "Batch", implementation: str = NAME) -> Reading:
+    """[1, T]: what has to be read of all texts, one after the other, with their borders as the attention mask; FlashAttention of
+    transformers takes them by names of its own."""
     positions_T = batch.position_ids_BL.flatten()
     wanted_T = predicted(batch).flatten()
     text_T = (positions_T == 0).cumsum(0) - 1
@@ -65,12 +69,15 @@ def in_line(batch: "Batch") -> Reading:
     inputs = {
         "input_ids": batch.input_ids_BL.flatten()[read_T][None],
         "position_ids": positions[None],
-        "attention_mask": borders_mask(borders),
         "use_cache": False,
     }
+    if implementation == NAME:
+        inputs["attention_mask"] = borders_mask(borders)
+    else:
+        inputs["cu_seq_lens_q"] = inputs["cu_seq_lens_k"] = borders.to(torch.int32)
     if positions.is_cuda:
         # Known here once, so that no layer has to wait for the GPU to know it.
-        inputs["max_length_q"] = int(positions.max()) + 1
+        inputs["max_length_q"] = inputs["max_length_k"] = int(positions.max()) + 1
     at_N = new_place_T[places_T[wanted_T] - 1]
     return Reading(inputs, Targets(at_N, batch.labels_BL.flatten()[wanted_T], batch.teacher))
 
@@ -78,3 +85,8 @@ def in_line(batch: "Batch") -> Reading:
 def predicted(batch: "Batch") -> torch.Tensor:
     """[B, L]: labels that something comes before."""
     return (batch.labels_BL != IGNORED) & (batch.position_ids_BL > 0)
+
+
+def borders_mask(borders: torch.Tensor) -> torch.Tensor:
+    """The attention mask for texts with these borders [texts + 1], the first of them 0 and the last T."""
+    return borders.to(torch.int32)[None, None, None]

@@ -12,7 +12,7 @@ from services.trainer.loading import agrees
 from services.trainer.losses import distillation_loss, learns_at_targets
 from services.trainer.packing import IGNORED, TokenSequence, pack
 from services.trainer.step import forward, target_loss_sum
-from services.trainer.tokens import in_line, in_rows
+from services.trainer.tokens import borders_mask, in_line, in_rows
 
 ARCHITECTURES = ["llama", "qwen3", "mistral", "gemma", "phi", "gpt2"]
 LENGTHS = (17, 30, 5, 64, 41, 9, 100)
@@ -90,6 +90,14 @@ def test_only_what_a_target_needs_is_read(build):
     assert reading.inputs["input_ids"].shape == (1, sum(n - 1 for n in LENGTHS) + 14)
     assert len(reading.targets.ids_N) == sum(n - 1 for n in LENGTHS) + 7
     assert (in_rows(given).targets.ids_N == reading.targets.ids_N).all()
+
+
+def test_flash_attention_is_told_the_same_borders():
+    ours, flash = in_line(batch()).inputs, in_line(batch(), "flash_attention_2").inputs
+    assert "attention_mask" not in flash
+    assert flash["cu_seq_lens_q"].dtype == torch.int32
+    assert (flash["cu_seq_lens_k"] == ours["attention_mask"].flatten()).all()
+    assert (flash["position_ids"] == ours["position_ids"]).all()
 
 
 def test_a_batch_without_targets_is_no_loss_but_still_a_graph(build):
@@ -215,7 +223,7 @@ def test_capped_and_windowed_attention_of_a_line(build):
     module = torch.nn.Module()
     module.num_key_value_groups = 2
     query, key, value = (torch.randn(1, heads, 300, 8, requires_grad=True) for heads in (4, 2, 2))
-    borders = attention.borders_mask(torch.tensor([0, 270, 300]))
+    borders = borders_mask(torch.tensor([0, 270, 300]))
     for extra in ({"softcap": 3.0}, {"sliding_window": 16}, {}):
         found, _ = attention.attend(module, query, key, value, borders, **extra)
         expected = reference(query, key, value, (270, 30), **extra)
