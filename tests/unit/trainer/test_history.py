@@ -45,6 +45,10 @@ class Desk:
     async def get(self, name: str) -> Any:
         return SimpleNamespace(state=self.state)
 
+    async def begin(self, prefix: str, first_step: int) -> None:
+        attempt = Attempt(prefix, first_step, 4)
+        await self.database.run(lambda connection: self.attempts.add_in(connection, MODEL, attempt))
+
     async def put(self, prefix: str, part: int, *lines: dict[str, Any]) -> None:
         data = "".join(json.dumps(one) + "\n" for one in lines).encode()
         await self.storage.put(progress_key(prefix, part), data)
@@ -54,7 +58,7 @@ class Desk:
 async def desk(tmp_path: Path):
     desk = Desk(tmp_path)
     await desk.database.create_all()
-    await desk.attempts.add(MODEL, Attempt(f"{MODEL}/op-1", 1, 4))
+    await desk.begin(f"{MODEL}/op-1", 1)
     yield desk
     await desk.database.close()
 
@@ -89,7 +93,7 @@ async def test_a_step_says_how_it_goes(desk: Desk) -> None:
 
 async def test_a_watcher_goes_on_from_a_step_and_sees_no_step_twice(desk: Desk) -> None:
     await desk.put(f"{MODEL}/op-1", 1, line(1), line(2), line(3))
-    await desk.attempts.add(MODEL, Attempt(f"{MODEL}/op-2", 3, 4))
+    await desk.begin(f"{MODEL}/op-2", 3)
     await desk.put(f"{MODEL}/op-2", 1, line(3, loss=9.0), line(4))
     desk.state = ACTIVE
     assert [(s.step, s.loss) async for s in desk.history.watch(MODEL, 2)] == [(2, 0.5), (3, 9.0), (4, 0.25)]
