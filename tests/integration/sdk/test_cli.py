@@ -124,6 +124,9 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80
+    assert ingrain("ask", "What is Zed?", "--model", "tuned").stdout.startswith("Zed is an internal tool")
+    assert ingrain("ask", "What is Zed?", "--model", "small", "--context", "docs").stdout.startswith("Zed is")
+    assert ingrain("ask", "What is Zed?").returncode == 2
 
 
 def test_a_training_takes_every_setting_from_a_file_and_is_estimated_first(
@@ -147,9 +150,6 @@ def test_a_training_takes_every_setting_from_a_file_and_is_estimated_first(
     file.write_text('{"learning_rat": 1}')
     wrong = ingrain(*train)
     assert (wrong.returncode, "has no `learning_rat`" in wrong.stderr) == (1, True)
-    assert ingrain("ask", "What is Zed?", "--model", "tuned").stdout.startswith("Zed is an internal tool")
-    assert ingrain("ask", "What is Zed?", "--model", "small", "--context", "docs").stdout.startswith("Zed is")
-    assert ingrain("ask", "What is Zed?").returncode == 2
 
 
 def test_context_commands(ingrain, docs: Path, tmp_path: Path) -> None:
