@@ -25,7 +25,7 @@ from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, time_of
 from services.trainer.exchange import Job
 from services.trainer.fitting import fitted
-from services.trainer.foresight import kernels_after, run_trial
+from services.trainer.foresight import memory_after_trial, run_trial
 from services.trainer.kernels import Texts
 from services.trainer.machine import machine_of
 from services.trainer.memory import worker_memory
@@ -127,8 +127,7 @@ async def check(case: Case, folder: Path) -> dict[str, Any]:
         "trial_wall_s": round(trial_s, 1),
         "predicted": {
             "memory_model": memory.total,
-            "memory_trial": rate.memory_bytes
-            + kernels_after(rate.trial_steps, config, machine_of(settings), Texts.of(data)),
+            "memory_trial": memory_after_trial(rate, memory, config, Texts.of(data)),
             "compute_seconds": foreseen.compute_seconds,
             "tokens": reckoned.tokens,
             "steps": config.max_steps,

@@ -23,7 +23,7 @@ from services.trainer.estimate import Work, estimate, time_of
 from services.trainer.fitting import Fitted, fitted
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.machine import Machine, machine_of
-from services.trainer.memory import size, worker_memory
+from services.trainer.memory import Memory, size, worker_memory
 from services.trainer.plan import Plan
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.settings import TrainerSettings
@@ -66,15 +66,13 @@ class Foresight:
             self.settings.device_peak_flops,
         )
         texts = Texts.of(data.summary)
-        memory = worker_memory(config, shape, machine.gpu, machine.bf16(config), texts).total
+        reckoned = worker_memory(config, shape, machine.gpu, machine.bf16(config), texts)
+        memory = reckoned.total
         notes = list(fits.notes)
         if found and found.exact and found.rate.memory_bytes:
             memory, by = found.rate.memory_bytes, f"by {found.source}"
             if found.source == "trial":
-                memory, by = (
-                    memory + kernels_after(found.rate.trial_steps, config, machine, texts),
-                    "by a trial here",
-                )
+                memory, by = memory_after_trial(found.rate, reckoned, config, texts), "by a trial here"
             notes.append(f"A worker's memory was measured {by}: {size(memory)} above its imports.")
         return estimate(config, data.summary, work, took, memory, notes)
 
@@ -164,12 +162,14 @@ class Foresight:
         return await asyncio.to_thread(machine_of, self.settings)
 
 
-def kernels_after(steps: int, config: TrainingConfig, machine: Machine, texts: Texts) -> int:
-    """What grows on after a trial's few steps, in bytes."""
-    if machine.gpu or not machine.bf16(config):
-        return 0
-    whole = kernel_bytes(config, texts)
-    return round(max(0.0, whole - kernel_bytes(config, texts, steps)))
+def memory_after_trial(rate: Rate, reckoned: Memory, config: TrainingConfig, texts: Texts) -> int:
+    """What a trial measured, with what grows on after its few steps: as much of it as the trial had of what was reckoned until then."""
+    if not reckoned.kernels:
+        return rate.memory_bytes
+    until_then = kernel_bytes(config, texts, rate.trial_steps)
+    compiled = rate.memory_bytes - (reckoned.total - reckoned.kernels)
+    share = min(1.0, max(0.0, compiled / until_then))
+    return round(rate.memory_bytes + share * max(0.0, reckoned.kernels - until_then))
 
 
 async def run_trial(

@@ -51,7 +51,7 @@ async def test_what_is_estimated_says_where_it_comes_from_and_whether_it_fits(cl
     assert "it fits" in " ".join(counted.notes)
     assert "assumed: 40% of a peak" in counted.notes[-1]
     assert counted.cost.wall_seconds > counted.cost.compute_seconds > 0
-    assert 50e6 < counted.worker_memory_bytes < 200e6
+    assert 50e6 < counted.worker_memory_bytes < 1e9
 
 
 async def test_a_trial_measures_time_and_memory_once(start_trainer, build_checkpoint, datasets):

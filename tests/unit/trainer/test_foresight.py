@@ -10,6 +10,9 @@ from ingrain.v1 import trainer_pb2
 from servicekit.database import Database
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, time_of
+from services.trainer.foresight import memory_after_trial
+from services.trainer.kernels import Texts, kernel_bytes
+from services.trainer.memory import worker_memory
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.shapes import shape_from
 from services.trainer.spec import resolve
@@ -117,3 +120,20 @@ def test_what_a_step_does_not_depend_on_is_not_in_its_key() -> None:
     assert exact_key("sha", same) == exact_key("sha", config)
     for other in ({"max_length": 128}, {"num_workers": 2}, {"gradient_checkpointing": True}, {"bf16": False}):
         assert exact_key("sha", dataclasses.replace(config, **other)) != exact_key("sha", config)
+
+
+def test_a_trial_without_compiled_kernels_foresees_none() -> None:
+    config = config_of()
+    texts = Texts.of(DATA)
+    reckoned = worker_memory(config, SHAPE, False, True, texts)
+    bare = reckoned.total - reckoned.kernels
+    until_then = kernel_bytes(config, texts, 6)
+
+    def after(found: float) -> int:
+        rate = dataclasses.replace(RATE, memory_bytes=round(found), trial_steps=6)
+        return memory_after_trial(rate, reckoned, config, texts)
+
+    assert after(bare) == pytest.approx(bare, rel=1e-6)
+    assert after(bare + until_then) == pytest.approx(reckoned.total, rel=1e-6)
+    without = dataclasses.replace(reckoned, kernels=0.0)
+    assert memory_after_trial(RATE, without, config, texts) == RATE.memory_bytes
