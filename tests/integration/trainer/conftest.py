@@ -1,6 +1,7 @@
 """The trainer as a process of its own, a Ray head of its own, and in-process stand-ins for the two services it calls."""
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -244,8 +245,12 @@ class RayHead:
 
     def processes(self, text):
         """Those of its kin whose command line holds `text`."""
-        kin = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in kin if text in " ".join(process.cmdline())]
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if text in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
 
 @pytest.fixture(scope="session")

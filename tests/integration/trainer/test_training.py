@@ -115,18 +115,18 @@ async def test_a_training_outlives_the_trainer_its_own_processes_and_ray(
 ):
     """One run undisturbed, one whose trainer, worker, driver and whole Ray are killed one after another: the same losses, bit by bit."""
     data = datasets.put("noise", NOISE)
-    spec = {"max_steps": 400, "save_steps": 40, "seed": 5, "bf16": False}
+    spec = {"max_steps": 600, "save_steps": 40, "seed": 5, "bf16": False}
     calm = await client.models.create("base", data, id="calm", **spec)
     await calm.result(300)
     expected = {s.step: s.loss async for s in client.models.watch("calm")}
 
     rough = await client.models.create("base", data, id="rough", **spec)
     watched = asyncio.create_task(losses(client, "rough"))
-    await eventually(lambda: step_of(rough), 300)
+    # A trainer takes seconds to come back: its job must be at work for longer.
+    await eventually(lambda: driver_of(head, "models/rough/"), 300)
     trainer.end(signal.SIGKILL)
     trainer.start()
-    await eventually(lambda: step_of(rough, 100), 300)
-    for step, kill in ((100, "RayTrainWorker"), (190, "services.trainer.driver"), (280, "")):
+    for step, kill in ((100, "RayTrainWorker"), (200, "services.trainer.driver"), (300, "")):
         await eventually(lambda step=step: step_of(rough, step), 300)
         if kill:
             head.processes(kill)[-1].send_signal(signal.SIGKILL)
@@ -192,7 +192,14 @@ async def test_a_training_pauses_goes_on_and_is_cancelled(trainer, client, base,
 
 
 async def stage_of(operation, stage):
-    return (await operation.refresh()).metadata.stage == stage
+    try:
+        return (await operation.refresh()).metadata.stage == stage
+    except errors.Unavailable:  # the trainer is just starting again
+        return False
+
+
+async def driver_of(head, prefix):
+    return head.processes(f"services.trainer.driver projects/demo/{prefix}")
 
 
 async def until(snapshots, step):
