@@ -81,7 +81,7 @@ class World:
 
     async def evaluated(self, id: str, probes: str = "probes", **how: Any) -> Any:
         operation = await self.user.evaluations.create("small", probes, id, **how)
-        return await operation.result(timeout_s=60)
+        return await operation.result(timeout_s=180)
 
     async def results(self, id: str) -> dict[str, dict[str, Any]]:
         return {row["id"]: row async for row in self.user.evaluations.results(id)}

@@ -64,7 +64,7 @@ def request(id: str = "written", **changed: Any) -> evaluator_pb2.GenerateProbes
 
 async def generated(world: Any, wanted: evaluator_pb2.GenerateProbesRequest) -> Any:
     operation = await world.user.stubs.evaluator.GenerateProbes(wanted)
-    return await world.user.operations.wait(operation, 120)
+    return await world.user.operations.wait(operation, 300)
 
 
 async def test_probes_are_true_and_say_where_they_come_from(world: Any, documents: Any) -> None:
