@@ -11,6 +11,8 @@ RECORD = "results.jsonl"
 PAGE = "RESULTS.md"
 HEAD = """# Inference: what was measured
 
+What was measured of training stands in [TRAINING.md](TRAINING.md).
+
 `make bench-inference` writes this page (`PARTS=short,warm` for some of it; the latest run of each part is shown). Ratios say how many times longer the other takes, as
 the median of neighbouring turns with a 95 % bootstrap interval; seconds are the best of all turns. One thread each, fp32, a Llama
 shape of 135 million random weights unless said otherwise. "Limit" is the ratio of floating-point operations that cannot be done without
