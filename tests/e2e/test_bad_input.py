@@ -177,13 +177,19 @@ async def test_more_workers_than_ray_has(platform_address: str) -> None:
         spec = trainer_pb2.TrainingSpec(base_model=model, max_steps=2, num_workers=1000)
         spec.datasets.add(dataset=documents.name)
         request = trainer_pb2.CreateModelRequest(parent=client.parent, training=spec)
+        with pytest.raises(errors.Invalid) as refused:
+            await client.stubs.trainer.CreateModel(request)
+        assert (
+            refused.value.reason == "TRAINING_DOES_NOT_FIT"
+        )  # a thousandth of the machine's memory for each
+        request.training.num_workers = 9
         started = await client.stubs.trainer.CreateModel(request)
         said = set()
         async with asyncio.timeout(120):
             while not (operation := await client.operations.get(started.name)).done:
                 said.add((operation.metadata.stage, operation.metadata.message))
                 await asyncio.sleep(0.5)
-        assert any(stage == "waiting" and "1000 CPU" in message for stage, message in said), said
+        assert any(stage == "waiting" and "9 CPU" in message for stage, message in said), said
         with pytest.raises(errors.OperationFailed, match="Ask for fewer workers") as caught:
             await operation.result(timeout_s=5)
         assert caught.value.reason == "NO_RAY_RESOURCES"
