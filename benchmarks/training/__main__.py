@@ -23,9 +23,9 @@ def main() -> None:
     for name in wanted:
         described = machine.describe()
         print(f"{name}: load {described['load before']}", flush=True)
-        report.add(options.into, described, parts.PARTS[name](options.pairs))
-        report.write(options.into)
-    print((options.into / report.PAGE).read_text())
+        report.RECORD.add(options.into, described, parts.PARTS[name](options.pairs))
+        report.RECORD.write(options.into)
+    print((options.into / report.RECORD.page).read_text())
 
 
 if __name__ == "__main__":
