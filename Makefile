@@ -47,7 +47,7 @@ build/lm-eval/bin/lm_eval: | setup
 agree-lm-eval: build/lm-eval/bin/lm_eval ## the same task and model by lm-evaluation-harness (installs it into build/)
 	$(PY) -m pytest tests/integration/evaluator/test_agreement.py tests/integration/gateway/http/test_lm_eval.py -s
 
-# Which parts: short, warm, scoring, long, hop, throughput; all of them take an hour and a half.
+# Which parts: short, warm, scoring, long, hop, throughput, bulk; all of them take an hour and a half.
 bench-inference: setup build/lm-eval/bin/lm_eval ## the engine and the platform beside what else there is, into benchmarks/RESULTS.md (PARTS=warm,hop)
 	$(PY) -m benchmarks.inference $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 

@@ -1,11 +1,15 @@
 """What the platform adds to a call of the engine, and whether it keeps pace with an engine that only waits."""
 
 import asyncio
+import contextlib
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import psutil
 
 from benchmarks.inference import stored
 from benchmarks.inference.contender import ROOT, Contender
@@ -16,6 +20,7 @@ from ingrain.v1 import inference_pb2
 from tools.worlds_study import bundled_model
 
 ITEM = ("Is the bralo bigger than the cemid?", [" yes, it is.", " no, it is not."])
+ITEM_ASKED = inference_pb2.ScoreItem(prompt=ITEM[0], choices=ITEM[1])
 CALLS = 25  # of one contender, one after the other
 SLEEP_S = 0.1
 SECONDS = 4.0
@@ -85,7 +90,8 @@ def throughput(place: Place, pairs: int) -> Found:
         facts = asyncio.run(_rates(running, pairs))
     said = (
         f"An engine that waits {SLEEP_S * 1000:.0f} ms instead of computing, behind gateway, inference's door and Serve; the caller on the same "
-        "two cores. Share of the calls that the same number of callers get who only wait (goal: 0.95); median of turns, and their range."
+        "two cores. Share of the calls that the same number of callers get who only wait (goal: 0.95); median of turns, and their range. Behind "
+        "it, what a call takes of processors, by process, and how much of the machine's cores that is: at 100 % more callers get no more."
     )
     return Found("Throughput with an engine that waits", said, [], facts)
 
@@ -95,16 +101,42 @@ async def _rates(running: Running, pairs: int) -> dict[str, Any]:
     async with running.gateway() as gateway:
         request = await _request(gateway)
         for callers in CALLERS:
-            shares = []
+            shares, spent, calls, began = [], Counter[str](), 0.0, 0.0
             for _ in range(pairs):
                 alone = await _rate(lambda: asyncio.sleep(SLEEP_S), callers)
+                before, started = processors(), time.perf_counter()
                 through = await _rate(lambda: gateway.stubs.inference.Score(request), callers)
+                began += time.perf_counter() - started
+                calls += through * (time.perf_counter() - started)
+                spent += processors() - before
                 shares.append(through / alone)
             shares.sort()
+            busy = sum(spent.values()) / began / (os.cpu_count() or 1)
+            by = ", ".join(f"{name} {_ms(seconds / calls)}" for name, seconds in spent.most_common(5))
             facts[f"{callers} callers"] = (
-                f"{statistics.median(shares):.3f} ({shares[0]:.3f} to {shares[-1]:.3f}) of {callers / SLEEP_S:.0f} a second"
+                f"{statistics.median(shares):.3f} ({shares[0]:.3f} to {shares[-1]:.3f}) of {callers / SLEEP_S:.0f} a second; "
+                f"{busy:.0%} of the cores; ms of a processor a call: {by}"
             )
     return facts
+
+
+def processors() -> Counter[str]:
+    """Processor seconds so far of this process and all that it started, by what they are."""
+    spent: Counter[str] = Counter()
+    mine = psutil.Process()
+    for process in [mine, *mine.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            spent[_kind(process, mine)] += times.user + times.system
+    return spent
+
+
+def _kind(process: psutil.Process, mine: psutil.Process) -> str:
+    line = " ".join(process.cmdline())
+    if process == mine:
+        return "caller"
+    known = {"services.gateway": "gateway", "services.inference": "door", "ServeReplica": "replica"}
+    return next((name for mark, name in known.items() if mark in line), "the rest of Ray and the platform")
 
 
 async def _rate(call: Callable[[], Awaitable[Any]], callers: int) -> float:
@@ -122,16 +154,18 @@ async def _rate(call: Callable[[], Awaitable[Any]], callers: int) -> float:
 
 
 async def _request(gateway: AsyncClient) -> inference_pb2.ScoreRequest:
-    """Of the bundled model, once it answers."""
+    model = await model_that_answers(gateway)
+    return inference_pb2.ScoreRequest(model=model, items=[ITEM_ASKED])
+
+
+async def model_that_answers(gateway: AsyncClient) -> str:
+    """The bundled model, once it does."""
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
             model = await bundled_model(gateway)
-            prompt, choices = ITEM
-            item = inference_pb2.ScoreItem(prompt=prompt, choices=choices)
-            request = inference_pb2.ScoreRequest(model=model, items=[item])
-            await gateway.stubs.inference.Score(request)
-            return request
+            await gateway.stubs.inference.Score(inference_pb2.ScoreRequest(model=model, items=[ITEM_ASKED]))
+            return model
         except errors.Unavailable:
             if time.monotonic() > deadline:
                 raise

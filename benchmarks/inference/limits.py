@@ -46,11 +46,16 @@ def shared_context(shape: Shape, context: int, question: int, count: int) -> flo
 
 def scoring(shape: Shape, context: int, question: int, choices: Sequence[int], count: int) -> float:
     """How many times less a tree needs than one whole forward per choice with the head at every place."""
-    apart = count * sum(
-        shape.forward(context + question + choice - 1) + shape.head(context + question + choice - 1)
-        for choice in choices
-    )
-    rows = 1 + sum(choice - 1 for choice in choices)
-    each = shape.forward(question, context) + shape.head(rows)
-    each += sum(shape.forward(choice - 1, context + question) for choice in choices)
-    return apart / ((shape.forward(context) if context else 0.0) + count * each)
+    return scoring_each(shape, context, [(question, choices)] * count)
+
+
+def scoring_each(shape: Shape, context: int, items: Sequence[tuple[int, Sequence[int]]]) -> float:
+    """The same of questions of any lengths: each its tokens, and those of its choices."""
+    apart = together = 0.0
+    for question, choices in items:
+        for choice in choices:
+            read = context + question + choice - 1
+            apart += shape.forward(read) + shape.head(read)
+            together += shape.forward(choice - 1, context + question)
+        together += shape.forward(question, context) + shape.head(1 + sum(choice - 1 for choice in choices))
+    return apart / ((shape.forward(context) if context else 0.0) + together)

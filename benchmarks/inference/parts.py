@@ -67,7 +67,11 @@ def warm(place: Place, pairs: int) -> Found:
 
             one = _one_by_one(theirs, documents, questions, written)
             measured = in_turns(mine, lambda count=count, one=one: count * one(), turns)
-            limit = limits.shared_context(SHAPE_135M, CONTEXT, QUESTION, count) if written == 1 else None
+            limit = (
+                limits.shared_context(SHAPE_135M, texts.count(documents), QUESTION, count)
+                if written == 1
+                else None
+            )
             goal = 0.7 * limit if limit else None
             label = (
                 f"{count} questions, {written} token{'s' if written > 1 else ''} written, reading included"
@@ -89,6 +93,9 @@ def scoring(place: Place, pairs: int) -> Found:
     texts = Texts(place.folder, seed=2)
     documents = texts.of(CONTEXT)
     items = [texts.question(48, CHOICES, CHOICE) for _ in range(100)]
+    shapes = [
+        (texts.count_further(prompt), list(map(texts.count_further, choices))) for prompt, choices in items
+    ]
     with _ours(place) as ours, Contender("peer_hflm", place.folder, python=TOOL_PYTHON) as theirs:
         ours.turn("read", documents=documents)
         _, mine = ours.turn("score", items=items[:1])
@@ -109,12 +116,12 @@ def scoring(place: Place, pairs: int) -> Found:
             for count in parts:
                 parts[count].append((took[count], count * theirs_s))
         for count, goal in ((20, 32.0), (100, 68.0)):
-            limit = limits.scoring(SHAPE_135M, CONTEXT, 48, [CHOICE] * CHOICES, count)
+            limit = limits.scoring_each(SHAPE_135M, texts.count(documents), shapes[:count])
             lines.append(
                 _line(f"{count} questions of {CHOICES} choices, reading included", parts[count], limit, goal)
             )
     said = (
-        f"A context of {CONTEXT} tokens, questions of 48, choices of {CHOICE} tokens. The other is lm-evaluation-harness's HFLM, batch size 1; one "
+        f"A context of {texts.count(documents)} tokens, questions of 48, choices of {CHOICE} tokens, here and there one more. The other is lm-evaluation-harness's HFLM, batch size 1; one "
         "question (four forward passes) of it is timed a turn and multiplied, for it shares nothing between questions or choices."
     )
     return Found("Scoring over one context against HFLM", said, lines, facts)
@@ -144,7 +151,10 @@ def short(place: Place, pairs: int) -> Found:
                 answers = ours.turn("score", items=items)[1], hflm.turn("score", items=items, batch=batch)[1]
                 facts[f"{label}: furthest apart (nats)"] = _furthest(answers[0]["sums"], answers[1]["sums"])
                 # Of choices of one token the other, too, makes one pass.
-                limit = limits.scoring(SHAPE_135M, 0, 120, tokens[0], len(items)) if items is many else None
+                shapes = [
+                    (texts.count(prompt), told) for (prompt, _), told in zip(items, tokens, strict=True)
+                ]
+                limit = limits.scoring_each(SHAPE_135M, 0, shapes) if items is many else None
                 measured = in_turns(ours_of, theirs_of, pairs)
                 lines.append(
                     _line(f"5 questions, choices of {label}; HFLM batch {batch}", measured, limit, goal)
