@@ -55,3 +55,10 @@ def build_checkpoint(tmp_path_factory):
         return built[key]
 
     return build
+
+
+@pytest.fixture
+async def desk(tmp_path, monkeypatch):
+    """A trainer without its process; desk.Desk."""
+    async with beside("desk").opened(tmp_path, monkeypatch) as desk:
+        yield desk
