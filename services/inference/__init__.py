@@ -10,7 +10,9 @@ alias_servicer  the Aliases service
 contexts    contexts/ as resources: select, render, refuse what is too long, prefill
 batches     batches/: very many questions, kept as they are answered
 backend     how the door reaches engines: in process, or
-rayserve    replicas of
+rayserve    replicas of the application by Serve's handle, or
+serveproxy  by Serve's gRPC proxy, without Ray
+deploy      engines and proxy on a cluster, for doors that do not deploy them
 endpoints   models that other servers answer for, reached like an engine
 completions what is said to such servers
 app         the Ray Serve application

@@ -10,11 +10,12 @@ import ray
 from ray import serve
 from ray.serve import Application
 
+from services.inference.serveproxy import APPLICATION, packed, unpacked
 from services.inference.settings import InferenceSettings
 from services.inference.wire import Facts
 
-NAME = "ingrain-inference"
-METHODS = 4  # raised when replicas get methods that a door relies on: those of an older release are replaced
+NAME = APPLICATION
+METHODS = 5  # raised when replicas get methods that a door relies on: those of an older release are replaced
 HOMES = 256  # contexts and models of one replica that Serve is told of
 
 
@@ -70,6 +71,16 @@ class EngineReplica:
 
     async def digest(self) -> str:
         return self._digest
+
+    async def Call(self, request: Any) -> Any:
+        """By Serve's proxy: the name of a method above, and what it is called with."""
+        method, argument = unpacked(request)
+        return packed(await getattr(self, method)(*(() if argument is None else (argument,))))
+
+    async def Stream(self, request: Any) -> AsyncIterator[Any]:
+        async with aclosing(self.stream(unpacked(request))) as pieces:
+            async for piece in pieces:
+                yield packed(piece)
 
 
 def digest(settings: InferenceSettings) -> str:

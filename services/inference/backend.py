@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from servicekit.errors import WrongState
 from services.inference.settings import InferenceSettings
 from services.inference.wire import Running
 
@@ -64,6 +65,15 @@ class InProcess:
 
 
 def make_backend(settings: InferenceSettings) -> Backend:
+    if settings.inference_backend == "proxy":
+        if settings.engine == "vllm":
+            raise WrongState(
+                "VLLM_BEHIND_PROXY",
+                "INGRAIN_INFERENCE_BACKEND=proxy hides from the router of vLLM's replicas what a call begins with; use serve.",
+            )
+        from services.inference.serveproxy import ServeProxy
+
+        return ServeProxy(settings)
     if settings.engine == "vllm":
         from services.inference.vllm_engine.backend import VllmServe
 

@@ -13,7 +13,7 @@ import structlog
 
 from servicekit.errors import Exhausted, Unavailable
 from services.inference.settings import InferenceSettings
-from services.inference.wire import Running
+from services.inference.wire import Running, home_of
 
 POLL_S = 0.5
 START_S = 120.0  # for a part of Ray to start; a busy machine takes long
@@ -206,14 +206,6 @@ class RayServe:
 
         answer = await asyncio.wait_for(handle.digest.remote(), LOOK_S)
         return bool(answer == app.digest(self._settings))
-
-
-def home_of(argument: Any) -> str:
-    """What a call reads, by its content: the model's bytes and the context's. Empty where any replica is as good."""
-    model, context = getattr(argument, "model", None), getattr(argument, "context", None)
-    if model is None:
-        return ""
-    return f"{model.key}/{context.sha256}" if context else str(model.key)
 
 
 def _disconnect() -> None:

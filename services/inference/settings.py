@@ -8,7 +8,9 @@ from servicekit.settings import ServiceSettings
 class InferenceSettings(ServiceSettings):
     """Read from `INGRAIN_<NAME>`."""
 
-    inference_backend: Literal["serve", "inprocess"] = "serve"
+    inference_backend: Literal["serve", "proxy", "inprocess"] = "serve"
+    serve_proxy: str = "127.0.0.1:9000"  # Serve's own gRPC proxy, for `proxy`: the door then needs no Ray
+    serve_http_port: int = 8000  # beside it, on loopback only; Serve wants one
     engine: Literal["transformers", "vllm"] = "transformers"  # vllm: on GPU nodes, behind `serve` only
     vllm_model: str = ""  # where the base model's files lie in storage (the `uri` of the trainer's model)
     vllm_lora_rank: int = 64  # the greatest of adapters

@@ -1,6 +1,7 @@
 """What door and engine say to each other: frozen plain values, so that they travel through Ray as they are."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from servicekit import errors
 
@@ -259,3 +260,11 @@ def raise_refused(answer: Refused) -> None:
     if issubclass(kind, errors.Exhausted):
         raise kind(answer.reason, answer.message, answer.retry_after_s, **answer.metadata)
     raise kind(answer.reason, answer.message, **answer.metadata)
+
+
+def home_of(argument: Any) -> str:
+    """What a call reads, by its content: the model's bytes and the context's. Empty where any replica is as good."""
+    model, context = getattr(argument, "model", None), getattr(argument, "context", None)
+    if model is None:
+        return ""
+    return f"{model.key}/{context.sha256}" if context else str(model.key)

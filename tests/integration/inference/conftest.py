@@ -278,6 +278,7 @@ class RayHead:
         if self._process is not None and self._folder is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._process = None
             self._folder.cleanup()
 
 
