@@ -4,10 +4,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.inference import bulk, hop, machine, material, parts, report, stored
+from benchmarks.inference import bulk, hop, machine, material, parts, report, stored, throughput
 from benchmarks.inference.contender import ROOT
 
-ALL = parts.PARTS | {"hop": hop.hop, "throughput": hop.throughput, "bulk": bulk.bulk}
+ALL = parts.PARTS | {"hop": hop.hop, "throughput": throughput.throughput, "bulk": bulk.bulk}
 
 
 def main() -> None:

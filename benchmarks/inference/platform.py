@@ -11,7 +11,7 @@ from pathlib import Path
 from ingrain import AsyncClient
 from ingrain.channel import Metadata
 from servicekit import identity
-from services.supervisor.plan import Child, Options, Plan, make_plan
+from services.supervisor.plan import Child, Options, Plan, free_ports, make_plan
 from tools.platform import START_TIMEOUT_S, stop, wait_for_port
 
 SERVICES = ("gateway", "augmenter", "trainer", "inference")
@@ -28,15 +28,39 @@ class Running:
     def gateway(self) -> AsyncClient:
         return AsyncClient(self.plan.gateway)
 
-    def door(self) -> AsyncClient:
-        """Past the gateway, as the gateway would speak."""
+    def door(self, port: int = 0) -> AsyncClient:
+        """Past the gateway, as the gateway would speak; the platform's own where no port is given."""
         metadata: Metadata = (
             (identity.GATEWAY_TOKEN, self.inference.variables["INGRAIN_GATEWAY_TOKEN"]),
             (identity.CALLER_KIND, "user"),
             (identity.CALLER_ID, "bench"),
             (identity.CALLER_PROJECT, "projects/default"),
         )
-        return AsyncClient(f"127.0.0.1:{self.inference.port}", metadata=metadata)
+        return AsyncClient(f"127.0.0.1:{port or self.inference.port}", metadata=metadata)
+
+    @contextmanager
+    def beside(self, variables: dict[str, str]) -> Iterator[int]:
+        """A second door, which asks by Serve's proxy and has no way to Ray; its port."""
+        (port,) = free_ports(1)
+        known = {key: value for key, value in self.inference.variables.items() if not key.startswith("RAY_")}
+        with tempfile.TemporaryDirectory(prefix="ib") as folder:
+            own = {
+                "INGRAIN_INFERENCE_BACKEND": "proxy",
+                "INGRAIN_PORT": str(port),
+                "INGRAIN_DATABASE_URL": f"sqlite:///{folder}/inference.db",
+            }
+            process = subprocess.Popen(
+                self.inference.command,
+                env=os.environ | known | variables | own,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                wait_for_port(port, START_TIMEOUT_S)
+                yield port
+            finally:
+                stop(process)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,21 +16,12 @@ from ingrain import AsyncClient, errors
 from ingrain.v1 import inference_pb2
 from services.inference.engine.replica import Engine
 from services.inference.wire import ModelRef, ScoreCall
+from services.supervisor.plan import free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 BASE = "projects/demo/models/base"
 ITEM = inference_pb2.ScoreItem(prompt="the cemid is", choices=["smaller than the bralo.", "old."])
 SCORE = inference_pb2.ScoreRequest(model=BASE, items=[ITEM])
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 async def test_the_door_needs_no_ray_where_the_proxy_is_asked(
