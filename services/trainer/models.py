@@ -36,33 +36,37 @@ class Models:
         return model
 
     async def delete(self, name: str) -> None:
-        """Hides the model, and takes away what a failed training left. WrongState while it is made, or while adapters need it."""
+        """Hides the model, and takes away what a failed training left. WrongState while it is made, or while others need it."""
         model = await self.rows.get(name)
         if model.state in IN_THE_MAKING:
             raise WrongState(
                 "MODEL_CREATING", f"{name} is being made; cancel its operation first.", model=name
             )
-        if adapter := await self.adapter_on(name):
+        if other := await self.needing(name):
+            making = other.state in IN_THE_MAKING
             raise WrongState(
                 "MODEL_IN_USE",
-                f"{adapter} is an adapter of {name} and cannot be used without it; delete it first.",
+                f"{other.name} is being trained from {name}; wait for it, or cancel its operation first."
+                if making
+                else f"{other.name} is an adapter of {name} and cannot be used without it; delete it first.",
                 model=name,
-                adapter=adapter,
+                **({"training": other.name} if making else {"adapter": other.name}),
             )
         await self.rows.delete(name)
         if model.state == FAILED:
             await sweep(self.storage, name)
 
-    async def adapter_on(self, base: str) -> str:
-        """The name of one adapter that needs `base`, or nothing."""
+    async def needing(self, base: str) -> Model | None:
+        """One that is nothing without `base`: an adapter of it, or what is being trained from it."""
         parent, token = base.rsplit("/models/", 1)[0], ""
         while True:
             page, token = await self.rows.list(parent, 1000, token)
             for model in page:
-                if model.adapter and model.base_model == base and model.state in (ACTIVE, *IN_THE_MAKING):
-                    return model.name
+                made_of_it = model.state in IN_THE_MAKING or (model.adapter and model.state == ACTIVE)
+                if model.base_model == base and made_of_it:
+                    return model
             if not token:
-                return ""
+                return None
 
     async def take_in(self, model: Model, folder: Path, prefix: str) -> Model:
         """Inspects the folder, publishes it under `prefix` and fills in what it is."""

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ingrain.v1 import common_pb2, trainer_pb2
-from servicekit.errors import Exhausted, Invalid, Unavailable
+from servicekit.errors import Invalid
 from servicekit.storage import Storage
-from servicekit.worker import Deferred, Task
+from servicekit.worker import Deferred, Task, is_permanent
 from services.trainer import exchange, files
 from services.trainer.attempts import Attempts
 from services.trainer.citing import cited
@@ -109,13 +109,13 @@ class Trainings:
     async def created(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Model:
         if "start_time" not in task.notes:
             await task.note(start_time=time.time())
-        fits, base = await self.check(request)
-        plan = await self.planned(task, request, fits, base)
         try:
+            plan = await self.planned(task, request)
+            base = await self.models.usable(request.training.base_model)
             prefix = await self.running.attached(task) or await self.running.launched(task, plan, base)
             result = await self.running.watched(task, prefix, plan.config.max_steps)
-        except (Invalid, Exhausted) as error:
-            if not isinstance(error, Unavailable) and not is_outage(error):
+        except Exception as error:
+            if is_permanent(error) and not is_outage(error):
                 await self.ended_early(task)
             raise
         return await self.finished(task, request, Plan.of(task.notes), base, prefix, result)
@@ -129,27 +129,28 @@ class Trainings:
         kept = [checkpoint["key"] for name in ("checkpoint", "best") if (checkpoint := task.notes.get(name))]
         await sweep(self.storage, task.target, [*kept, task.notes["packed_key"]] if kept else [])
 
-    async def planned(
-        self, task: Task, request: trainer_pb2.CreateModelRequest, fits: Fitted, base: Model
-    ) -> Plan:
-        """Packs the rows once; later attempts find them noted."""
-        if "packed_key" not in task.notes and request.resume_from:
+    async def planned(self, task: Task, request: trainer_pb2.CreateModelRequest) -> Plan:
+        """Checks the request and packs the rows once; later attempts find the plan noted, and hold to it whatever has changed since."""
+        if "packed_key" in task.notes:
+            return Plan.of(task.notes)
+        fits, base = await self.check(request)
+        if request.resume_from:
             await plan_from(task, await earlier(self.models, request, base), self.models)
-        if "packed_key" not in task.notes:
-            await task.progress("reading", message=" ".join(["reading and packing the rows.", *fits.notes]))
-            async with prepared(
-                request.training, fits.config, base, task.project, self.storage, self.settings
-            ) as data:
-                key = exchange.packed_key(task.prefix)
-                stored = await self.storage.put_file(key, data.packed)
-                complete = with_data(fits.config, data.summary.packed_row_count, data.summary.nearest_steps)
-                await task.note(
-                    config=asdict(complete),
-                    data=asdict(data.summary),
-                    datasets=await cited(request.training, task.project, self.settings),
-                    packed_key=key,
-                    packed_sha256=stored.sha256,
-                )
+            return Plan.of(task.notes)
+        await task.progress("reading", message=" ".join(["reading and packing the rows.", *fits.notes]))
+        async with prepared(
+            request.training, fits.config, base, task.project, self.storage, self.settings
+        ) as data:
+            key = exchange.packed_key(task.prefix)
+            stored = await self.storage.put_file(key, data.packed)
+            complete = with_data(fits.config, data.summary.packed_row_count, data.summary.nearest_steps)
+            await task.note(
+                config=asdict(complete),
+                data=asdict(data.summary),
+                datasets=await cited(request.training, task.project, self.settings),
+                packed_key=key,
+                packed_sha256=stored.sha256,
+            )
         return Plan.of(task.notes)
 
     async def finished(

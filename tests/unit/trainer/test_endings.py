@@ -1,11 +1,13 @@
 """Attempts that end without a result: which ones cost an attempt, and which end the training."""
 
+import json
 from typing import Any
 
 import pytest
 
+from servicekit import errors
 from servicekit.worker import Deferred
-from services.trainer import exchange, training
+from services.trainer import exchange
 
 PROJECT = "projects/p"
 TARGET = f"{PROJECT}/models/m"
@@ -23,13 +25,13 @@ async def test_deaths_of_an_attempt_that_got_on_do_not_count(desk: Any) -> None:
         assert (await desk.row(name)).attempts == 1
     prefix = await desk.launch(task := await desk.claim())
     desk.ray.states = dict.fromkeys(desk.ray.states, "FAILED")
-    with pytest.raises(training.Unavailable, match="The checkpoint of step 6 is kept"):
+    with pytest.raises(errors.Unavailable, match="The checkpoint of step 6 is kept"):
         await desk.running.watched(task, prefix, 9)
 
 
 async def test_a_head_that_is_away_is_waited_for(desk: Any) -> None:
     async def away(id: str) -> str:
-        raise training.Unavailable("RAY_UNREACHABLE", "The Ray cluster does not answer.")
+        raise errors.Unavailable("RAY_UNREACHABLE", "The Ray cluster does not answer.")
 
     name = await desk.begin()
     prefix = await desk.launch(task := await desk.claim())
@@ -45,7 +47,7 @@ async def test_a_head_that_is_away_is_waited_for(desk: Any) -> None:
 
 async def test_a_storage_that_is_away_costs_no_attempt(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(key: str) -> None:
-        raise training.Unavailable("STORAGE_UNREACHABLE", "s3 cannot be reached")
+        raise errors.Unavailable("STORAGE_UNREACHABLE", "s3 cannot be reached")
 
     name = await desk.begin()
     await desk.launch(await desk.claim())
@@ -66,9 +68,22 @@ async def test_out_of_memory_is_tried_once_more(desk: Any) -> None:
         "message": "What needs less: set gradient_checkpointing.",
         "permanent": False,
     }
-    for expected in (training.Unavailable, training.Exhausted):
+    for expected in (errors.Unavailable, errors.Exhausted):
         prefix = await desk.launch(task := await desk.claim())
         await exchange.put_json(desk.storage, exchange.error_key(prefix), told)
-        with pytest.raises(training.Exhausted, match="set gradient_checkpointing") as caught:
+        with pytest.raises(errors.Exhausted, match="set gradient_checkpointing") as caught:
             await desk.running.watched(task, prefix, 9)
         assert type(caught.value) is expected
+
+
+async def test_no_job_outlives_a_training_that_has_failed_for_good(desk: Any) -> None:
+    """Whatever ended it: here the base model is gone when another trainer takes over."""
+    name = await desk.begin()
+    prefix = await desk.launch(task := await desk.claim())
+    await desk.left_by_job(prefix, desk.step(1), await desk.checkpoint(prefix, 1))
+    await desk.rows.delete(f"{PROJECT}/models/base")
+    assert await desk.ray.status(task.notes["job"]) == "RUNNING"
+    with pytest.raises(errors.NotFound):
+        await desk.create(await desk.claim())
+    assert await desk.ray.status(task.notes["job"]) == "STOPPED"
+    assert json.loads((await desk.row(name)).notes)["checkpoint"]["step"] == 1

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ingrain.v1 import common_pb2, trainer_pb2
+from servicekit import errors
 from servicekit.tables import operation as table
 from servicekit.worker import Deferred
-from services.trainer import exchange, pausing, training
+from services.trainer import exchange, pausing
 
 PROJECT = "projects/p"
 TARGET = f"{PROJECT}/models/m"
@@ -99,5 +100,5 @@ async def test_workers_that_find_no_room_any_more_wait_for_a_word(desk: Any) -> 
     )
     prefix = await desk.launch(task := await desk.claim())
     await exchange.put_json(desk.storage, exchange.error_key(prefix), told)
-    with pytest.raises(training.Exhausted, match="need 2 CPU"):
+    with pytest.raises(errors.Exhausted, match="need 2 CPU"):
         await desk.running.watched(task, prefix, 9)

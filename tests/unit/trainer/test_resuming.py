@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from ingrain.v1 import trainer_pb2
-from services.trainer import exchange, training
+from ingrain.v1 import common_pb2, trainer_pb2
+from servicekit import errors
+from servicekit.tables import operation as table
+from services.trainer import exchange
 
 PROJECT = "projects/p"
 TARGET = f"{PROJECT}/models/m"
@@ -43,7 +45,7 @@ async def test_a_diverged_training_leaves_its_checkpoint_to_the_next(desk: Any, 
     ):
         asked = Spec(base_model=f"{PROJECT}/models/base", **spec)
         request = trainer_pb2.CreateModelRequest(parent=PROJECT, training=asked, resume_from=TARGET)
-        with pytest.raises(training.Invalid, match=error):
+        with pytest.raises(errors.Invalid, match=error):
             await desk.trainings.check(request)
     other = f"{PROJECT}/models/other"
     name = await desk.begin(other, resume_from=TARGET, learning_rate=1e-4, max_steps=12, num_workers=2)
@@ -61,3 +63,27 @@ async def test_a_diverged_training_leaves_its_checkpoint_to_the_next(desk: Any, 
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
+
+
+async def test_it_goes_on_when_the_failed_one_is_gone(desk: Any) -> None:
+    """Once it has a checkpoint of its own it needs nothing of the other any more."""
+    name = await desk.begin()
+    prefix = await desk.launch(task := await desk.claim())
+    await desk.left_by_job(prefix, desk.step(1), await desk.checkpoint(prefix, 3))
+    wrong = {"reason": "TRAINING_DIVERGED", "message": "Lower the learning rate.", "permanent": True}
+    await exchange.put_json(desk.storage, exchange.error_key(prefix), wrong)
+    with pytest.raises(errors.Invalid):
+        await desk.running.watched(task, prefix, 9)
+    await desk.database.run(
+        lambda c: c.execute(table.update().where(table.c.name == name).values(state="FAILED"))
+    )
+    await desk.rows.update(TARGET, lambda model: setattr(model, "state", common_pb2.FAILED))
+
+    await desk.begin(other := f"{PROJECT}/models/other", resume_from=TARGET, max_steps=12)
+    prefix = await desk.launch(await desk.claim())
+    await desk.left_by_job(prefix, desk.step(4), await desk.checkpoint(prefix, 4))
+    await desk.models.delete(TARGET)
+    desk.ray.states.clear()
+    again = await desk.launch(await desk.claim())
+    assert again.startswith(other)
+    assert (await exchange.get_job(desk.storage, again)).checkpoint["step"] == 4
