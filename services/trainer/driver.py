@@ -27,7 +27,7 @@ from services.trainer.exchange import (
     stopped_key,
     waiting_key,
 )
-from services.trainer.logs import kept
+from services.trainer.logs import Redaction, kept
 from services.trainer.scratch import attempt_folder, sweep
 from services.trainer.search import Stopped, searched
 from services.trainer.settings import TrainerSettings
@@ -113,7 +113,7 @@ async def tell(storage: Storage, job: Job, error: Exception, of_memory: bool) ->
     elif of_memory:
         wrong = out_of_memory(job.training_config(), ray.cluster_resources().get("GPU", 0) > 0)
     else:
-        message = f"A process of the training failed: {last_line(error)}"
+        message = f"A process of the training failed: {Redaction(os.environ)(last_line(error))}"
         wrong = {"reason": "TRAINING_FAILED", "message": message, "permanent": False}
     await put_json(storage, error_key(job.prefix), wrong)
 

@@ -25,9 +25,9 @@ LINE_CHARACTERS = 4000
 MESSAGE_LINES = 500
 READ_BYTES = 64 << 10
 QUIET_SECONDS = 0.2  # without a byte after the end: nothing comes any more
-SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL")
 SECRET_CHARACTERS = 8  # shorter values would blank ordinary words
-URI_CREDENTIALS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+URI_CREDENTIALS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")  # some have no user, but a password
 
 
 def log_key(prefix: str, part: int) -> str:
@@ -164,13 +164,14 @@ def put_parts(writer: LogWriter, ending: threading.Event) -> None:
             asyncio.run(writer.put_all())
 
 
-async def keep_tail(storage: Storage, prefix: str, text: str) -> None:
-    """What Ray has of a driver that ended before it could write its own log."""
-    if text and await storage.stat(log_key(prefix, 1)) is None:
-        redaction = Redaction(os.environ)
-        lines = "".join(f"{redaction(line)}\n" for line in text.splitlines())
-        with contextlib.suppress(*OUTAGES):
+async def keep_tail(storage: Storage, prefix: str, text: str) -> str:
+    """What Ray has of a driver that ended, without secrets; kept where the driver could not write its own log."""
+    redaction = Redaction(os.environ)
+    lines = "".join(f"{redaction(line)}\n" for line in text.splitlines())
+    with contextlib.suppress(*OUTAGES):
+        if lines and await storage.stat(log_key(prefix, 1)) is None:
             await storage.put(log_key(prefix, 1), lines.encode())
+    return lines
 
 
 async def read_log(storage: Storage, model: str) -> AsyncIterator[trainer_pb2.ReadTrainingLogResponse]:

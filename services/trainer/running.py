@@ -199,9 +199,8 @@ class Running:
                 await self.pause(task, sight.stopped)
             if sight.error or ended:
                 if sight.error is None:
-                    tail = await self.jobs.log_tail(task.notes["job"])
+                    tail = await keep_tail(self.storage, prefix, await self.jobs.log_tail(task.notes["job"]))
                     log.warning("job ended without a result", job=task.notes["job"], log=tail)
-                    await keep_tail(self.storage, prefix, tail)
                 await self.left(task)
                 if lacks_workers(task, sight.error):
                     await self.pause(task, {"reason": "resources", **sight.error})

@@ -39,6 +39,7 @@ class Script:
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
         self.prefixes: list[str] = []
+        self.log = ""
 
     async def submit(self, id: str, prefix: str) -> None:
         self.states.setdefault(id, "RUNNING")
@@ -51,7 +52,7 @@ class Script:
         self.states[id] = "STOPPED"
 
     async def log_tail(self, id: str) -> str:
-        return ""
+        return self.log
 
 
 class Desk:

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from servicekit import errors
 from servicekit.worker import Deferred
 from services.trainer import exchange
+from services.trainer.logs import log_key
 
 PROJECT = "projects/p"
 TARGET = f"{PROJECT}/models/m"
@@ -74,6 +76,19 @@ async def test_out_of_memory_is_tried_once_more(desk: Any) -> None:
         with pytest.raises(errors.Exhausted, match="set gradient_checkpointing") as caught:
             await desk.running.watched(task, prefix, 9)
         assert type(caught.value) is expected
+
+
+async def test_no_secret_of_a_dead_job_reaches_a_log(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGRAIN_S3_SECRET_KEY", "not-for-anybody")
+    desk.ray.log = "before\nrefused: key not-for-anybody"
+    await desk.begin()
+    prefix = await desk.launch(task := await desk.claim())
+    desk.ray.states = dict.fromkeys(desk.ray.states, "FAILED")
+    with structlog.testing.capture_logs() as said, pytest.raises(errors.Unavailable):
+        await desk.running.watched(task, prefix, 9)
+    (ended,) = [line for line in said if line["event"] == "job ended without a result"]
+    assert ended["log"] == "before\nrefused: key [secret]\n"
+    assert await desk.storage.get(log_key(prefix, 1)) == ended["log"].encode()
 
 
 async def test_no_job_outlives_a_training_that_has_failed_for_good(desk: Any) -> None:

@@ -134,6 +134,11 @@ def test_credentials_are_left_out() -> None:
     redaction = logs.Redaction({"HF_TOKEN": "hf_abcdefgh", "PATH": "/usr/bin", "A_KEY": "short"})
     assert redaction("hf_abcdefgh /usr/bin short") == "[secret] /usr/bin short"
     assert redaction("postgresql://user:word@host/x") == "postgresql://[secret]@host/x"
+    assert redaction("redis://:word@host/0") == "redis://[secret]@host/0"
+    assert redaction("hf://org/name@revision and s3://bucket:8000/key@2") == (
+        "hf://org/name@revision and s3://bucket:8000/key@2"
+    )
+    assert logs.Redaction({"DB_PASS": "not-for-anybody"})("by not-for-anybody") == "by [secret]"
 
 
 def test_what_ray_has_of_a_driver_that_never_began_is_kept(storage: Storage) -> None:

@@ -115,6 +115,16 @@ async def row(name: str) -> trainer_pb2.Model:
     return trainer_pb2.Model(name=name)
 
 
+async def test_a_failure_is_told_without_secrets(
+    job: exchange.Job, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGRAIN_S3_SECRET_KEY", "not-for-anybody")
+    error = RuntimeError("Traceback\nOSError: s3 refused not-for-anybody")
+    await driver.tell(storage, job, error, of_memory=False)
+    told = await exchange.get_json(storage, exchange.error_key(PREFIX))
+    assert told["message"] == "A process of the training failed: OSError: s3 refused [secret]"
+
+
 async def test_the_operation_says_that_it_waits_then_that_it_trains(storage: Storage) -> None:
     jobs = SimpleNamespace(status=running)
     models = SimpleNamespace(rows=SimpleNamespace(get=row))
