@@ -8,10 +8,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ingrain.units import size
 from servicekit.errors import Invalid
 from services.trainer.config import TrainingConfig
 from services.trainer.machine import Machine
-from services.trainer.memory import Memory, size, worker_memory
+from services.trainer.memory import Memory, worker_memory
 from services.trainer.shapes import Shape
 
 
@@ -31,7 +32,11 @@ def fitted(config: TrainingConfig, shape: Shape, machine: Machine) -> Fitted:
     for candidate in candidates(config, machine.gpu):
         memory = worker_memory(candidate, shape, machine.gpu, machine.bf16(candidate))
         if memory.total <= there and memory.host <= machine.host_bytes(config.num_workers):
-            return Fitted(candidate, memory, (fits_note(memory, there, machine), *choices(config, candidate)))
+            return Fitted(
+                candidate,
+                memory,
+                (fits_note(memory, machine, config.num_workers), *choices(config, candidate)),
+            )
         tried.append((memory, candidate))
     raise does_not_fit(tried, there, machine, config)
 
@@ -99,11 +104,11 @@ def choices(asked: TrainingConfig, chosen: TrainingConfig) -> list[str]:
     return [f"Chosen because memory would not do otherwise: {'; '.join(said)}."]
 
 
-def fits_note(memory: Memory, there: int, machine: Machine) -> str:
+def fits_note(memory: Memory, machine: Machine, workers: int) -> str:
     offloaded = f", and {size(memory.host)} of the machine's" if memory.host else ""
     return (
-        f"A worker needs about {size(memory.total)} above its imports{offloaded} ({memory.largest}) and has {size(there)} "
-        f"({machine.source}): it fits."
+        f"A worker needs about {size(memory.total)} above its imports{offloaded} ({memory.largest}) and has "
+        f"{machine.worker_has(workers)}: it fits."
     )
 
 
@@ -114,7 +119,7 @@ def does_not_fit(
     memory, smallest = min(tried, key=lambda pair: pair[0].total)
     return Invalid(
         "TRAINING_DOES_NOT_FIT",
-        f"A worker has {size(there)} ({machine.source}); with {described(smallest)} it would still need {size(memory.total)} "
+        f"A worker has {machine.worker_has(config.num_workers)}; with {described(smallest)} it would still need {size(memory.total)} "
         f"({memory.largest})"
         + (f" and {size(memory.host)} of the machine's memory" if memory.host else "")
         + f". {'; '.join(remedies(config, smallest, machine.gpu))}.",

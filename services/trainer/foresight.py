@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import structlog
 
+from ingrain.units import size
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.identity import is_service
 from servicekit.storage import Storage
@@ -23,7 +24,7 @@ from services.trainer.estimate import Work, estimate, time_of
 from services.trainer.fitting import Fitted, fitted
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.machine import Machine, machine_of
-from services.trainer.memory import Memory, size, worker_memory
+from services.trainer.memory import Memory, worker_memory
 from services.trainer.plan import Plan
 from services.trainer.rates import Found, Rate, Rates, exact_key
 from services.trainer.settings import TrainerSettings

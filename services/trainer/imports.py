@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlparse
 
+from ingrain.units import size
 from servicekit.errors import Exhausted, Invalid, NotFound, PermissionDenied, Unavailable, WrongState
 from servicekit.storage import open_uri
 from services.trainer.files import MODEL_PATTERNS, is_model_file
@@ -95,11 +96,13 @@ async def from_storage(source_uri: str, folder: Path, settings: TrainerSettings)
 
 
 def check_size(total: int, settings: TrainerSettings) -> None:
-    if total > settings.model_size_limit_bytes:
+    """Exhausted where a model's files have more bytes, so far or together, than may be."""
+    limit = settings.model_size_limit_bytes
+    if total > limit:
         raise Exhausted(
             "MODEL_TOO_LARGE",
-            f"The model has more than the {settings.model_size_limit_bytes} bytes that this platform takes.",
-            limit_bytes=settings.model_size_limit_bytes,
+            f"The model has more than the {size(limit)} that this platform takes; its operator sets that by INGRAIN_MODEL_SIZE_LIMIT_BYTES.",
+            limit_bytes=limit,
         )
 
 

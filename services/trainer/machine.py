@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingrain.units import size
 from services.trainer.config import TrainingConfig
 from services.trainer.settings import TrainerSettings
 
@@ -42,6 +43,15 @@ class Machine:
         if self.gpu:
             return max(0, self.gpu_bytes - GPU_CONTEXT_BYTES)
         return self.host_bytes(workers)
+
+    def worker_has(self, workers: int) -> str:
+        """The same in words, and why."""
+        if there := self.worker_bytes(workers):
+            return f"{size(there)} ({self.source})"
+        if self.gpu:
+            return f"nothing ({self.source} is {size(self.gpu_bytes)}, and CUDA itself takes {size(GPU_CONTEXT_BYTES)})"
+        share = size(WORKERS_SHARE * self.memory_bytes / workers)
+        return f"nothing ({self.source} is {share}, and its imports take {size(IMPORTS_BYTES)})"
 
     def host_bytes(self, workers: int) -> int:
         """Above its imports, of the machine's memory."""

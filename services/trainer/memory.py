@@ -6,6 +6,7 @@ gated transformer layer with rotary embeddings, counted tensor by tensor (docs/t
 
 from dataclasses import dataclass, fields
 
+from ingrain.units import size
 from services.trainer.config import TrainingConfig
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.shapes import Shape
@@ -50,11 +51,6 @@ class Memory:
         """What takes most, and how much."""
         parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "host"}
         return ", ".join(f"{name} {size(parts[name])}" for name in sorted(parts, key=lambda n: -parts[n])[:3])
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def worker_memory(

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from ingrain.v1 import trainer_pb2
 from servicekit.database import Database, metadata
-from servicekit.errors import DomainError, Exhausted, Invalid, NotFound, WrongState
+from servicekit.errors import DomainError, Invalid, NotFound, WrongState
 from servicekit.storage import Storage
 from services.trainer import inspection
 from services.trainer.files import ModelFile, is_model_file
+from services.trainer.imports import check_size
 from services.trainer.settings import TrainerSettings
 
 MIB = 1 << 20
@@ -119,13 +120,7 @@ class Uploads:
         for name, reason in (("config.json", "NO_CONFIG"), ("tokenizer.json", "NO_TOKENIZER")):
             if name not in names:
                 raise Invalid(reason, f"There is no {name} among the files.", field="files")
-        total, limit = sum(file.size_bytes for file in files), self.settings.model_size_limit_bytes
-        if total > limit:
-            raise Exhausted(
-                "MODEL_TOO_LARGE",
-                f"The model has {total} bytes, more than the {limit} that this platform takes.",
-                limit_bytes=limit,
-            )
+        check_size(sum(file.size_bytes for file in files), self.settings)
 
     async def find(self, project: str, id: str) -> Upload:
         """NotFound where it was finished, expired or never begun. Its day begins anew."""

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ingrain.units import size
 from servicekit.storage import Storage
 from services.trainer import checkpoints
 from services.trainer.checkpoints import Checkpoint
@@ -194,6 +195,6 @@ def agreed_by_all(value: bool, device: torch.device) -> bool:
 
 def no_room(folder: Path, needed_bytes: int) -> str:
     return (
-        f"No checkpoint could be taken: {folder} has {bytes_free(folder)} bytes free, and {needed_bytes} are needed. Free some "
+        f"No checkpoint could be taken: {folder} has {size(bytes_free(folder))} free, and {size(needed_bytes)} are needed. Free some "
         "there, or point INGRAIN_SCRATCH to a larger disk."
     )

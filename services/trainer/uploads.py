@@ -8,10 +8,11 @@ from typing import IO
 from google.longrunning import operations_pb2
 
 from ingrain.v1 import trainer_pb2
-from servicekit.errors import DomainError, Exhausted, Invalid
+from servicekit.errors import DomainError, Invalid
 from servicekit.operations import Operations
 from servicekit.resources import new_id
 from services.trainer import files, inspection
+from services.trainer.imports import check_size
 from services.trainer.models import Model, Models
 from services.trainer.settings import TrainerSettings
 
@@ -30,7 +31,7 @@ async def upload(
     model = Model(name=name, display_name=header.display_name, source="upload")
     settings.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="upload-", dir=settings.scratch) as folder:
-        await spool(requests, Path(folder), settings.model_size_limit_bytes)
+        await spool(requests, Path(folder), settings)
         prefix = f"{name}/{new_id('upload')}/model"
         model = await models.take_in(model, Path(folder), prefix)
     try:
@@ -44,7 +45,7 @@ async def upload(
     return operation
 
 
-async def spool(requests: AsyncIterator[Request], folder: Path, limit_bytes: int) -> None:
+async def spool(requests: AsyncIterator[Request], folder: Path, settings: TrainerSettings) -> None:
     """Each file is checked when the next one begins: a bad configuration ends the call before the weights travel."""
     file: IO[bytes] | None = None
     total = 0
@@ -64,12 +65,7 @@ async def spool(requests: AsyncIterator[Request], folder: Path, limit_bytes: int
                     file = path.open("wb")
                 case "chunk" if file:
                     total += len(request.chunk)
-                    if total > limit_bytes:
-                        raise Exhausted(
-                            "MODEL_TOO_LARGE",
-                            f"The model has more than the {limit_bytes} bytes that this platform takes.",
-                            limit_bytes=limit_bytes,
-                        )
+                    check_size(total, settings)
                     file.write(request.chunk)
                 case "chunk":
                     raise Invalid("CHUNK_WITHOUT_FILE", "A chunk came before any file_name.", field="chunk")

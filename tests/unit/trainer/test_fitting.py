@@ -134,4 +134,12 @@ def test_on_a_processor_nothing_is_offloaded_and_workers_share_the_machine() -> 
     assert LAPTOP.worker_bytes(1) > 2 * LAPTOP.worker_bytes(2)
     with pytest.raises(Invalid, match="its share of 80% of the machine's memory"):
         fit(EIGHT, LAPTOP)
+    with pytest.raises(Invalid, match=r"A worker has nothing .* is 19.2 MB, and its imports take 944 MB"):
+        fit(SMALL, LAPTOP, num_workers=1000)
+    with pytest.raises(
+        Invalid, match=r"A worker has nothing \(the GPU's memory is 1 GB, and CUDA itself takes 1.26 GB"
+    ):
+        fit(SMALL, dataclasses.replace(H100, gpu_bytes=GB))
+    with pytest.raises(Invalid, match=r"A worker has 20 kB \(by INGRAIN_WORKER_MEMORY_BYTES"):
+        fit(SMALL, dataclasses.replace(LAPTOP, given_bytes=20_000))
     assert fit(EIGHT, dataclasses.replace(LAPTOP, given_bytes=200 * GB)).memory.total < 200 * GB

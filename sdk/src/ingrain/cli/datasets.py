@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli.output import Format, Output, Wait, show, show_all, size, state, when
+from ingrain.cli.output import Format, Output, Wait, show, show_all, state, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
+from ingrain.units import size
 from ingrain.v1.datasets_pb2 import Dataset
 
 app = typer.Typer(help="Documents, training rows and probes.", no_args_is_help=True)

@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ingrain.cli import study_options as options
-from ingrain.cli.output import Format, Output, as_dict, count, print_json, stdout
+from ingrain.cli.output import Format, Output, as_dict, print_json, stdout
 from ingrain.cli.own_documents import retention as kept_by
+from ingrain.units import count, size
 from ingrain.v1 import common_pb2
 
 # Notes begin with the step that they are about and, where it was tried, with its time.
@@ -90,9 +91,7 @@ def show_estimate(found: common_pb2.Estimate) -> None:
         "optimizer steps": count(found.step_count),
         "floating-point operations": f"{count(cost.flops, ' ')}FLOP" if cost.flops else "",
         "processor time": duration(cost.compute_seconds),
-        "memory of a training worker": f"{count(found.worker_memory_bytes, ' ')}B"
-        if found.worker_memory_bytes
-        else "",
+        "memory of a training worker": size(found.worker_memory_bytes) if found.worker_memory_bytes else "",
         "price": f"{found.price.amount} {found.price.currency_code}" if found.price.amount else "",
     }
     table = Table.grid(padding=(0, 2))

@@ -10,10 +10,11 @@ import typer
 from ingrain import Operation
 from ingrain.cli import watching
 from ingrain.cli.estimating import show_estimate
-from ingrain.cli.output import Format, Output, Wait, count, show, show_all, size, state, stderr, when
+from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stderr, when
 from ingrain.cli.progress import wait
 from ingrain.errors import Invalid
 from ingrain.names import short_id
+from ingrain.units import count, size
 from ingrain.v1 import trainer_pb2
 
 app = typer.Typer(help="Base models and trained ones.", no_args_is_help=True)

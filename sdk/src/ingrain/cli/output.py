@@ -101,23 +101,6 @@ def when(resource: Any) -> str:
     return f"{resource.create_time.ToDatetime():%Y-%m-%d %H:%M}"
 
 
-def size(byte_count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if byte_count < 1000:
-            return f"{byte_count:.3g} {unit}"
-        byte_count /= 1000
-    return f"{byte_count:.3g} GB"
-
-
-def count(number: float, between: str = "") -> str:
-    """Three digits and a letter: 1.23M."""
-    for unit in ("", "k", "M", "G", "T", "P"):
-        if abs(number) < 1000:
-            return f"{number:.3g}{between}{unit}"
-        number /= 1000
-    return f"{number:.3g}{between}E"
-
-
 _HINTS = {
     grpc.StatusCode.UNAUTHENTICATED: "Set INGRAIN_API_KEY to a key of this project.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "Try again; a long call can be made as an operation.",
