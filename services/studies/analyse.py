@@ -1,7 +1,6 @@
 """What was gathered -> what was found: costs, coverage, decision. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ingrain.v1 import evaluator_pb2, studies_pb2
 from servicekit.clusters import ClusteredMean
@@ -86,15 +85,15 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         limits=limits,
         prices=material.prices,
         previous=material.previous,
-        clusters_by=clusters_by(material.probe_rows, spec.group_key),
+        clusters_by=clusters_by(answers[compared[0].id], spec.group_key),
         step_prices=step_prices(study, material),
     )
 
 
-def clusters_by(probe_rows: Sequence[Mapping[str, Any]], group_key: str) -> str:
-    """As the evaluator takes them together: by the group, else by the first document that a probe names."""
-    named = any((row.get("metadata") or {}).get("sources") for row in probe_rows)
-    return group_key or ("document" if named else "")
+def clusters_by(subject: Answers, group_key: str) -> str:
+    """What the evaluator took together: the group, else the first document that a probe names; nothing where each stands for itself."""
+    alone = all(cluster == id for id, cluster in zip(subject.ids, subject.clusters, strict=True))
+    return group_key or ("" if alone else "document")
 
 
 def differences(

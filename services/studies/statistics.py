@@ -88,7 +88,7 @@ def answers(rows: Iterable[Mapping[str, Any]]) -> Answers:
     return Answers(
         [str(row["id"]) for row in rows],
         [str(row["kind"]) for row in rows],
-        [str(row.get("cluster") or f"probe {row['id']}") for row in rows],
+        [str(row.get("cluster") or row["id"]) for row in rows],
         np.array([float(row["value"]) for row in rows]),
         sum(_tied(row) for row in rows),
     )

@@ -239,12 +239,13 @@ def test_what_probes_stand_or_fall_with_is_said(study: studies_pb2.Study, materi
     assert "questions about the same world belong together" in html
     study.spec.group_key = ""
     material = replace(material, contexts={"": 1900}, contexts_read={})
+    by_document = dict(material.answers)
+    for name, (answers,) in by_document.items():
+        material.answers[name] = [replace(answers, clusters=answers.ids)]
     found, html = rendered(study, material)
     assert found["inputs"]["clusters_by"] == ""
     assert "each was taken as independent of the others" in html
-    for row in material.probe_rows:
-        row["metadata"] = {"sources": ["handbook"]}
-    found, html = rendered(study, material)
+    found, html = rendered(study, replace(material, answers=by_document))
     assert found["inputs"]["clusters_by"] == "document"
     assert "questions about the same document belong together" in html
     assert "each was taken as independent" not in html
