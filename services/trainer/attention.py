@@ -23,6 +23,10 @@ from services.trainer.tokens import NAME
 
 # Up to so many tokens a text's scores are kept for the backward pass: faster than reckoning them twice, but quadratic.
 MOST_KEPT = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 256}
+# A processor compiles a kernel for each length in bfloat16 (kernels.py). Up to so many tokens float32, which needs none, is about as
+# fast; longer texts are filled up to a multiple of STRIDE.
+MOST_EXACT = 64
+STRIDE = 32
 
 
 def register() -> None:
@@ -100,7 +104,7 @@ def seen(length: int, window: int | None, device: torch.device) -> torch.Tensor:
     return causal if window is None else causal.triu(1 - window)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def added(
     length: int, groups: int, window: int | None, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
@@ -123,17 +127,16 @@ class Texts(torch.autograd.Function):
         scale: float,
         window: int | None,
     ) -> torch.Tensor:
-        heads, dims = key.shape[1], key.shape[3]
+        heads = key.shape[1]
         groups = query.shape[1] // heads
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
         shares = []
         with torch.autocast(query.device.type, enabled=False):
             for start, end in itertools.pairwise(itertools.accumulate(lengths, initial=0)):
-                n = end - start
-                q, k, v = grouped(query, heads, start, end), key[0, :, start:end], value[0, :, start:end]
-                mask = added(n, groups, window, q.dtype, q.device).expand(heads, -1, -1)
+                q, k, v = (one_of(t, heads, start, end) for t in (query, key, value))
+                mask = added(k.shape[1], groups, window, q.dtype, q.device).expand(heads, -1, -1)
                 share = torch.softmax(torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale), -1)
-                out[0, :, start:end] = torch.bmm(share, v).view(heads * groups, n, dims)
+                put(out, torch.bmm(share, v), start, end)
                 shares.append(share)
         ctx.save_for_backward(query, key, value, *shares)
         ctx.lengths, ctx.scale = lengths, scale
@@ -142,24 +145,34 @@ class Texts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         query, key, value, *shares = ctx.saved_tensors
-        heads, dims = key.shape[1], key.shape[3]
+        heads = key.shape[1]
         d_query, d_key, d_value = (torch.empty_like(t) for t in (query, key, value))
+        grad = grad.to(query.dtype)
         borders = itertools.pairwise(itertools.accumulate(ctx.lengths, initial=0))
-        for share, (start, end) in zip(shares, borders, strict=True):
-            q, k, v = grouped(query, heads, start, end), key[0, :, start:end], value[0, :, start:end]
-            g = grouped(grad.to(query.dtype), heads, start, end)
-            d_value[0, :, start:end] = torch.bmm(share.transpose(1, 2), g)
-            d_share = torch.bmm(g, v.transpose(1, 2))
-            d_score = torch._softmax_backward_data(d_share, share, -1, share.dtype)
-            d_q = torch.bmm(d_score, k).mul_(ctx.scale)
-            d_query[0, :, start:end] = d_q.view(-1, end - start, dims)
-            d_key[0, :, start:end] = torch.bmm(d_score.transpose(1, 2), q).mul_(ctx.scale)
+        with torch.autocast(query.device.type, enabled=False):
+            for share, (start, end) in zip(shares, borders, strict=True):
+                q, k, v, g = (one_of(t, heads, start, end) for t in (query, key, value, grad))
+                put(d_value, torch.bmm(share.transpose(1, 2), g), start, end)
+                d_share = torch.bmm(g, v.transpose(1, 2))
+                d_score = torch._softmax_backward_data(d_share, share, -1, share.dtype)
+                put(d_query, torch.bmm(d_score, k).mul_(ctx.scale), start, end)
+                put(d_key, torch.bmm(d_score.transpose(1, 2), q).mul_(ctx.scale), start, end)
         return d_query, d_key, d_value, None, None, None
 
 
-def grouped(heads_first: torch.Tensor, heads: int, start: int, end: int) -> torch.Tensor:
-    """Of [1, H, T, D] one text as [K, G n, D]: the queries that share keys, one after the other."""
-    return heads_first[0, :, start:end].reshape(heads, -1, heads_first.shape[3])
+def one_of(heads_first: torch.Tensor, heads: int, start: int, end: int) -> torch.Tensor:
+    """Of [1, H, T, D] one text as [K, G n, D], the queries that share keys one after the other; on a processor in float32, or with
+    zeros behind it: no token looks ahead at them."""
+    text = heads_first[0, :, start:end]
+    if text.dtype == torch.bfloat16 and text.device.type == "cpu":
+        text = text.float() if end - start <= MOST_EXACT else F.pad(text, (0, 0, 0, (start - end) % STRIDE))
+    return text.reshape(heads, -1, text.shape[2])
+
+
+def put(heads_first: torch.Tensor, text: torch.Tensor, start: int, end: int) -> None:
+    """What `one_of` would take, without what it filled up."""
+    heads, dims = heads_first.shape[1], heads_first.shape[3]
+    heads_first[0, :, start:end] = text.view(heads, -1, dims)[:, : end - start]
 
 
 @functools.lru_cache(maxsize=1)

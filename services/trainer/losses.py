@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from services.trainer.distillation import Teacher
-from services.trainer.tokens import Targets
+from services.trainer.tokens import Targets, rounded
 
 MOST_LOGIT_BYTES = 128 << 20
 # So many are worked on at a time in float32 by a processor: they stay in its cache.
@@ -100,7 +100,12 @@ def head_forward(head: Any, finish: Finish) -> Callable[..., torch.Tensor]:
             head.out_features if hasattr(head, "out_features") else head.get_base_layer().out_features
         )
         reckon = each_loss if targets.each else in_parts
-        return reckon(lambda part: finish(plain(part)), hidden_ND, targets, vocabulary)
+        dtype = number_format(hidden_ND)
+
+        def logits_of(part: torch.Tensor) -> torch.Tensor:
+            return finish(plain(filled(part, dtype))[: len(part)])
+
+        return reckon(logits_of, hidden_ND, targets, vocabulary)
 
     return forward
 
@@ -168,10 +173,9 @@ class HeadLoss(torch.autograd.Function):
         ids_N: torch.Tensor,
         finish: Finish,
     ) -> torch.Tensor:
-        device = hidden_ND.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
+        dtype = number_format(weight_VD)
         to_hidden, to_weight, to_bias = ctx.needs_input_grad[:3]
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(hidden_ND.device.type, enabled=False):
             hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
             d_hidden = torch.empty_like(hidden) if to_hidden else None
             d_weight = None
@@ -179,11 +183,13 @@ class HeadLoss(torch.autograd.Function):
             loss = torch.zeros((), dtype=torch.float64, device=hidden.device)
             rows = max(1, MOST_LOGIT_BYTES // (dtype.itemsize * len(weight)))
             for start in range(0, len(hidden), rows):
-                part = hidden[start : start + rows]
+                ids = ids_N[start : start + rows]
+                part = filled(hidden[start : start + rows], dtype)
                 logits = F.linear(part, weight, None if bias_V is None else bias_V.to(dtype))
-                loss += to_gradients(logits, ids_N[start : start + rows], finish)
+                loss += to_gradients(logits[: len(ids)], ids, finish)
+                logits[len(ids) :] = 0
                 if d_hidden is not None:
-                    torch.mm(logits, weight, out=d_hidden[start : start + rows])
+                    d_hidden[start : start + rows] = torch.mm(logits, weight)[: len(ids)]
                 if to_weight:
                     d_part = torch.mm(logits.t(), part)
                     # Of several parts the sum is taken in float32.
@@ -208,6 +214,18 @@ class HeadLoss(torch.autograd.Function):
             None,
             None,
         )
+
+
+def number_format(tensor: torch.Tensor) -> torch.dtype:
+    """In which it is multiplied: autocast's, else its own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+def filled(rows_ND: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """With zeros behind them to one of few numbers of rows, where a processor multiplies them in bfloat16 (kernels.py)."""
+    few = rows_ND.device.type == "cpu" and dtype == torch.bfloat16
+    return F.pad(rows_ND, (0, 0, 0, rounded(len(rows_ND)) - len(rows_ND))) if few else rows_ND
 
 
 def to_gradients(logits_NV: torch.Tensor, ids_N: torch.Tensor, finish: Finish) -> torch.Tensor:

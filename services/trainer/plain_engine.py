@@ -81,6 +81,9 @@ class PlainEngine:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def torch_autocast_enabled(self) -> bool:
+        return self.bf16
+
     def get_global_grad_norm(self) -> float | None:
         return self._global_grad_norm
 

@@ -85,4 +85,7 @@ def loss_sum_of(engine: Any, batch: "Batch") -> torch.Tensor:
 
 def reading_of(engine: Any, batch: "Batch") -> Reading:
     implementation = engine.module.config._attn_implementation
-    return in_line(batch, implementation) if implementation in IN_LINE else in_rows(batch)
+    if implementation not in IN_LINE:
+        return in_rows(batch)
+    few_shapes = engine.device.type == "cpu" and engine.torch_autocast_enabled()
+    return in_line(batch, implementation, few_shapes)

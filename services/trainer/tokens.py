@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 
 from services.trainer.packing import IGNORED
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 NAME = "texts"
 # Implementations that are told where texts begin, so that texts need no rows.
 IN_LINE = (NAME, "flash_attention_2")
+MOST_PADDING = 128  # tokens
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ def in_rows(batch: "Batch") -> Reading:
     return Reading(inputs, Targets(at_N, batch.labels_BL[wanted_BL], batch.teacher))
 
 
-def in_line(batch: "Batch", implementation: str = NAME) -> Reading:
+def in_line(batch: "Batch", implementation: str = NAME, few_shapes: bool = False) -> Reading:
     """[1, T]: what has to be read of all texts, one after the other, with their borders as the attention mask; FlashAttention of
-    transformers takes them by names of its own."""
+    transformers takes them by names of its own. With `few_shapes` padding follows as texts of its own, so that T is one of `rounded`."""
     positions_T = batch.position_ids_BL.flatten()
     wanted_T = predicted(batch).flatten()
     text_T = (positions_T == 0).cumsum(0) - 1
@@ -63,14 +65,15 @@ def in_line(batch: "Batch", implementation: str = NAME) -> Reading:
         # With ZeRO stage 3 all workers take part in every layer, also those that have nothing to learn.
         read_T = places_T == 0
     new_place_T = read_T.cumsum(0) - 1
-    positions = positions_T[read_T]
+    ids, positions = batch.input_ids_BL.flatten()[read_T], positions_T[read_T]
+    if few_shapes:
+        missing = rounded(len(positions)) - len(positions)
+        # No text is longer than a row: models may know no further positions.
+        padding = places_T[:missing] % batch.position_ids_BL.shape[1]
+        ids, positions = F.pad(ids, (0, missing)), torch.cat([positions, padding])
     starts = torch.nonzero(positions == 0).squeeze(1)
     borders = torch.cat([starts, starts.new_tensor([len(positions)])])
-    inputs = {
-        "input_ids": batch.input_ids_BL.flatten()[read_T][None],
-        "position_ids": positions[None],
-        "use_cache": False,
-    }
+    inputs = {"input_ids": ids[None], "position_ids": positions[None], "use_cache": False}
     if implementation == NAME:
         inputs["attention_mask"] = borders_mask(borders)
     else:
@@ -80,6 +83,13 @@ def in_line(batch: "Batch", implementation: str = NAME) -> Reading:
         inputs["max_length_q"] = inputs["max_length_k"] = int(positions.max()) + 1
     at_N = new_place_T[places_T[wanted_T] - 1]
     return Reading(inputs, Targets(at_N, batch.labels_BL.flatten()[wanted_T], batch.teacher))
+
+
+def rounded(count: int) -> int:
+    """Up, by less than one part in 16, to one of few: a processor compiles a kernel for each size of a bfloat16 multiplication
+    (kernels.py). There are 16 from one power of two to the next, and more from 4,096 on."""
+    step = min(MOST_PADDING, max(1, (1 << (count - 1).bit_length()) >> 5))
+    return -(-count // step) * step
 
 
 def predicted(batch: "Batch") -> torch.Tensor:

@@ -67,7 +67,7 @@ def build(build_checkpoint):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("most_bytes", [losses.MOST_LOGIT_BYTES, 50 * 400 * 4])
 def test_loss_and_gradients_are_the_plain_ones(build, architecture, most_bytes, monkeypatch):
-    """In one part and in parts of 50 targets, with the texts in a line and in rows."""
+    """In one part and in parts of 50 targets, with the texts in a line, with padding behind them, and in rows."""
     monkeypatch.setattr(losses, "MOST_LOGIT_BYTES", most_bytes)
     monkeypatch.setattr(losses, "BLOCK_BYTES", 7 * 400 * 4)
     plain, ours, given = build(architecture, "sdpa"), build(architecture), batch()
@@ -75,7 +75,7 @@ def test_loss_and_gradients_are_the_plain_ones(build, architecture, most_bytes, 
     assert learns_at_targets(ours)
     expected = plain_loss(plain, given)
     wanted = gradients(plain, expected)
-    for reading in (in_line(given), in_rows(given)):
+    for reading in (in_line(given), in_line(given, few_shapes=True), in_rows(given)):
         loss = ours(**reading.inputs, targets=reading.targets)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert_same(gradients(ours, loss), wanted)
@@ -215,6 +215,24 @@ def test_bfloat16_stays_near_float32(build):
     found = gradients(model, loss)
     whole = lambda those: torch.cat([g.flatten() for g in those.values()])  # noqa: E731
     assert (whole(found) - whole(wanted)).norm() < 0.05 * whole(wanted).norm()
+
+
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("length", [1, 31, 64, 65, 96, 130])
+def test_attention_in_bfloat16_is_that_of_float32(length, window):
+    """Short texts are reckoned in float32, longer ones with zeros behind them; queries share keys."""
+    torch.manual_seed(0)
+    exact = [torch.randn(1, heads, length + 70, 8).bfloat16().float().requires_grad_() for heads in (4, 2, 2)]
+    rough = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+    expected = reference(*exact, (length, 70), sliding_window=window)
+    borders = borders_mask(torch.tensor([0, length, length + 70]))
+    found, _ = attention.attend(torch.nn.Module(), *rough, borders, sliding_window=window)
+    assert found.dtype == torch.bfloat16
+    weights = torch.randn(expected.shape)
+    (expected * weights).sum().backward()
+    (found.float() * weights).sum().backward()
+    for ours, theirs in ((found, expected), *((r.grad, e.grad) for r, e in zip(rough, exact, strict=True))):
+        assert (ours.float() - theirs).norm() < 0.01 * theirs.norm()
 
 
 def test_capped_and_windowed_attention_of_a_line(build):
