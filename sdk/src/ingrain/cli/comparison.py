@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from ingrain.cli.output import count
+from ingrain.units import count
 from ingrain.v1 import common_pb2, studies_pb2
 
 FEW = 4  # methods that fit side by side
