@@ -14,6 +14,7 @@ worker       runs operations of this process, heartbeats, hands over
 storage      bytes by URI: a folder or any S3
 model_files  a model's manifest, and where its files lie
 costs        floating-point operations of reading, writing and training
+prices       a device's time -> money, by the operator's table
 failpoints   named places where tests end the process
 telemetry    structured logs
 """

@@ -1,46 +1,16 @@
 """What amounts of work cost in money, by the operator's dated prices. Pure; exact decimals.
 
-price = seconds of the device / 3600 * price of its hour, or tokens / 1,000,000 * price of a million of them where
-another server answers.
+price = that of the device's time (servicekit.prices), or tokens / 1,000,000 * price of a million of them where another
+server answers.
 """
 
-from collections.abc import Mapping
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from decimal import Decimal
 
-from google.protobuf.json_format import Parse, ParseError
-
-from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import studies_pb2, trainer_pb2
+from servicekit.prices import price_of_time
 from services.studies.costs import Amount
 
-HOUR_S, MILLION = Decimal(3600), Decimal(1_000_000)
-ANY_DEVICE = "*"
-_SHOWN = Decimal("0.000001")
-
-
-def load_prices(path: Path | None) -> studies_pb2.PriceTable:
-    """The operator's table; empty without a file. Raises ValueError that names what is wrong in it."""
-    table = studies_pb2.PriceTable()
-    if path is None:
-        return table
-    try:
-        Parse(path.read_text(), table)
-    except (OSError, ParseError) as error:
-        raise ValueError(f"prices: {path} cannot be read as a price table: {error}") from error
-    try:
-        date.fromisoformat(table.effective_date)
-    except ValueError:
-        raise ValueError(f"prices: {path}: effective_date must be a day, e.g. 2026-11-01") from None
-    if len(table.currency_code) != 3:
-        raise ValueError(f"prices: {path}: currency_code must have three letters, e.g. EUR")
-    for name, price in table.device_hours.items():
-        _decimal(price, f"{path}: device_hours[{name}]")
-    for name, prices in table.tokens.items():
-        for field in ("prompt", "cached", "generated"):
-            if getattr(prices, field) or field != "cached":
-                _decimal(getattr(prices, field), f"{path}: tokens[{name}].{field}")
-    return table
+MILLION = Decimal(1_000_000)
 
 
 def price_of(
@@ -49,26 +19,7 @@ def price_of(
     """Of work that `model` did on `device`; None where the table has no price for it."""
     if model.HasField("endpoint"):
         return _price_of_tokens(amount, model.endpoint.model_id, table)
-    hour = hour_price(device, table.device_hours)
-    return None if hour is None else Decimal(amount.compute_seconds) / HOUR_S * hour
-
-
-def hour_price(device: str, prices: Mapping[str, str]) -> Decimal | None:
-    """By the device's name, else by the longest beginning of it, else by `*`."""
-    known = [name for name in prices if name != ANY_DEVICE and device.startswith(name)]
-    found = max(known, key=len, default=ANY_DEVICE)
-    return Decimal(prices[found]) if found in prices else None
-
-
-def money(amount: Decimal, table: studies_pb2.PriceTable) -> common_pb2.Money:
-    """Rounded to a millionth."""
-    return common_pb2.Money(currency_code=table.currency_code, amount=shown(amount))
-
-
-def shown(amount: Decimal) -> str:
-    text = format(amount.quantize(_SHOWN), "f")
-    whole, _, rest = text.partition(".")
-    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
+    return price_of_time(amount.compute_seconds, device, table)
 
 
 def _price_of_tokens(amount: Amount, model_id: str, table: studies_pb2.PriceTable) -> Decimal | None:
@@ -82,13 +33,3 @@ def _price_of_tokens(amount: Amount, model_id: str, table: studies_pb2.PriceTabl
         + Decimal(amount.cached_token_count) * cached
         + Decimal(amount.generated_token_count) * written
     ) / MILLION
-
-
-def _decimal(text: str, where: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"prices: {where}: {text!r} is no price; expected a decimal, e.g. 2.50")
-    return value

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from ingrain.v1 import studies_pb2, trainer_pb2
 from servicekit.errors import Invalid
-from services.studies.bill import hour_price
+from servicekit.prices import hour_price
 from services.studies.costs import Economy
 
 

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, studies_pb2
-from services.studies.bill import hour_price, money, price_of
+from servicekit.prices import hour_price, money
+from services.studies.bill import price_of
 from services.studies.costs import Amount, amount
 from services.studies.plan import Step
 from services.studies.preflight import Inputs

@@ -6,7 +6,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from ingrain.v1 import datasets_pb2, studies_pb2
-from services.studies import bill, costs
+from servicekit.prices import money
+from services.studies import costs
 from services.studies.findings import Findings, MethodFindings, Retained
 from services.studies.limits import p95
 from services.studies.notes import notes
@@ -64,8 +65,8 @@ def outcome(name: str, entry: MethodFindings, found: Findings) -> studies_pb2.Me
         latency_p95_seconds=p95(entry.latencies) or 0.0,
     )
     if entry.cost.build_price is not None and entry.cost.question.price is not None:
-        message.build_price.CopyFrom(bill.money(entry.cost.build_price, found.prices))
-        message.thousand_questions_price.CopyFrom(bill.money(1000 * entry.cost.question.price, found.prices))
+        message.build_price.CopyFrom(money(entry.cost.build_price, found.prices))
+        message.thousand_questions_price.CopyFrom(money(1000 * entry.cost.question.price, found.prices))
     deciding = entry.break_even.get(found.economies[0].unit)
     if deciding and deciding.warm is not None:
         message.break_even_question_count = deciding.warm

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from ingrain.v1 import studies_pb2
-from services.studies import bill, costs
+from servicekit.prices import shown
+from services.studies import costs
 from services.studies.findings import Findings
 
 CURVE = (1, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -62,7 +63,7 @@ def _inputs(cost: costs.MethodCost) -> dict[str, Any]:
         "build_flops": cost.build.flops,
         "question_flops": cost.question.amount.flops,
         "question_cold_flops": cold.amount.flops if cold else None,
-        "build_price": None if cost.build_price is None else bill.shown(cost.build_price),
+        "build_price": None if cost.build_price is None else shown(cost.build_price),
         "question_price": None if cost.question.price is None else str(cost.question.price),
         "question_cold_price": str(cold.price) if cold and cold.price is not None else None,
     }
@@ -76,7 +77,7 @@ def step(one: studies_pb2.StudyStep, prices: Mapping[str, Decimal]) -> dict[str,
         "operation": one.operation,
         "fingerprint": one.fingerprint,
         "cost": asdict(costs.amount(one.cost)),
-        "price": bill.shown(prices[one.id]) if one.id in prices else None,
+        "price": shown(prices[one.id]) if one.id in prices else None,
     }
 
 
@@ -93,5 +94,5 @@ def _together(steps: Sequence[studies_pb2.StudyStep], prices: Mapping[str, Decim
     priced = bool(prices) and all(one.id in prices for one in steps)
     return {
         "amount": asdict(costs.total(costs.amount(one.cost) for one in steps)),
-        "price": bill.shown(sum((prices[one.id] for one in steps), Decimal(0))) if priced else None,
+        "price": shown(sum((prices[one.id] for one in steps), Decimal(0))) if priced else None,
     }

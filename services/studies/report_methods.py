@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from ingrain.v1 import evaluator_pb2
-from services.studies import bill
+from servicekit.prices import shown
 from services.studies.costs import Line, MethodCost
 from services.studies.coverage import Split
 from services.studies.findings import Findings, Kept, MethodFindings
@@ -60,7 +60,7 @@ def _cost(name: str, cost: MethodCost, found: Findings) -> dict[str, Any]:
     count = found.study.spec.question_count
     total = None
     if cost.build_price is not None and cost.question.price is not None:
-        total = bill.shown(cost.build_price + count * cost.question.price)
+        total = shown(cost.build_price + count * cost.question.price)
     entry = {
         "bill": [_line(line) for line in cost.bill],
         "build": asdict(cost.build),
@@ -68,7 +68,7 @@ def _cost(name: str, cost: MethodCost, found: Findings) -> dict[str, Any]:
         "question_cold": asdict(cost.cold_question.amount) if cost.cold_question else None,
         "cache_hit_rate": cost.question.amount.cache_hit_rate,
         "total_flops": None if cost.elsewhere else found.economies[-1].total(name),
-        "build_price": None if cost.build_price is None else bill.shown(cost.build_price),
+        "build_price": None if cost.build_price is None else shown(cost.build_price),
         "thousand_questions_price": _thousand(cost.question),
         "thousand_questions_cold_price": _thousand(cost.cold_question),
         "total_price": total,
@@ -80,12 +80,12 @@ def _line(line: Line) -> dict[str, Any]:
     return {
         "what": line.what,
         "amount": asdict(line.amount),
-        "price": None if line.price is None else bill.shown(line.price),
+        "price": None if line.price is None else shown(line.price),
     }
 
 
 def _thousand(line: Line | None) -> str | None:
-    return None if line is None or line.price is None else bill.shown(1000 * line.price)
+    return None if line is None or line.price is None else shown(1000 * line.price)
 
 
 def _latency(entry: MethodFindings) -> dict[str, Any] | None:

@@ -11,11 +11,11 @@ from ingrain import AsyncClient, errors
 from ingrain.v1 import studies_pb2
 from servicekit.errors import DomainError, Invalid, Unavailable
 from servicekit.peers import gateway_client
+from servicekit.prices import load_prices
 from servicekit.resources import Resources
 from servicekit.storage import Storage
 from servicekit.worker import Deferred, Task
 from services.studies import analyse, report
-from services.studies.bill import load_prices
 from services.studies.ensure import ensure, latest_operation
 from services.studies.failures import domain_error
 from services.studies.findings import Findings

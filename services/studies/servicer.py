@@ -13,9 +13,9 @@ from servicekit.errors import Exhausted, NotFound, WrongState
 from servicekit.identity import authorize
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
+from servicekit.prices import load_prices
 from servicekit.resources import Resources, new_id
 from servicekit.storage import Storage
-from services.studies.bill import load_prices
 from services.studies.plan import plan
 from services.studies.preflight import inspect, settled
 from services.studies.records import Records, StoredReport

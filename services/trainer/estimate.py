@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from ingrain.v1 import common_pb2
+from ingrain.v1 import common_pb2, studies_pb2
 from servicekit.costs import training_flops
+from servicekit.prices import money, price_of_time
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.rates import Found
 from services.trainer.rows import lost_rows_note
@@ -116,15 +117,28 @@ def source(found: Found) -> str:
     return f"measured by {found.source}" if found.exact else f"as {found.source} had, which is like it"
 
 
+def priced(
+    compute_seconds: float, device: str, table: studies_pb2.PriceTable
+) -> tuple[common_pb2.Money | None, list[str]]:
+    """In money and a sentence about it; nothing where the operator has set no prices."""
+    if not table.currency_code:
+        return None, []
+    price = price_of_time(compute_seconds, device, table)
+    if price is None:
+        return None, [f"The price table of {table.effective_date} has no price for an hour of {device!r}."]
+    return money(price, table), [f"Prices of {table.effective_date}, by seconds of {device!r}."]
+
+
 def estimate(
     config: TrainingConfig,
     data: DataSummary,
     work: Work,
     time: Time,
     worker_memory_bytes: int,
+    price: common_pb2.Money | None,
     notes: list[str],
 ) -> common_pb2.Estimate:
-    """`notes`: of memory and choices."""
+    """`notes`: of memory, choices and prices."""
     passes = config.max_steps * config.rows_per_step / max(1, data.packed_row_count)
     rows = [
         f"{data.row_count} rows in {data.packed_row_count} packed rows of {config.max_length} tokens, "
@@ -143,4 +157,5 @@ def estimate(
         step_count=config.max_steps,
         row_count=data.row_count,
         notes=[*rows, *notes, time.note],
+        price=price,
     )

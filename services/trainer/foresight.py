@@ -16,11 +16,12 @@ import structlog
 from ingrain.units import size
 from ingrain.v1 import common_pb2, trainer_pb2
 from servicekit.identity import is_service
+from servicekit.prices import load_prices
 from servicekit.storage import Storage
 from services.trainer import files
 from services.trainer.config import TrainingConfig
 from services.trainer.datasource import Prepared
-from services.trainer.estimate import Work, estimate, time_of
+from services.trainer.estimate import Work, estimate, priced, time_of
 from services.trainer.fitting import Fitted, fitted
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.machine import Machine, machine_of
@@ -43,6 +44,7 @@ class Foresight:
         self.settings = settings
         self.storage = storage
         self.rates = rates
+        self.prices = load_prices(settings.prices)
         self.trying = asyncio.Lock()  # two trials side by side would measure each other
 
     async def fitted(self, config: TrainingConfig, base: trainer_pb2.Model) -> Fitted:
@@ -75,7 +77,8 @@ class Foresight:
             if found.source == "trial":
                 memory, by = memory_after_trial(found.rate, reckoned, config, texts), "by a trial here"
             notes.append(f"A worker's memory was measured {by}: {size(memory)} above its imports.")
-        return estimate(config, data.summary, work, took, memory, notes)
+        price, of = priced(took.compute_seconds, machine.device, self.prices)
+        return estimate(config, data.summary, work, took, memory, price, [*notes, *of])
 
     async def found(
         self,

@@ -21,7 +21,7 @@ class Machine:
 
     memory_bytes: int  # of the machine; 0 where unknown
     gpu_bytes: int = 0  # of one GPU; 0 where there is none
-    gpu_count: int = 0
+    device: str = "cpu"  # as Environment.device has it
     given_bytes: int = 0  # what the operator says that a worker has; 0: reckoned
     bf16_cpu: bool = False  # whether the processor multiplies bfloat16 itself
 
@@ -66,11 +66,11 @@ class Machine:
 
 def machine_of(settings: TrainerSettings) -> Machine:
     """This one; with Ray elsewhere the operator's numbers (`worker_memory_bytes`) say more."""
-    gpu_bytes, gpu_count = gpus()
+    gpu_bytes, device = gpu()
     return Machine(
         memory_bytes=total_memory(),
         gpu_bytes=gpu_bytes,
-        gpu_count=gpu_count,
+        device=device,
         given_bytes=settings.worker_memory_bytes,
         bf16_cpu=bool(processor_flags() & {"avx512_bf16", "amx_tile"}),
     )
@@ -103,14 +103,14 @@ def processor_flags() -> frozenset[str]:
 
 
 @functools.cache
-def gpus() -> tuple[int, int]:
-    """Bytes of the smallest GPU, and how many there are, as NVIDIA's driver says; zeros where there is none."""
+def gpu() -> tuple[int, str]:
+    """Bytes and name of the smallest GPU, as NVIDIA's driver says; `(0, "cpu")` where there is none."""
     if shutil.which("nvidia-smi") is None:
-        return 0, 0
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        return 0, "cpu"
+    command = ["nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-        found = [int(line) << 20 for line in said.split()]
+        found = [line.split(", ", 1) for line in said.splitlines()]
+        return min(((int(mebibytes) << 20, name.strip()) for mebibytes, name in found), default=(0, "cpu"))
     except (OSError, ValueError, subprocess.SubprocessError):
-        return 0, 0
-    return (min(found), len(found)) if found else (0, 0)
+        return 0, "cpu"

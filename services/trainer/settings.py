@@ -28,6 +28,9 @@ class TrainerSettings(ServiceSettings):
     estimate_by_trial: bool | None = None  # short trials for estimates; None: where Ray is on this machine
     trial_limit_s: float = 45.0  # how long such a trial may take
     device_peak_flops: float = 0.0  # FLOP/s of a worker's device, for estimates that nothing was measured for
+    prices: Path | None = (
+        None  # the operator's price table, a PriceTable as JSON; estimates have no price without
+    )
     report_to: str = "tensorboard"  # of tensorboard, mlflow and wandb, joined by commas; none: nothing
 
     @field_validator("report_to")

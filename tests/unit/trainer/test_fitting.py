@@ -14,7 +14,7 @@ from services.trainer.shapes import Shape, shape_from
 from services.trainer.spec import resolve
 
 GB = 10**9
-H100 = Machine(memory_bytes=1000 * GB, gpu_bytes=80 * GB, gpu_count=8)
+H100 = Machine(memory_bytes=1000 * GB, gpu_bytes=80 * GB)
 LAPTOP = Machine(memory_bytes=24 * GB, bf16_cpu=True)
 
 
@@ -92,7 +92,7 @@ def test_a_model_of_8b_is_partitioned_over_four_gpus_before_it_is_offloaded() ->
 
 
 def test_adapters_of_8b_in_4_bits_fit_where_the_base_in_float32_does_not() -> None:
-    consumer = Machine(memory_bytes=64 * GB, gpu_bytes=24 * GB, gpu_count=1)
+    consumer = Machine(memory_bytes=64 * GB, gpu_bytes=24 * GB)
     lora: dict[str, Any] = {"method": trainer_pb2.TrainingSpec.LORA, "max_length": 512}
     with pytest.raises(Invalid, match="load_in_4bit"):
         fit(EIGHT, consumer, **lora)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ingrain.v1 import trainer_pb2
+from ingrain.v1 import studies_pb2, trainer_pb2
 from servicekit.database import Database
 from services.trainer.config import DataSummary, TrainingConfig
-from services.trainer.estimate import Work, time_of
+from services.trainer.estimate import Work, priced, time_of
 from services.trainer.foresight import memory_after_trial
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.memory import worker_memory
@@ -77,6 +77,19 @@ def test_the_very_step_goes_before_a_like_one_and_that_before_an_assumption() ->
     said = time(None, 1e12)
     assert said.compute_seconds == pytest.approx(work.flops / 4e11, rel=0.3)
     assert "assumed: 40% of a peak of 1000 GFLOP/s" in said.note
+
+
+def test_seconds_have_a_price_where_the_operator_has_set_one() -> None:
+    table = studies_pb2.PriceTable(
+        effective_date="2026-11-01", currency_code="EUR", device_hours={"cpu": "0.36"}
+    )
+    money, notes = priced(1000.0, "cpu", table)
+    assert (money.currency_code, money.amount) == ("EUR", "0.10")
+    assert notes == ["Prices of 2026-11-01, by seconds of 'cpu'."]
+    money, (note,) = priced(1000.0, "NVIDIA H100", table)
+    assert money is None
+    assert "no price for an hour of 'NVIDIA H100'" in note
+    assert priced(1000.0, "cpu", studies_pb2.PriceTable()) == (None, [])
 
 
 @pytest.fixture

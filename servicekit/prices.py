@@ -1,0 +1,75 @@
+"""What a device's time costs in money, by the operator's dated prices. Pure, exact decimals.
+
+price = seconds of the device / 3600 * price of its hour
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from google.protobuf.json_format import Parse, ParseError
+
+from ingrain.v1 import common_pb2, studies_pb2
+
+HOUR_S = Decimal(3600)
+ANY_DEVICE = "*"
+_SHOWN = Decimal("0.000001")
+
+
+def load_prices(path: Path | None) -> studies_pb2.PriceTable:
+    """The operator's table; empty without a file. Raises ValueError that names what is wrong in it."""
+    table = studies_pb2.PriceTable()
+    if path is None:
+        return table
+    try:
+        Parse(path.read_text(), table)
+    except (OSError, ParseError) as error:
+        raise ValueError(f"prices: {path} cannot be read as a price table: {error}") from error
+    try:
+        date.fromisoformat(table.effective_date)
+    except ValueError:
+        raise ValueError(f"prices: {path}: effective_date must be a day, e.g. 2026-11-01") from None
+    if len(table.currency_code) != 3:
+        raise ValueError(f"prices: {path}: currency_code must have three letters, e.g. EUR")
+    for name, price in table.device_hours.items():
+        _decimal(price, f"{path}: device_hours[{name}]")
+    for name, prices in table.tokens.items():
+        for field in ("prompt", "cached", "generated"):
+            if getattr(prices, field) or field != "cached":
+                _decimal(getattr(prices, field), f"{path}: tokens[{name}].{field}")
+    return table
+
+
+def price_of_time(seconds: float, device: str, table: studies_pb2.PriceTable) -> Decimal | None:
+    """None where the table has no price for the device."""
+    hour = hour_price(device, table.device_hours)
+    return None if hour is None else Decimal(seconds) / HOUR_S * hour
+
+
+def hour_price(device: str, prices: Mapping[str, str]) -> Decimal | None:
+    """By the device's name, else by the longest beginning of it, else by `*`."""
+    known = [name for name in prices if name != ANY_DEVICE and device.startswith(name)]
+    found = max(known, key=len, default=ANY_DEVICE)
+    return Decimal(prices[found]) if found in prices else None
+
+
+def money(amount: Decimal, table: studies_pb2.PriceTable) -> common_pb2.Money:
+    """Rounded to a millionth."""
+    return common_pb2.Money(currency_code=table.currency_code, amount=shown(amount))
+
+
+def shown(amount: Decimal) -> str:
+    text = format(amount.quantize(_SHOWN), "f")
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
+
+
+def _decimal(text: str, where: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise ValueError(f"prices: {where}: {text!r} is no price; expected a decimal, e.g. 2.50")
+    return value
