@@ -138,8 +138,8 @@ class ClusteredMean:
         if self._drawn:
             beyond = self._beyond(-gap if null < self.value else gap)
             score = max(score, -NORMAL.inv_cdf(LEAST_IN_TAIL / RESAMPLES))
-            if beyond >= LEAST_IN_TAIL:
-                score = max(0.0, -NORMAL.inv_cdf(beyond / RESAMPLES))
+            if beyond >= LEAST_IN_TAIL / RESAMPLES:
+                score = max(0.0, -NORMAL.inv_cdf(beyond))
         return 2 * t_tail(score, self.df)
 
     @property
@@ -157,17 +157,19 @@ class ClusteredMean:
     def _drawn(self) -> bool:
         return len(self.parts_U) <= MOST_DRAWN
 
-    def _beyond(self, deviation: float) -> int:
-        """Resamples at least as far out, and never all: their own value lies within."""
+    def _beyond(self, deviation: float) -> float:
+        """Share of the resamples that are at least as far out, and never all: their own value lies within."""
+        drawn_R = self._deviations_R
         if deviation < 0:
-            found = int(np.searchsorted(self._deviations_R, deviation, side="right"))
+            found = float(np.searchsorted(drawn_R, deviation, side="right")) / len(drawn_R)
         else:
-            found = RESAMPLES - int(np.searchsorted(self._deviations_R, deviation, side="left"))
-        return min(found, RESAMPLES - 1)
+            found = 1 - float(np.searchsorted(drawn_R, deviation, side="left")) / len(drawn_R)
+        return min(found, 1 - 1 / RESAMPLES)
 
     @cached_property
     def _deviations_R(self) -> np.ndarray:
-        """Of the resamples from the value, sorted."""
+        """Of the resamples from the value, sorted. Those of a difference each with its mirror image: two methods that are
+        equal differ to either side alike, so the skewness of the few clusters that were seen is noise."""
         generator = np.random.default_rng(self.seed)
         count = len(self.parts_U)
         sums_R = np.empty(RESAMPLES)
@@ -175,7 +177,7 @@ class ClusteredMean:
         for start in range(0, RESAMPLES, piece):
             drawn = generator.integers(0, count, (min(piece, RESAMPLES - start), count))
             sums_R[start : start + len(drawn)] = self.parts_U[drawn].sum(1)
-        return np.sort(sums_R)
+        return np.sort(np.concatenate([sums_R, -sums_R]) if self.least == -self.most else sums_R)
 
 
 def clustered_mean(
