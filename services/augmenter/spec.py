@@ -9,6 +9,32 @@ from servicekit.errors import Invalid
 from services.augmenter.strategies import STRATEGIES
 from services.augmenter.strategies.base import prompt_sets, template_sha256
 
+Sees = augmenter_pb2.PromptTemplate.Sees
+DEFAULT_MAX_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of this derivation: instead of a strategy's own, or of a strategy that has no other."""
+
+    strategy: str
+    text: str
+    sees: str  # of PromptTemplate.Sees; empty: as the strategy of that name
+    structured: bool
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What is dropped; `max_characters` resolved, all else as in QualityGates."""
+
+    keep_copies: bool
+    keep_duplicates: bool
+    near_duplicate_threshold: float
+    on_topic: bool
+    likelier_than_contradiction: bool
+    judge: str
+    max_characters: int
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -22,6 +48,11 @@ class Spec:
     prompt_set: str
     shuffled: bool
     min_agreement: int
+    prompts: tuple[Prompt, ...]
+    context_document_count: int
+    target_tokens: int
+    original_copies: int
+    gates: Gates
 
     def fingerprint(self, dataset_sha256: str, model_sha256: str) -> str:
         """Of all that decides what is generated."""
@@ -56,4 +87,24 @@ def resolve(given: augmenter_pb2.AugmentationSpec) -> Spec:
         prompt_set=prompt_set,
         shuffled=given.shuffled,
         min_agreement=given.min_agreement or 1,
+        prompts=tuple(
+            Prompt(p.strategy, p.text, Sees.Name(p.sees) if p.sees else "", p.structured)
+            for p in given.prompts
+        ),
+        context_document_count=given.context_document_count,
+        target_tokens=given.target_tokens,
+        original_copies=given.original_copies,
+        gates=gates_of(given.gates),
+    )
+
+
+def gates_of(given: augmenter_pb2.QualityGates) -> Gates:
+    return Gates(
+        keep_copies=given.keep_copies,
+        keep_duplicates=given.keep_duplicates,
+        near_duplicate_threshold=given.near_duplicate_threshold,
+        on_topic=given.on_topic,
+        likelier_than_contradiction=given.likelier_than_contradiction,
+        judge=given.judge,
+        max_characters=given.max_characters or DEFAULT_MAX_CHARACTERS,
     )

@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Dataset(_message.Message):
-    __slots__ = ("name", "display_name", "kind", "state", "row_count", "size_bytes", "sha256", "uri", "create_time", "provenance", "counts", "labels")
+    __slots__ = ("name", "display_name", "kind", "state", "row_count", "size_bytes", "sha256", "uri", "create_time", "provenance", "counts", "labels", "withdrawn_row_count")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Dataset.Kind]
@@ -59,6 +59,7 @@ class Dataset(_message.Message):
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     kind: Dataset.Kind
@@ -71,10 +72,19 @@ class Dataset(_message.Message):
     provenance: Provenance
     counts: _containers.ScalarMap[str, int]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[Dataset.Kind, str]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., row_count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., counts: _Optional[_Mapping[str, int]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    withdrawn_row_count: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[Dataset.Kind, str]] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., row_count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., uri: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., counts: _Optional[_Mapping[str, int]] = ..., labels: _Optional[_Mapping[str, str]] = ..., withdrawn_row_count: _Optional[int] = ...) -> None: ...
+
+class Splitting(_message.Message):
+    __slots__ = ("max_characters", "overlap_characters")
+    MAX_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    max_characters: int
+    overlap_characters: int
+    def __init__(self, max_characters: _Optional[int] = ..., overlap_characters: _Optional[int] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost", "prompt_count", "reused_prompt_count")
+    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost", "prompt_count", "reused_prompt_count", "dropped_examples", "notes", "token_count")
     class DroppedCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +99,13 @@ class Provenance(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class DroppedExamplesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Examples
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Examples, _Mapping]] = ...) -> None: ...
     SOURCE_DATASET_FIELD_NUMBER: _ClassVar[int]
     SOURCE_SHA256_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +117,9 @@ class Provenance(_message.Message):
     COST_FIELD_NUMBER: _ClassVar[int]
     PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     REUSED_PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     source_dataset: str
     source_sha256: str
     model: str
@@ -111,7 +131,16 @@ class Provenance(_message.Message):
     cost: _common_pb2.Cost
     prompt_count: int
     reused_prompt_count: int
-    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., prompt_count: _Optional[int] = ..., reused_prompt_count: _Optional[int] = ...) -> None: ...
+    dropped_examples: _containers.MessageMap[str, Examples]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    token_count: int
+    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., prompt_count: _Optional[int] = ..., reused_prompt_count: _Optional[int] = ..., dropped_examples: _Optional[_Mapping[str, Examples]] = ..., notes: _Optional[_Iterable[str]] = ..., token_count: _Optional[int] = ...) -> None: ...
+
+class Examples(_message.Message):
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UploadDatasetRequest(_message.Message):
     __slots__ = ("header", "chunk")
@@ -122,34 +151,40 @@ class UploadDatasetRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[UploadDatasetHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class UploadDatasetHeader(_message.Message):
-    __slots__ = ("parent", "dataset_id", "dataset", "request_id", "sha256")
+    __slots__ = ("parent", "dataset_id", "dataset", "request_id", "sha256", "file_name", "splitting")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPLITTING_FIELD_NUMBER: _ClassVar[int]
     parent: str
     dataset_id: str
     dataset: Dataset
     request_id: str
     sha256: str
-    def __init__(self, parent: _Optional[str] = ..., dataset_id: _Optional[str] = ..., dataset: _Optional[_Union[Dataset, _Mapping]] = ..., request_id: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+    file_name: str
+    splitting: Splitting
+    def __init__(self, parent: _Optional[str] = ..., dataset_id: _Optional[str] = ..., dataset: _Optional[_Union[Dataset, _Mapping]] = ..., request_id: _Optional[str] = ..., sha256: _Optional[str] = ..., file_name: _Optional[str] = ..., splitting: _Optional[_Union[Splitting, _Mapping]] = ...) -> None: ...
 
 class ImportDatasetRequest(_message.Message):
-    __slots__ = ("parent", "dataset_id", "dataset", "source_uri", "request_id", "validate_only")
+    __slots__ = ("parent", "dataset_id", "dataset", "source_uri", "request_id", "validate_only", "splitting")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SPLITTING_FIELD_NUMBER: _ClassVar[int]
     parent: str
     dataset_id: str
     dataset: Dataset
     source_uri: str
     request_id: str
     validate_only: bool
-    def __init__(self, parent: _Optional[str] = ..., dataset_id: _Optional[str] = ..., dataset: _Optional[_Union[Dataset, _Mapping]] = ..., source_uri: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
+    splitting: Splitting
+    def __init__(self, parent: _Optional[str] = ..., dataset_id: _Optional[str] = ..., dataset: _Optional[_Union[Dataset, _Mapping]] = ..., source_uri: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., splitting: _Optional[_Union[Splitting, _Mapping]] = ...) -> None: ...
 
 class GetDatasetRequest(_message.Message):
     __slots__ = ("name",)
@@ -198,3 +233,33 @@ class ReadRowsResponse(_message.Message):
     rows: _containers.RepeatedScalarFieldContainer[str]
     start_row: int
     def __init__(self, rows: _Optional[_Iterable[str]] = ..., start_row: _Optional[int] = ...) -> None: ...
+
+class TraceRowsRequest(_message.Message):
+    __slots__ = ("name", "row_ids")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    row_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., row_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TraceRowsResponse(_message.Message):
+    __slots__ = ("dataset", "row_ids", "depth")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    row_ids: _containers.RepeatedScalarFieldContainer[str]
+    depth: int
+    def __init__(self, dataset: _Optional[str] = ..., row_ids: _Optional[_Iterable[str]] = ..., depth: _Optional[int] = ...) -> None: ...
+
+class WithdrawRowsRequest(_message.Message):
+    __slots__ = ("name", "row_ids", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    row_ids: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., row_ids: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ...) -> None: ...

@@ -62,6 +62,16 @@ class DatasetsStub(object):
                 request_serializer=ingrain_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.TraceRows = channel.unary_stream(
+                '/ingrain.v1.Datasets/TraceRows',
+                request_serializer=ingrain_dot_v1_dot_datasets__pb2.TraceRowsRequest.SerializeToString,
+                response_deserializer=ingrain_dot_v1_dot_datasets__pb2.TraceRowsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawRows = channel.unary_unary(
+                '/ingrain.v1.Datasets/WithdrawRows',
+                request_serializer=ingrain_dot_v1_dot_datasets__pb2.WithdrawRowsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.ReadRows = channel.unary_stream(
                 '/ingrain.v1.Datasets/ReadRows',
                 request_serializer=ingrain_dot_v1_dot_datasets__pb2.ReadRowsRequest.SerializeToString,
@@ -109,6 +119,21 @@ class DatasetsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TraceRows(self, request, context):
+        """Rows of the project that were derived from given rows, at any remove.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawRows(self, request, context):
+        """Takes rows out of a dataset for good: bytes are written anew without them, what was stored of them is erased, and the dataset has
+        another digest. Rows derived from them are other datasets' rows; TraceRows names them. Operation's response: Dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadRows(self, request, context):
         """The rows in order, several per message, each message under 1 MiB.
         """
@@ -143,6 +168,16 @@ def add_DatasetsServicer_to_server(servicer, server):
                     servicer.DeleteDataset,
                     request_deserializer=ingrain_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'TraceRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.TraceRows,
+                    request_deserializer=ingrain_dot_v1_dot_datasets__pb2.TraceRowsRequest.FromString,
+                    response_serializer=ingrain_dot_v1_dot_datasets__pb2.TraceRowsResponse.SerializeToString,
+            ),
+            'WithdrawRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawRows,
+                    request_deserializer=ingrain_dot_v1_dot_datasets__pb2.WithdrawRowsRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'ReadRows': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadRows,
@@ -286,6 +321,60 @@ class Datasets(object):
             '/ingrain.v1.Datasets/DeleteDataset',
             ingrain_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ingrain.v1.Datasets/TraceRows',
+            ingrain_dot_v1_dot_datasets__pb2.TraceRowsRequest.SerializeToString,
+            ingrain_dot_v1_dot_datasets__pb2.TraceRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ingrain.v1.Datasets/WithdrawRows',
+            ingrain_dot_v1_dot_datasets__pb2.WithdrawRowsRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,
             insecure,
