@@ -14,7 +14,8 @@ worker       runs operations of this process, heartbeats, hands over
 storage      bytes by URI: a folder or any S3
 model_files  a model's manifest, and where its files lie
 costs        floating-point operations of reading, writing and training
-prices       a device's time -> money, by the operator's table
+prices       a device's time or a server's tokens -> money, by the operator's table
+pace         how long what is under way will take
 failpoints   named places where tests end the process
 telemetry    structured logs
 """

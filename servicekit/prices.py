@@ -1,6 +1,6 @@
-"""What a device's time costs in money, by the operator's dated prices. Pure, exact decimals.
+"""What a device's time and another server's tokens cost in money, by the operator's dated prices. Pure, exact decimals.
 
-price = seconds of the device / 3600 * price of its hour
+price = seconds of the device / 3600 * price of its hour, or tokens / 1,000,000 * price of a million of them
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from google.protobuf.json_format import Parse, ParseError
 from ingrain.v1 import common_pb2, studies_pb2
 
 HOUR_S = Decimal(3600)
+MILLION = Decimal(1_000_000)
 ANY_DEVICE = "*"
 _SHOWN = Decimal("0.000001")
 
@@ -52,6 +53,20 @@ def hour_price(device: str, prices: Mapping[str, str]) -> Decimal | None:
     known = [name for name in prices if name != ANY_DEVICE and device.startswith(name)]
     found = max(known, key=len, default=ANY_DEVICE)
     return Decimal(prices[found]) if found in prices else None
+
+
+def price_of_tokens(
+    read: float, cached: float, written: float, model_id: str, table: studies_pb2.PriceTable
+) -> Decimal | None:
+    """Of a model that another server answers for. None where the table does not have it."""
+    if model_id not in table.tokens:
+        return None
+    prices = table.tokens[model_id]
+    each_read, each_written = Decimal(prices.prompt), Decimal(prices.generated)
+    each_cached = Decimal(prices.cached) if prices.cached else each_read
+    return (
+        Decimal(read) * each_read + Decimal(cached) * each_cached + Decimal(written) * each_written
+    ) / MILLION
 
 
 def money(amount: Decimal, table: studies_pb2.PriceTable) -> common_pb2.Money:

@@ -18,6 +18,7 @@ from ingrain.v1 import inference_pb2 as pb
 from servicekit import identity
 from servicekit.errors import Invalid, NotFound
 from servicekit.operations import Operations
+from servicekit.pace import pace
 from servicekit.peers import gateway_client
 from servicekit.storage import Storage
 from servicekit.worker import Task
@@ -242,18 +243,7 @@ class Run:
 
     async def _tell(self) -> None:
         done, total = self._batch.answered_count, self._batch.row_count
-        seconds = time.monotonic() - self._begun
-        rate = (done - self._begun_at) / seconds if seconds > 0 else 0.0
-        said = []
-        if rate > 0 and done < total:
-            said = [f"{rate:.3g} rows/s", f"about {in_words((total - done) / rate)} left"]
+        said = [pace(done - self._begun_at, total - done, time.monotonic() - self._begun, "rows")]
         if self._batch.error_count:
             said.append(f"{self._batch.error_count} with an error")
-        await self._task.progress("answering", done, total, "rows", ", ".join(said))
-
-
-def in_words(seconds: float) -> str:
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1.0, seconds):.0f} s"
+        await self._task.progress("answering", done, total, "rows", ", ".join(filter(None, said)))
