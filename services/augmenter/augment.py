@@ -13,10 +13,9 @@ from servicekit.peers import gateway_client
 from servicekit.resources import new_id
 from services.augmenter.filters import Sieve, statements
 from services.augmenter.pipeline import Pipeline, model_of
-from services.augmenter.planning import plan, sample_prompts
+from services.augmenter.planning import asks_of, plan, sample_prompts
 from services.augmenter.spec import Spec, resolve
-from services.augmenter.strategies import STRATEGIES, Ask, Document
-from services.augmenter.strategies.base import template
+from services.augmenter.strategies import Ask, Document
 
 PREVIEW_DOCUMENTS = 3
 
@@ -53,7 +52,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         response = pb.PreviewAugmentationResponse()
         sieve = Sieve.over(document.text for document in documents)
         for strategy in spec.strategies:
-            asks = list(STRATEGIES[strategy].asks(template(spec.prompt_set, strategy), chosen))[: len(chosen)]
+            asks = list(asks_of(spec, strategy, chosen))[: len(chosen)]
             if not asks:
                 continue
             response.prompts[strategy] = shown_prompt(asks[0], documents)

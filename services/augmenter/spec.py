@@ -6,21 +6,24 @@ from dataclasses import asdict, dataclass
 
 from ingrain.v1 import augmenter_pb2
 from servicekit.errors import Invalid
-from services.augmenter.strategies import STRATEGIES
-from services.augmenter.strategies.base import prompt_sets, template_sha256
+from services.augmenter.custom import Prompt, check_prompts, prompts_of, with_prompt
+from services.augmenter.strategies import DEFAULT_STRATEGIES, STRATEGIES, Strategy
+from services.augmenter.strategies.base import prompt_sets, template
 
-Sees = augmenter_pb2.PromptTemplate.Sees
+CUSTOM_SET = "custom"  # the prompt set of a prompt of the caller's own
 DEFAULT_MAX_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt of this derivation: instead of a strategy's own, or of a strategy that has no other."""
+class PromptText:
+    """What is asked by a strategy; both empty where no model is asked."""
 
-    strategy: str
     text: str
-    sees: str  # of PromptTemplate.Sees; empty: as the strategy of that name
-    structured: bool
+    prompt_set: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest() if self.prompt_set else ""
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,58 @@ class Spec:
 
     def fingerprint(self, dataset_sha256: str, model_sha256: str) -> str:
         """Of all that decides what is generated."""
-        prompts = [template_sha256(self.prompt_set, name) for name in self.strategies]
+        prompts = [self.prompt(name).sha256 for name in self.strategies]
         content = json.dumps([asdict(self), prompts, dataset_sha256, model_sha256], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def prompt(self, name: str) -> PromptText:
+        """The strategy's prompt as it is asked here."""
+        for own in self.prompts:
+            if own.strategy == name:
+                return PromptText(own.text, CUSTOM_SET)
+        if STRATEGIES[name].asks is None:
+            return PromptText("", "")
+        return PromptText(template(self.prompt_set, name), self.prompt_set)
+
+    def strategy(self, name: str) -> Strategy:
+        for own in self.prompts:
+            if own.strategy == name:
+                return with_prompt(own)
+        return STRATEGIES[name]
+
+    def structured(self, name: str) -> bool:
+        return any(own.structured for own in self.prompts if own.strategy == name)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a model writes or weighs anything, so that there must be one."""
+        writes = any(self.strategy(name).asks for name in self.strategies)
+        return writes or self.gates.likelier_than_contradiction or self.target_tokens > 0
+
+
+def require_model(given: augmenter_pb2.AugmentationSpec, spec: Spec) -> None:
+    """Invalid where a model is needed and none is named."""
+    if spec.asks_model and not given.model:
+        raise Invalid(
+            "NO_MODEL",
+            "a model must be named: only reverse_words, identity_bridge and masked are made without one, and "
+            "neither target_tokens nor likelier_than_contradiction is to be had without one",
+            field="spec.model",
+        )
+
 
 def resolve(given: augmenter_pb2.AugmentationSpec) -> Spec:
+    strategies = tuple(dict.fromkeys(given.strategies)) or DEFAULT_STRATEGIES
+    own = prompts_of(given)
+    known = dict.fromkeys([*STRATEGIES, *(prompt.strategy for prompt in own)])
     for index, name in enumerate(given.strategies):
-        if name not in STRATEGIES:
+        if name not in known:
             raise Invalid(
                 "UNKNOWN_STRATEGY",
-                f"there is no strategy {name!r}; there are {', '.join(STRATEGIES)}",
+                f"there is no strategy {name!r}; there are {', '.join(known)}",
                 field=f"spec.strategies[{index}]",
             )
+    check_prompts(own, strategies)
     prompt_set = given.prompt_set or "default"
     if prompt_set not in prompt_sets():
         raise Invalid(
@@ -77,7 +119,7 @@ def resolve(given: augmenter_pb2.AugmentationSpec) -> Spec:
             field="spec.prompt_set",
         )
     return Spec(
-        strategies=tuple(dict.fromkeys(given.strategies)) or tuple(STRATEGIES),
+        strategies=strategies,
         samples_per_document=given.samples_per_document or 2,
         temperature=given.temperature if given.HasField("temperature") else 0.7,
         max_tokens=given.max_tokens or 128,
@@ -87,10 +129,7 @@ def resolve(given: augmenter_pb2.AugmentationSpec) -> Spec:
         prompt_set=prompt_set,
         shuffled=given.shuffled,
         min_agreement=given.min_agreement or 1,
-        prompts=tuple(
-            Prompt(p.strategy, p.text, Sees.Name(p.sees) if p.sees else "", p.structured)
-            for p in given.prompts
-        ),
+        prompts=own,
         context_document_count=given.context_document_count,
         target_tokens=given.target_tokens,
         original_copies=given.original_copies,

@@ -1,11 +1,11 @@
 """The ways to ask, one per file; this dict is the registry.
 
-A local strategy sees one document; a global one has all documents of the group in its context, and its prompt is
-what follows them.
+A local strategy sees one document; a global one has all documents of the group in its context, or those most like the
+one in focus, and its prompt is what follows them. The cheap baselines ask no model.
 """
 
 from services.augmenter.strategies import about, infer, link, rephrase, reverse
-from services.augmenter.strategies.base import Ask, Document, Strategy
+from services.augmenter.strategies.base import Ask, Derived, Document, Strategy
 
 STRATEGIES: dict[str, Strategy] = {
     "rephrase": rephrase.strategy,
@@ -14,5 +14,6 @@ STRATEGIES: dict[str, Strategy] = {
     "link": link.strategy,
     "about": about.strategy,
 }
+DEFAULT_STRATEGIES = ("rephrase", "reverse", "infer", "link", "about")
 
-__all__ = ["STRATEGIES", "Ask", "Document", "Strategy"]
+__all__ = ["DEFAULT_STRATEGIES", "STRATEGIES", "Ask", "Derived", "Document", "Strategy"]

@@ -1,5 +1,5 @@
 """Local: what follows from one document."""
 
-from services.augmenter.strategies.base import Strategy, each_alone
+from services.augmenter.strategies.base import ONE_DOCUMENT, Strategy, each_alone
 
-strategy = Strategy("infer", "one document", each_alone)
+strategy = Strategy("infer", ONE_DOCUMENT, each_alone)
