@@ -15,6 +15,7 @@ storage      bytes by URI: a folder or any S3
 model_files  a model's manifest, and where its files lie
 costs        floating-point operations of reading, writing and training
 prices       a device's time or a server's tokens -> money, by the operator's table
+patience     calls that are made again while the other side is full or away
 pace         how long what is under way will take
 failpoints   named places where tests end the process
 telemetry    structured logs

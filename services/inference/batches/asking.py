@@ -1,19 +1,15 @@
 """A call to the door as any caller makes it, until every row of it has an answer or an error."""
 
-import asyncio
-import random
 import re
-import time
 from typing import Any, Protocol
 
 from ingrain import errors as sdk_errors
 from ingrain.v1 import inference_pb2 as pb
-from servicekit.errors import Exhausted, Invalid, Unavailable
+from servicekit.errors import Invalid
+from servicekit.patience import PATIENCE_S, Patience
 from services.inference.batches.calls import Call, Target, answers_of, request_of
 from services.inference.batches.rows import Answer, answer_of, error_row
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
-PATIENCE_S = 600.0  # without any answer to anybody of the batch
 # What is wrong with these is wrong with every row.
 WHOLE = re.compile(r"^(parent|model|context)\b")
 _INDEX = re.compile(r"^(?:prompts|inputs|items)\[(\d+)\]")
@@ -35,8 +31,7 @@ class Asking:
     def __init__(self, door: Door, target: Target, patience_s: float = PATIENCE_S) -> None:
         self._door = door
         self._target = target
-        self._patience_s = patience_s
-        self._answered_s = time.monotonic()
+        self._patience = Patience(patience_s)
 
     async def answers(self, call: Call, usage: pb.Usage) -> list[Answer]:
         """An answer or an error for each row; what they took is added to `usage`. Raises what concerns all rows."""
@@ -68,28 +63,10 @@ class Asking:
         return answers
 
     async def _patiently(self, call: Call) -> pb.GenerateResponse | pb.ScoreResponse:
-        """Waits while the engine is full or away, as long as it asks for and ever longer."""
-        request, backoff_s = request_of(call, self._target), FIRST_WAIT_S
+        """Waits while the engine is full or away."""
+        request = request_of(call, self._target)
         ask = self._door.Score if isinstance(request, pb.ScoreRequest) else self._door.Generate
-        while True:
-            try:
-                response: pb.GenerateResponse | pb.ScoreResponse = await ask(request, None)  # type: ignore[arg-type]
-            except Exception as error:
-                if not passes(error) or time.monotonic() - self._answered_s > self._patience_s:
-                    raise
-                asked_s = min(LONGEST_WAIT_S, getattr(error, "retry_after_s", 0.0) or 0.0)
-                await asyncio.sleep(max(asked_s, backoff_s * random.uniform(0.5, 1.0)))
-                backoff_s = min(2 * backoff_s, LONGEST_WAIT_S)
-                continue
-            self._answered_s = time.monotonic()
-            return response
-
-
-def passes(error: Exception) -> bool:
-    """Whether it is worth to ask again later."""
-    if isinstance(error, Unavailable | sdk_errors.Unavailable | sdk_errors.DeadlineExceeded):
-        return True
-    return isinstance(error, Exhausted | sdk_errors.Exhausted) and bool(error.retry_after_s)
+        return await self._patience.ask(lambda: ask(request, None))  # type: ignore[arg-type, return-value]
 
 
 def field_of(error: Invalid | sdk_errors.Invalid) -> str:
