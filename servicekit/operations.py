@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 import uuid
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
@@ -50,18 +51,31 @@ POLL_S = 0.2
 
 
 class Operations:
-    """The operations of one service. `resources` holds its resource stores by collection."""
+    """The operations of one service. `resources` holds its resource stores by collection.
 
-    def __init__(self, database: Database, resources: dict[str, Resources[Any]]) -> None:
+    `changing`: verbs that change a resource which is there, and stays as it is when they end in an error.
+    """
+
+    def __init__(
+        self, database: Database, resources: dict[str, Resources[Any]], changing: Collection[str] = ()
+    ) -> None:
         self.database = database
         self.resources = resources
+        self.changing = frozenset(changing)
         self.created = asyncio.Event()  # wakes this process's worker
         self.draining = asyncio.Event()  # this process is ending: nobody is kept waiting in it
 
     async def start(
-        self, verb: str, request: Message, resource: Message, *, request_id: str = ""
+        self,
+        verb: str,
+        request: Message,
+        resource: Message,
+        *,
+        request_id: str = "",
+        check: Callable[[sa.Connection], None] | None = None,
     ) -> pb.Operation:
-        """Makes the resource (CREATING) and its operation (PENDING) at once, or finds what `request_id` made."""
+        """Makes the resource (CREATING) and its operation (PENDING) at once, or finds what `request_id` made. `check` refuses
+        in the same transaction."""
         target: str = resource.name  # type: ignore[attr-defined]
         project = "/".join(target.split("/")[:2])
         request_id = request_id or str(uuid.uuid4())
@@ -77,13 +91,16 @@ class Operations:
                 if earlier.request_sha256 != sha256:
                     raise request_id_reused(request_id)
                 return to_proto(earlier)
-            resource.state = common_pb2.CREATING  # type: ignore[attr-defined]
-            resource.create_time.GetCurrentTime()  # type: ignore[attr-defined]
-            self.store_of(target).insert_in(connection, resource)
-            failpoint("operations.between_inserts")
+            if check is not None:
+                check(connection)
             metadata = common_pb2.OperationMetadata(target=target, verb=verb)
-            metadata.create_time.CopyFrom(resource.create_time)  # type: ignore[attr-defined]
-            metadata.update_time.CopyFrom(resource.create_time)  # type: ignore[attr-defined]
+            metadata.create_time.GetCurrentTime()
+            metadata.update_time.CopyFrom(metadata.create_time)
+            if verb not in self.changing:
+                resource.state = common_pb2.CREATING  # type: ignore[attr-defined]
+                resource.create_time.CopyFrom(metadata.create_time)  # type: ignore[attr-defined]
+                self.store_of(target).insert_in(connection, resource)
+                failpoint("operations.between_inserts")
             now = self.database.now()
             name = f"{target}/operations/{secrets.token_hex(6)}"
             connection.execute(
@@ -215,7 +232,8 @@ class Operations:
         store = self.store_of(row.target)
         if resource is None:
             resource = store.get_in(connection, row.target, lock=True, deleted_too=True)
-            resource.state = common_pb2.FAILED
+            if row.verb not in self.changing:
+                resource.state = common_pb2.FAILED
         else:
             resource.state = common_pb2.ACTIVE  # type: ignore[attr-defined]
         store.replace_in(connection, resource)

@@ -217,22 +217,26 @@ class DeleteDatasetRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ReadRowsRequest(_message.Message):
-    __slots__ = ("name", "start_row", "max_row_count")
+    __slots__ = ("name", "start_row", "max_row_count", "sha256")
     NAME_FIELD_NUMBER: _ClassVar[int]
     START_ROW_FIELD_NUMBER: _ClassVar[int]
     MAX_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
     name: str
     start_row: int
     max_row_count: int
-    def __init__(self, name: _Optional[str] = ..., start_row: _Optional[int] = ..., max_row_count: _Optional[int] = ...) -> None: ...
+    sha256: str
+    def __init__(self, name: _Optional[str] = ..., start_row: _Optional[int] = ..., max_row_count: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class ReadRowsResponse(_message.Message):
-    __slots__ = ("rows", "start_row")
+    __slots__ = ("rows", "start_row", "sha256")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     START_ROW_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
     rows: _containers.RepeatedScalarFieldContainer[str]
     start_row: int
-    def __init__(self, rows: _Optional[_Iterable[str]] = ..., start_row: _Optional[int] = ...) -> None: ...
+    sha256: str
+    def __init__(self, rows: _Optional[_Iterable[str]] = ..., start_row: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class TraceRowsRequest(_message.Message):
     __slots__ = ("name", "row_ids")
