@@ -23,15 +23,18 @@ class Patience:
         self._answered_s = time.monotonic()
         self.ended = False  # set by whoever needs no further answer: nothing is tried again then
 
-    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Waits as long as it is asked to, and ever longer. Raises what would not pass."""
+    async def ask(
+        self, call: Callable[[], Awaitable[T]], passing: "Callable[[Exception], bool] | None" = None
+    ) -> T:
+        """Waits as long as it is asked to, and ever longer. Raises what would not pass: by default all but what `passes`."""
+        passing = passing or passes
         backoff_s = FIRST_WAIT_S
         while True:
             try:
                 answer = await call()
             except Exception as error:
                 silent_s = time.monotonic() - self._answered_s
-                if not passes(error) or self.ended or silent_s > self._seconds:
+                if not passing(error) or self.ended or silent_s > self._seconds:
                     raise
                 asked_s = min(LONGEST_WAIT_S, getattr(error, "retry_after_s", 0.0) or 0.0)
                 await asyncio.sleep(max(asked_s, backoff_s * random.uniform(0.5, 1.0)))

@@ -2,40 +2,47 @@
 
 A prompt's output depends on the model, on what it reads, on the settings of sampling and on nothing else: not on its
 place among others. So after a document has changed only prompts that read it are asked again.
+
+Several calls are under way at once; each is kept as it ends, whatever becomes of the others.
 """
 
-import hashlib
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ingrain import AsyncClient, errors
-from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, inference_pb2, trainer_pb2
-from servicekit.contexts import ensure_context
+from ingrain import AsyncClient
+from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
+from servicekit.patience import Patience
 from servicekit.worker import Task
 from services.augmenter.datasets import Datasets
+from services.augmenter.generating import Generator, text_digest
 from services.augmenter.intake import aiter_of, fill, take_in
-from services.augmenter.outputs import Output, Outputs, digest_of
-from services.augmenter.planning import Planned, batches, most_outputs, of_document
+from services.augmenter.outputs import digest_of
+from services.augmenter.parsing import parsed
+from services.augmenter.planning import Planned, again, batches, follow_ups, most_outputs
+from services.augmenter.rounds import Round
 from services.augmenter.settings import AugmenterSettings
 from services.augmenter.spec import Spec
 from services.augmenter.strategies import Document
 
-CALL_S = 1800.0
-
 
 @dataclass(frozen=True)
 class Answers:
-    """The texts in the order of the planned prompts; what they took, reused ones included; how many were reused."""
+    """`texts` in the order of `items`: of the planned prompts, each as it was asked last, with the sample's number that its
+    text has. What they took, prompts asked again and reused outputs included; how many were asked, and how many of
+    these outputs were there already."""
 
+    items: list[Planned]
     texts: list[str]
     cost: common_pb2.Cost
+    prompt_count: int
     reused_count: int
 
 
 @dataclass
 class Asking:
-    """One derivation's prompts, and what they are asked with. Contexts are made as they are needed."""
+    """One derivation's prompts, and what they are asked with."""
 
     settings: AugmenterSettings
     datasets: Datasets
@@ -46,85 +53,76 @@ class Asking:
     source: datasets_pb2.Dataset
     model: trainer_pb2.Model
     documents: Sequence[Document]
-    _contexts: dict[str, str] = field(default_factory=dict)
+    _generator: Generator | None = None
     _read_from: str = ""
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answers(self, planned: Sequence[Planned]) -> Answers:
-        outputs = Outputs(self.datasets.resources.database, self.datasets.storage, self.task.project)
-        digests = self.digests(planned)
-        known = await outputs.find(digests)
-        reused = {digest for digest, output in known.items() if output.made_for != self.task.target}
-        # Each digest once, samples of one number together: they share the seed of a call.
-        missing = {d: item for d, item in zip(digests, planned, strict=True) if d not in known}
-        digest_of_item = {id(item): digest for digest, item in missing.items()}
-        size = min(self.settings.prompt_batch, most_outputs(self.spec.max_tokens))
-        by_sample = sorted(missing.values(), key=lambda item: item.sample)
-        done = len(planned) - len(missing)
-        for batch in batches(by_sample, size):
-            await self.task.progress("generating", done, len(planned), "prompts")
-            written = await self._ask(batch)
-            await outputs.keep(
-                self.task.target,
-                {digest_of_item[id(item)]: entry for item, entry in zip(batch, written, strict=True)},
+        """Outputs that cannot be read are asked for again, as often as `planning.again` says."""
+        items, texts = list(planned), [item.text or "" for item in planned]
+        round_ = Round(self)
+        pending = {index: item for index, item in enumerate(items) if item.text is None}
+        while pending:
+            written = await round_.ask(list(pending.values()))
+            for (index, item), text in zip(pending.items(), written, strict=True):
+                items[index], texts[index] = item, text
+            unread = [index for index, item in pending.items() if not parsed(item, texts[index])]
+            pending = {i: repeated for i in unread if (repeated := again(self.spec, items[i]))}
+        await round_.note_rates()
+        return Answers(items, texts, round_.cost(), round_.prompt_count, round_.reused_count)
+
+    async def more(self, answers: Answers) -> Answers:
+        """With what was written to the prompts that follow on from such as opened, instead of these; cost and counts are of
+        all together."""
+        while any(item.ask.opens for item in answers.items):
+            first = 1 + max(item.number for item in answers.items)
+            following = await self.answers(follow_ups(self.spec, answers.items, answers.texts, first))
+            kept = [both for both in zip(answers.items, answers.texts, strict=True) if not both[0].ask.opens]
+            answers = Answers(
+                [item for item, _ in kept] + following.items,
+                [text for _, text in kept] + following.texts,
+                sum_of(answers.cost, following.cost),
+                answers.prompt_count + following.prompt_count,
+                answers.reused_count + following.reused_count,
             )
-            for item, (text, usage) in zip(batch, written, strict=True):
-                known[digest_of_item[id(item)]] = Output(text, tuple(usage), self.task.target)
-            done += len(batch)
-        cost = cost_of([known[digest].usage for digest in dict.fromkeys(digests)])
-        return Answers(
-            [known[digest].text for digest in digests], cost, sum(digest in reused for digest in digests)
-        )
+        return answers
 
     def digests(self, planned: Sequence[Planned]) -> list[str]:
         """Of all that each output depends on."""
-        sampled = [self.spec.temperature, self.spec.seed] if self.spec.temperature > 0 else [0.0]
-        settings = [self.model.sha256, self.spec.max_tokens, *sampled]
-        read = {group: _digest(self.texts(group)) for group in {d.group for d in self.documents}}
-        return [
-            digest_of(
-                *settings,
-                item.sample,
-                item.ask.prompt,
-                None if item.ask.context_group is None else read[item.ask.context_group],
+        return digests(self.spec, self.model.sha256, self.documents, planned)
+
+    @property
+    def generator(self) -> Generator:
+        if self._generator is None:
+            self._generator = Generator(
+                self.client,
+                self.given,
+                self.spec,
+                self.model,
+                self.documents,
+                self._dataset,
+                Patience(self.settings.patience_s),
             )
-            for item in planned
-        ]
+        return self._generator
 
-    def texts(self, group: str) -> list[str]:
-        """What is in the context of the group."""
-        return [document.text for document in self.documents if document.group == group]
+    def batches(self, items: Sequence[Planned]) -> Iterator[list[Planned]]:
+        """Prompts of one context together, for it is warm then, and of one number of sample: they share the seed of a call."""
+        most = self.settings.prompt_batch
+        if self.model.HasField("endpoint"):
+            most = self.settings.endpoint_prompt_batch
+        by_call: dict[tuple[str | None, int, bool], list[Planned]] = {}
+        for item in items:
+            by_call.setdefault((item.ask.context_group, item.sample, item.ask.structured), []).append(item)
+        groups = {group: number for number, (group, _, _) in enumerate(by_call)}
+        for _, alike in sorted(by_call.items(), key=lambda call: (groups[call[0][0]], call[0][1:])):
+            yield from batches(alike, min(most, most_outputs(self.spec.max_tokens)))
 
-    async def _ask(self, batch: Sequence[Planned]) -> list[tuple[str, list[float]]]:
-        group = batch[0].ask.context_group
-        request = inference_pb2.GenerateRequest(
-            model=self.given.model,
-            context="" if group is None else await self._context(group),
-            prompts=[item.ask.prompt for item in batch],
-            max_tokens=self.spec.max_tokens,
-            temperature=self.spec.temperature,
-            seed=(self.spec.seed * 1_000_003 + batch[0].sample) % (1 << 63),
-        )
-        try:
-            answer = await self.client.stubs.inference.Generate(request, timeout=CALL_S)
-        except errors.Invalid as error:
-            raise of_document(error, batch) from error
-        share = 1 / len(batch)
-        usage = [part * share for part in usage_of(answer.usage)]
-        return [(generation.text, usage) for generation in answer.generations]
-
-    async def _context(self, group: str) -> str:
-        if group not in self._contexts:
+    async def _dataset(self) -> str:
+        """What contexts are made of."""
+        async with self._reading:
             if not self._read_from:
                 self._read_from = await self._shuffled() if self.spec.shuffled else self.source.name
-            selection = common_pb2.RowSelection(distinct_key=self.spec.distinct_key)
-            if self.spec.group_key:
-                selection.key, selection.value = self.spec.group_key, group
-            context = inference_pb2.Context(
-                model=self.given.model, dataset=self._read_from, selection=selection
-            )
-            content = f"{self.model.sha256} {_digest(self.texts(group))}"
-            self._contexts[group] = await ensure_context(self.client, context, "augment", content)
-        return self._contexts[group]
+        return self._read_from
 
     async def _shuffled(self) -> str:
         """Shuffled documents are read from a dataset of their own."""
@@ -148,29 +146,30 @@ class Asking:
         return name
 
 
-def usage_of(usage: inference_pb2.Usage) -> list[float]:
+def digests(
+    spec: Spec, model_sha256: str, documents: Sequence[Document], planned: Sequence[Planned]
+) -> list[str]:
+    """Of all that each output depends on."""
+    sampled = [spec.temperature, spec.seed] if spec.temperature > 0 else [0.0]
+    settings = [model_sha256, spec.max_tokens, *sampled]
+    texts: dict[str, list[str]] = {}
+    for document in documents:
+        texts.setdefault(document.group, []).append(document.text)
+    read = {group: text_digest(found) for group, found in texts.items()}
     return [
-        usage.prompt_token_count - usage.cached_token_count,
-        usage.cached_token_count,
-        usage.generated_token_count,
-        usage.flops,
-        usage.compute_seconds,
+        digest_of(
+            *settings,
+            item.sample,
+            item.ask.prompt,
+            None if item.ask.context_group is None else read[item.ask.context_group],
+            *(["structured"] if item.ask.structured else []),
+        )
+        for item in planned
     ]
 
 
-def cost_of(usages: Sequence[Sequence[float]]) -> common_pb2.Cost:
-    """Tokens rounded to whole ones."""
-    new, cached, written, flops, seconds = (
-        (sum(part) for part in zip(*usages, strict=True)) if usages else [0.0] * 5
-    )
-    return common_pb2.Cost(
-        prompt_token_count=round(new),
-        cached_token_count=round(cached),
-        generated_token_count=round(written),
-        flops=flops,
-        compute_seconds=seconds,
-    )
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+def sum_of(one: common_pb2.Cost, other: common_pb2.Cost) -> common_pb2.Cost:
+    total = common_pb2.Cost()
+    for part in common_pb2.Cost.DESCRIPTOR.fields:
+        setattr(total, part.name, getattr(one, part.name) + getattr(other, part.name))
+    return total

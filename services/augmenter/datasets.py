@@ -18,6 +18,7 @@ from servicekit.worker import Task
 from services.augmenter import sources
 from services.augmenter.intake import fill, lines_of, take_in
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.underway import UnderWay
 
 MESSAGE_BYTES = 900_000
 
@@ -29,6 +30,7 @@ class Datasets:
         self.settings = settings
         self.storage = storage
         self.resources = rows
+        self.under_way = UnderWay()
 
     async def usable(self, name: str) -> pb.Dataset:
         dataset = await self.resources.get(name)

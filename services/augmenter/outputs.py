@@ -4,6 +4,7 @@ An attempt after a crash, another dataset with mostly the same documents, other 
 asks for what is missing. Batches of outputs are objects; a row for each prompt says where its output lies.
 """
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -20,6 +21,8 @@ from servicekit.storage import Storage
 
 FORM = "outputs/1"  # raised when the same digest would mean another output
 ASKED = 500  # digests of one query
+READ_AT_ONCE = 16  # objects
+Place = sa.Row[tuple[str, str, int, str]]
 
 table = sa.Table(
     "augmenter_output",
@@ -54,29 +57,35 @@ class Outputs:
 
     async def find(self, digests: Sequence[str]) -> dict[str, Output]:
         """Those that are there."""
-        wanted = list(dict.fromkeys(digests))
-        places: list[sa.Row[tuple[str, str, int, str]]] = []
-        for start in range(0, len(wanted), ASKED):
-            places += await self._places(wanted[start : start + ASKED])
-        by_object: dict[str, list[sa.Row[tuple[str, str, int, str]]]] = {}
-        for place in places:
+        by_object: dict[str, list[Place]] = {}
+        for place in await self._all_places(digests):
             by_object.setdefault(place.storage_key, []).append(place)
-        found = {}
-        for key, inside in by_object.items():
-            try:
-                entries = json.loads(await self._storage.get(key))
-            except NotFound:  # somebody emptied the bucket: it is asked for again
-                continue
+        found: dict[str, Output] = {}
+        at_once = asyncio.Semaphore(READ_AT_ONCE)
+
+        async def read(key: str, inside: list[Place]) -> None:
+            async with at_once:
+                try:
+                    entries = json.loads(await self._storage.get(key))
+                except NotFound:  # somebody emptied the bucket: it is asked for again
+                    return
             for place in inside:
                 text, usage = entries[place.position]
                 found[place.digest] = Output(text, tuple(usage), place.made_for)
+
+        await asyncio.gather(*(read(key, inside) for key, inside in by_object.items()))
         return found
+
+    async def which(self, digests: Sequence[str]) -> set[str]:
+        """Those that are there, by the rows alone: for an estimate."""
+        return {place.digest for place in await self._all_places(digests)}
 
     async def keep(self, made_for: str, written: Mapping[str, tuple[str, Sequence[float]]]) -> None:
         """A batch: digest -> text and usage. The object first, so that a row never names what is not there."""
         key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
         entries = [[text, list(usage)] for text, usage in written.values()]
         await self._storage.put(key, json.dumps(entries, ensure_ascii=False).encode())
+        failpoint("augmenter.after_object")
         rows = [
             {
                 "project": self._project,
@@ -90,7 +99,15 @@ class Outputs:
         await self._database.run(lambda connection: self._upsert(connection, rows))
         failpoint("augmenter.after_batch")
 
-    async def _places(self, digests: Iterable[str]) -> Sequence[sa.Row[tuple[str, str, int, str]]]:
+    async def _all_places(self, digests: Sequence[str]) -> list[Place]:
+        wanted = list(dict.fromkeys(digests))
+        return [
+            place
+            for start in range(0, len(wanted), ASKED)
+            for place in await self._places(wanted[start : start + ASKED])
+        ]
+
+    async def _places(self, digests: Iterable[str]) -> Sequence[Place]:
         query = sa.select(table.c.digest, table.c.storage_key, table.c.position, table.c.made_for).where(
             table.c.project == self._project, table.c.digest.in_(list(digests))
         )

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ingrain.v1 import augmenter_pb2, trainer_pb2
-from services.augmenter.asking import Asking, cost_of
+from services.augmenter.asking import Asking
 from services.augmenter.documents import documents_of
+from services.augmenter.generating import cost_of
 from services.augmenter.planning import batches, plan
 from services.augmenter.spec import resolve
 
