@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ingrain import errors
 from servicekit.errors import Invalid
+from services.augmenter.sight import Room, Sight
 from services.augmenter.spec import Spec
 from services.augmenter.strategies import Ask, Document
 
@@ -27,8 +28,11 @@ class Planned:
     text: str | None = None
 
 
-def plan(spec: Spec, documents: Sequence[Document]) -> list[Planned]:
-    """Every prompt to be sent, samples of an ask side by side, asks of a context side by side; and what needs none."""
+def plan(spec: Spec, documents: Sequence[Document], room: Room | None = None) -> list[Planned]:
+    """Every prompt to be sent, samples of an ask side by side, asks of a context side by side; and what needs none.
+
+    With `room`, of a group that does not fit the model's window so much is read as does.
+    """
     found: list[Planned] = []
     samples = spec.samples_per_document if spec.temperature > 0 else 1
     for name in spec.strategies:
@@ -39,20 +43,21 @@ def plan(spec: Spec, documents: Sequence[Document]) -> list[Planned]:
                     ask = Ask("", made.documents, None)
                     found.append(Planned(len(found), name, ask, sample, made.text))
             continue
-        for ask in asks_of(spec, name, documents):
+        for ask in asks_of(spec, name, documents, room):
             # What is asked of a subject is not asked again for each document that names it.
             for sample in range(samples):
                 found.append(Planned(len(found), name, ask, sample))
     return found
 
 
-def asks_of(spec: Spec, name: str, documents: Sequence[Document]) -> Iterator[Ask]:
+def asks_of(spec: Spec, name: str, documents: Sequence[Document], room: Room | None = None) -> Iterator[Ask]:
     """The strategy's prompts, each once, as they are asked here; none for a strategy without a model."""
     strategy = spec.strategy(name)
     if strategy.asks is None:
         return
+    sight = Sight(documents, spec.context_document_count, room)
     for ask in strategy.asks(spec.prompt(name).text, documents, spec.seed):
-        yield replace(ask, structured=spec.structured(name) and not ask.opens)
+        yield replace(sight.narrowed(ask), structured=spec.structured(name) and not ask.opens)
 
 
 def follow_ups(spec: Spec, planned: Sequence[Planned], outputs: Sequence[str], first: int) -> list[Planned]:

@@ -4,7 +4,20 @@ A local strategy sees one document; a global one has all documents of the group 
 one in focus, and its prompt is what follows them. The cheap baselines ask no model.
 """
 
-from services.augmenter.strategies import about, infer, link, rephrase, reverse
+from services.augmenter.strategies import (
+    about,
+    active_reading,
+    entity_pairs,
+    identity_bridge,
+    infer,
+    link,
+    masked,
+    question_answer,
+    rephrase,
+    reverse,
+    reverse_words,
+    summarize,
+)
 from services.augmenter.strategies.base import Ask, Derived, Document, Strategy
 
 STRATEGIES: dict[str, Strategy] = {
@@ -13,6 +26,13 @@ STRATEGIES: dict[str, Strategy] = {
     "infer": infer.strategy,
     "link": link.strategy,
     "about": about.strategy,
+    "question_answer": question_answer.strategy,
+    "summarize": summarize.strategy,
+    "active_reading": active_reading.strategy,
+    "entity_pairs": entity_pairs.strategy,
+    "reverse_words": reverse_words.strategy,
+    "identity_bridge": identity_bridge.strategy,
+    "masked": masked.strategy,
 }
 DEFAULT_STRATEGIES = ("rephrase", "reverse", "infer", "link", "about")
 

@@ -16,7 +16,7 @@ _PLACEHOLDER = re.compile(r"\{(document|documents|subject|other|way)\}")
 ONE_DOCUMENT = "one document"
 ALL_DOCUMENTS = "all documents of the group, one in focus"
 SUBJECT_AMONG_ALL = "all documents of the group, once for each subject"
-NAMING_BOTH = "the documents that name both of two subjects"
+NAMING_BOTH = "the documents that have both of two names"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Ask:
     @property
     def sees_several(self) -> bool:
         """Whether more than the documents that it is about are in sight, so that they can be mixed up."""
-        return self.context_group is not None or bool(self.read)
+        return self.context_group is not None or len(self.read) > 1
 
 
 @dataclass(frozen=True)
