@@ -18,12 +18,14 @@ GREATEST_NAME = 255
 
 @dataclass(frozen=True)
 class Caller:
-    """`kind` is `user`, `service` or `operator`; `project` is `projects/p`, or `*` for all."""
+    """`kind` is `user`, `service` or `operator`; `project` is `projects/p`, or `*` for all. `scopes` are known to the
+    gateway alone, which lets nothing else pass; empty: everything."""
 
     kind: str
     id: str
     project: str
     read_only: bool = False
+    scopes: frozenset[str] = frozenset()
 
 
 OPERATOR = Caller("operator", "local", ALL_PROJECTS)

@@ -12,6 +12,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servicekit import inside
 from servicekit.errors import Invalid
 from servicekit.interceptors import CallInterceptor, by_gateway
 from servicekit.settings import ServiceSettings
@@ -60,9 +61,16 @@ async def serve(
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    files = inside.files_of(settings)
+    address = f"{settings.host}:{settings.port}"
+    port = (
+        server.add_secure_port(address, inside.server_credentials(files))
+        if files
+        else server.add_insecure_port(address)
+    )
     await set_health(checks, services, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
+    probed = await serve_health(settings, checks)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -78,8 +86,23 @@ async def serve(
     await checks.enter_graceful_shutdown()
     # Together, so that a call that waits for background work is not waited for in vain.
     await asyncio.gather(drain(server, calls, settings.drain_s), hand_over(tasks))
+    if probed:
+        await probed.stop(0)
     if broken:
         raise RuntimeError(f"{name}: background work broke") from broken[0].exception()
+
+
+async def serve_health(
+    settings: ServiceSettings, checks: health.aio.HealthServicer
+) -> grpc.aio.Server | None:
+    """A port of its own for probes that speak no TLS, as Kubernetes' gRPC probes."""
+    if settings.health_port < 0:
+        return None
+    server = grpc.aio.server(options=OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_insecure_port(f"{settings.host}:{settings.health_port}")
+    await server.start()
+    return server
 
 
 async def drain(server: grpc.aio.Server, calls: CallInterceptor, grace_s: float) -> None:

@@ -29,3 +29,9 @@ class ServiceSettings(BaseSettings):
     lease_s: float = 30.0  # an operation's lease; heartbeats at a third of it
     worker_concurrency: int = 4  # operations at once in this process
     drain_s: float = 20.0  # grace of calls in flight at SIGTERM
+    inside_ca: Path | None = (
+        None  # with the next two: TLS between gateway and services, both showing certificates
+    )
+    inside_certificate: Path | None = None
+    inside_key: Path | None = None
+    health_port: int = -1  # health alone, without TLS, for probes that speak none; -1: none

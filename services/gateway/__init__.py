@@ -3,6 +3,7 @@
 settings   backends, tokens, TLS
 routes     service -> backend, collection -> backend (for operations)
 auth       credentials -> Caller
+tokens     tokens of identity providers (OIDC), whose public keys signing_keys holds
 http       OpenAI's interface beside gRPC
 limits     concurrency per project, nested calls apart
 callers    what every call passes: auth, read-only keys, limits

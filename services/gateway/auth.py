@@ -1,4 +1,7 @@
-"""Credentials -> Caller. Secrets are 32 random bytes; only their sha256 is kept."""
+"""Credentials -> Caller: API keys, tokens of an identity provider, and what services and operators show.
+
+Secrets of keys are 32 random bytes; only their sha256 is kept.
+"""
 
 import hashlib
 import hmac
@@ -16,6 +19,7 @@ from servicekit.database import metadata as tables
 from servicekit.errors import Invalid, NotFound, PermissionDenied, Unauthenticated
 from servicekit.identity import ALL_PROJECTS, ON_BEHALF_OF, OPERATOR, Caller
 from servicekit.resources import Resources
+from services.gateway.tokens import Tokens
 
 key_digest = sa.Table(
     "key_digest",
@@ -23,6 +27,7 @@ key_digest = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("digest", sa.String(64)),
 )
+KEY_PREFIX = "ingrain_"
 CACHE_S = 3.0  # a key that another gateway revoked works at most so long
 
 
@@ -37,13 +42,13 @@ class Secret:
 def new_secret(key_name: str) -> tuple[str, str]:
     """The secret for the caller, and the digest that is kept."""
     _, project, _, key = key_name.split("/")
-    text = f"ingrain_{project}.{key}.{secrets.token_hex(32)}"
+    text = f"{KEY_PREFIX}{project}.{key}.{secrets.token_hex(32)}"
     return text, hashlib.sha256(text.encode()).hexdigest()
 
 
 def parse_secret(text: str) -> Secret:
-    parts = text.removeprefix("ingrain_").split(".")
-    if not text.startswith("ingrain_") or len(parts) != 3:
+    parts = text.removeprefix(KEY_PREFIX).split(".")
+    if not text.startswith(KEY_PREFIX) or len(parts) != 3:
         raise Unauthenticated("BAD_KEY", "the API key is malformed; send it as `authorization: Bearer <key>`")
     return Secret(f"projects/{parts[0]}/keys/{parts[1]}", hashlib.sha256(text.encode()).hexdigest())
 
@@ -75,6 +80,7 @@ class Authenticator:
         service_token: str,
         operator_token: str,
         open_door: bool,
+        tokens: Tokens | None = None,
     ) -> None:
         self._projects = projects
         self._keys = keys
@@ -82,7 +88,9 @@ class Authenticator:
         self._service_token = service_token
         self._operator_token = operator_token
         self._open_door = open_door
+        self._tokens = tokens
         self._cache: dict[str, tuple[float, projects_pb2.Key, str]] = {}
+        self._projects_seen: dict[str, float] = {}
 
     async def caller(self, metadata: Mapping[str, str]) -> Caller:
         scheme, _, token = metadata.get("authorization", "").partition(" ")
@@ -96,6 +104,8 @@ class Authenticator:
             return _service(metadata)
         if is_same(token, self._operator_token):
             return OPERATOR
+        if self._tokens is not None and not token.startswith(KEY_PREFIX):
+            return await self._known(await self._tokens.caller(token))
         return await self._user(parse_secret(token))
 
     async def _user(self, secret: Secret) -> Caller:
@@ -106,7 +116,22 @@ class Authenticator:
             raise Unauthenticated("KEY_REVOKED", f"{key.name} was revoked; ask for a new key")
         if key.HasField("expire_time") and key.expire_time.ToSeconds() <= time.time():
             raise Unauthenticated("KEY_EXPIRED", f"{key.name} has expired; ask for a new key")
-        return Caller("user", key.name, project_of(key.name), key.read_only)
+        scopes = scopes_of(key)
+        return Caller("user", key.name, project_of(key.name), scopes == {"READ"}, scopes)
+
+    async def _known(self, caller: Caller) -> Caller:
+        """Who a token names, if the platform has the project; it ends with the project, as keys do."""
+        if time.monotonic() - self._projects_seen.get(caller.project, -CACHE_S) >= CACHE_S:
+            try:
+                await self._projects.get(caller.project)
+            except (NotFound, Invalid):
+                self._projects_seen.pop(caller.project, None)
+                raise PermissionDenied(
+                    "NO_SUCH_PROJECT",
+                    f"the token is for {caller.project}, which is not here; ask the operator for it",
+                ) from None
+            self._projects_seen[caller.project] = time.monotonic()
+        return caller
 
     def forget(self, key_name: str) -> None:
         """The next call with this key is looked up afresh."""
@@ -132,6 +157,18 @@ def _service(metadata: Mapping[str, str]) -> Caller:
             "NO_PROJECT", f"a service says for whom it acts: `{ON_BEHALF_OF}: projects/<project>`"
         )
     return Caller("service", "service", project)
+
+
+def scopes_of(key: projects_pb2.Key) -> frozenset[str]:
+    """Empty: everything. Of a key that says both, the narrower word counts."""
+    if key.read_only:
+        return frozenset({"READ"})
+    return frozenset(projects_pb2.Key.Scope.Name(scope) for scope in key.scopes)
+
+
+def out_of_scope(caller: Caller, what: str, needed: frozenset[str]) -> PermissionDenied:
+    has, wanted = (", ".join(sorted(scopes)).lower() for scopes in (caller.scopes, needed))
+    return PermissionDenied("OUT_OF_SCOPE", f"{caller.id} may {has}; {what} needs one of: {wanted}")
 
 
 def project_of(key_name: str) -> str:

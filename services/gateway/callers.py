@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from servicekit import identity
 from servicekit.errors import PermissionDenied
-from services.gateway.auth import Authenticator
+from services.gateway.auth import Authenticator, out_of_scope
 from services.gateway.limits import Limits
 from services.gateway.routes import Method
 
@@ -40,3 +40,5 @@ class Callers:
 def permit(caller: identity.Caller, method: Method) -> None:
     if caller.read_only and not method.reads:
         raise PermissionDenied("READ_ONLY_KEY", f"{caller.id} may only read; {method.path} writes")
+    if caller.scopes and not caller.scopes & method.scopes:
+        raise out_of_scope(caller, method.path, method.scopes)

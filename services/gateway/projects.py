@@ -7,10 +7,10 @@ from google.protobuf import empty_pb2
 from ingrain.v1 import projects_pb2 as pb
 from ingrain.v1 import projects_pb2_grpc
 from servicekit import identity
-from servicekit.errors import AlreadyExists, PermissionDenied, WrongState
+from servicekit.errors import AlreadyExists, Invalid, PermissionDenied, WrongState
 from servicekit.operations import request_digest
 from servicekit.resources import Resources, new_id
-from services.gateway.auth import Authenticator, Digests, is_operator, new_secret
+from services.gateway.auth import Authenticator, Digests, is_operator, new_secret, out_of_scope, scopes_of
 
 DEFAULT_PROJECT = "projects/default"
 
@@ -69,28 +69,54 @@ class KeysServicer(projects_pb2_grpc.KeysServicer):
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Any) -> pb.CreateKeyResponse:
         identity.authorize(request.parent)
-        require_writer()
+        require_keeper("CreateKey")
         await self.projects.get(request.parent)
         key = pb.Key(name=f"{request.parent}/keys/{new_id('key')}")
         key.display_name, key.read_only = request.key.display_name, request.key.read_only
+        key.scopes.extend(request.key.scopes)
         key.create_time.GetCurrentTime()
         if request.key.HasField("expire_time"):
             key.expire_time.CopyFrom(request.key.expire_time)
+        await self._refuse_more(key)
         secret, digest = new_secret(key.name)
         await self.digests.insert(key.name, digest)
         return pb.CreateKeyResponse(key=await self.keys.insert(key), secret=secret)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Any) -> pb.ListKeysResponse:
         identity.authorize(request.parent)
+        require_scope("ListKeys", frozenset({"READ", "WRITE", "KEYS"}))
         found, token = await self.keys.list(request.parent, request.page_size, request.page_token)
         return pb.ListKeysResponse(keys=found, next_page_token=token)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Any) -> pb.Key:
         identity.authorize(request.name)
-        require_writer()
+        require_keeper("RevokeKey")
         revoked = await self.keys.update(request.name, revoke)
         self.authenticator.forget(request.name)
         return revoked
+
+    async def _refuse_more(self, key: pb.Key) -> None:
+        """A key that is found out must not outlive itself by another, nor grow."""
+        caller = identity.caller()
+        if caller.kind != "user":
+            return
+        asked = scopes_of(key)
+        held = caller.scopes | ({"READ", "ASK"} if "WRITE" in caller.scopes else set())
+        if caller.scopes and (not asked or not asked <= held):
+            raise out_of_scope(caller, f"a key for {', '.join(sorted(asked)).lower() or 'everything'}", asked)
+        if (
+            "/keys/" not in caller.id
+        ):  # a token of an identity provider, which tells how long a person may stay
+            return
+        own = await self.keys.get(caller.id)
+        if own.HasField("expire_time") and (
+            not key.HasField("expire_time") or key.expire_time.ToSeconds() > own.expire_time.ToSeconds()
+        ):
+            raise Invalid(
+                "OUTLIVES_ITS_MAKER",
+                f"{caller.id} ends at {own.expire_time.ToJsonString()}; a key that it makes ends no later",
+                field="key.expire_time",
+            )
 
 
 def revoke(key: pb.Key) -> None:
@@ -103,6 +129,13 @@ def require_operator() -> None:
         raise PermissionDenied("OPERATORS_ONLY", "only the operator of the platform may do this")
 
 
-def require_writer() -> None:
+def require_keeper(method: str) -> None:
     if identity.caller().read_only:
         raise PermissionDenied("READ_ONLY_KEY", f"{identity.caller().id} may only read")
+    require_scope(method, frozenset({"KEYS"}))
+
+
+def require_scope(method: str, needed: frozenset[str]) -> None:
+    caller = identity.caller()
+    if caller.scopes and not caller.scopes & needed:
+        raise out_of_scope(caller, method, needed)

@@ -15,7 +15,7 @@ import structlog
 from grpc_status import rpc_status
 
 from ingrain import uploading
-from servicekit import identity
+from servicekit import identity, inside
 from servicekit.errors import DomainError, Unavailable
 from servicekit.interceptors import to_status
 from services.gateway import routes
@@ -39,8 +39,10 @@ CHANNEL_OPTIONS = [
 
 
 class Proxy(grpc.GenericRpcHandler):
-    def __init__(self, backends: dict[str, str], callers: Callers) -> None:
+    def __init__(self, backends: dict[str, str], callers: Callers, files: inside.Files | None = None) -> None:
+        """`files`: what is shown to backends, which must show the like."""
         self._addresses = backends
+        self._credentials = inside.channel_credentials(files.read()) if files else None
         self._callers = callers
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._upload_channels: dict[str, grpc.Channel] = {}
@@ -146,13 +148,23 @@ class Proxy(grpc.GenericRpcHandler):
 
     def channel(self, backend: str) -> grpc.aio.Channel:
         if backend not in self._channels:
-            self._channels[backend] = grpc.aio.insecure_channel(self._addresses[backend], CHANNEL_OPTIONS)
+            address = self._addresses[backend]
+            self._channels[backend] = (
+                grpc.aio.secure_channel(address, self._credentials, CHANNEL_OPTIONS)
+                if self._credentials
+                else grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
+            )
         return self._channels[backend]
 
     def upload_channel(self, backend: str) -> grpc.Channel:
         """grpc.aio would lose the status of uploads that are refused half way; see `ingrain.uploading`."""
         if backend not in self._upload_channels:
-            self._upload_channels[backend] = grpc.insecure_channel(self._addresses[backend], CHANNEL_OPTIONS)
+            address = self._addresses[backend]
+            self._upload_channels[backend] = (
+                grpc.secure_channel(address, self._credentials, CHANNEL_OPTIONS)
+                if self._credentials
+                else grpc.insecure_channel(address, CHANNEL_OPTIONS)
+            )
         return self._upload_channels[backend]
 
     async def close(self) -> None:

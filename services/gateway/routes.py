@@ -41,6 +41,10 @@ BACKEND_OF_COLLECTION = {
 }
 OWN_SERVICES = ("ingrain.v1.Projects", "ingrain.v1.Keys")
 OPERATIONS = "google.longrunning.Operations"
+# What an application needs that asks a model and does nothing else.
+ASKING = frozenset(
+    f"/ingrain.v1.Inference/{name}" for name in ("Generate", "StreamGenerate", "Score", "CountTokens")
+)
 _OPERATION_REQUESTS = {
     "GetOperation": operations_pb2.GetOperationRequest,
     "ListOperations": operations_pb2.ListOperationsRequest,
@@ -64,6 +68,13 @@ class Method:
     uploads: bool  # the caller streams, one answer comes back
     waits: bool  # it does no work, it tells what others do
     unary: bool  # one request, one answer
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Each of which is enough to call it."""
+        asking = {"ASK"} if self.path in ASKING else set()
+        reading = {"READ"} if self.reads else set()
+        return frozenset({"WRITE"} | asking | reading)
 
 
 def find(path: str) -> Method:

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ingrain.v1 import projects_pb2, projects_pb2_grpc
+from servicekit import inside
 from servicekit.database import Database
 from servicekit.errors import Invalid
 from servicekit.interceptors import CallInterceptor
@@ -26,6 +27,7 @@ from services.gateway.limits import Limits
 from services.gateway.projects import KeysServicer, ProjectsServicer, ensure_default
 from services.gateway.proxy import Proxy
 from services.gateway.settings import GatewaySettings
+from services.gateway.tokens import Tokens
 
 MOST_CALLS = 4096
 
@@ -75,9 +77,10 @@ async def build(settings: GatewaySettings) -> Gateway:
         service_token=settings.service_token.get_secret_value(),
         operator_token=settings.operator_token.get_secret_value(),
         open_door=not settings.require_keys,
+        tokens=Tokens(settings.oidc) if settings.oidc else None,
     )
     callers = Callers(authenticator, Limits(settings.places()), settings.gateway_token.get_secret_value())
-    proxy = Proxy(settings.backends(), callers)
+    proxy = Proxy(settings.backends(), callers, inside.files_of(settings))
     checks = MergedHealth(proxy)
     server = grpc.aio.server(
         interceptors=[OwnServices(authenticator.caller)], options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS
@@ -122,9 +125,7 @@ def credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
             "INGRAIN_TLS_CERTIFICATE and INGRAIN_TLS_KEY belong together; set both or neither",
             field="tls_key",
         )
-    return grpc.ssl_server_credentials(
-        [(settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())]
-    )
+    return inside.server_credentials(inside.Files(settings.tls_key, settings.tls_certificate))
 
 
 async def serve(settings: GatewaySettings) -> None:

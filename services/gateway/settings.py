@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from servicekit.settings import ServiceSettings
 from services.gateway.limits import Places
+from services.gateway.tokens import Issuer
 
 
 class GatewaySettings(ServiceSettings):
@@ -23,6 +24,7 @@ class GatewaySettings(ServiceSettings):
     )  # who shows it may do all; makes the first keys where keys are required
     require_keys: bool = False  # on loopback a caller without credentials is the operator
     allow_open: str = ""  # "yes" lets a gateway without keys listen beyond loopback
+    oidc: tuple[Issuer, ...] = ()  # identity providers whose tokens are taken beside keys, as JSON
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     project_concurrency: int = 64  # calls at once of one project's users

@@ -28,7 +28,7 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ingrain/v1/projects.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x07Project\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xeb\x01\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x94\x01\n\x14\x43reateProjectRequest\x12\x35\n\nproject_id\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\x12$\n\x07project\x18\x02 \x01(\x0b\x32\x13.ingrain.v1.Project\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"M\n\x11GetProjectRequest\x12\x38\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\"E\n\x13ListProjectsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListProjectsResponse\x12%\n\x08projects\x18\x01 \x03(\x0b\x32\x13.ingrain.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x14\x44\x65leteProjectRequest\x12\x38\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\"l\n\x10\x43reateKeyRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x1c\n\x03key\x18\x02 \x01(\x0b\x32\x0f.ingrain.v1.Key\"A\n\x11\x43reateKeyResponse\x12\x1c\n\x03key\x18\x01 \x01(\x0b\x32\x0f.ingrain.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"n\n\x0fListKeysRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"J\n\x10ListKeysResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.ingrain.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x10RevokeKeyRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1d\x32\x1b^projects/[^/]+/keys/[^/]+$2\xbc\x02\n\x08Projects\x12\x46\n\rCreateProject\x12 .ingrain.v1.CreateProjectRequest\x1a\x13.ingrain.v1.Project\x12\x45\n\nGetProject\x12\x1d.ingrain.v1.GetProjectRequest\x1a\x13.ingrain.v1.Project\"\x03\x90\x02\x01\x12V\n\x0cListProjects\x12\x1f.ingrain.v1.ListProjectsRequest\x1a .ingrain.v1.ListProjectsResponse\"\x03\x90\x02\x01\x12I\n\rDeleteProject\x12 .ingrain.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Empty2\xd8\x01\n\x04Keys\x12H\n\tCreateKey\x12\x1c.ingrain.v1.CreateKeyRequest\x1a\x1d.ingrain.v1.CreateKeyResponse\x12J\n\x08ListKeys\x12\x1b.ingrain.v1.ListKeysRequest\x1a\x1c.ingrain.v1.ListKeysResponse\"\x03\x90\x02\x01\x12:\n\tRevokeKey\x12\x1c.ingrain.v1.RevokeKeyRequest\x1a\x0f.ingrain.v1.KeyBa\n\rio.ingrain.v1B\rProjectsProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ingrain/v1/projects.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x07Project\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xed\x02\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x06scopes\x18\x07 \x03(\x0e\x32\x15.ingrain.v1.Key.ScopeB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"F\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x08\n\x04READ\x10\x01\x12\x07\n\x03\x41SK\x10\x02\x12\t\n\x05WRITE\x10\x03\x12\x08\n\x04KEYS\x10\x04\"\x94\x01\n\x14\x43reateProjectRequest\x12\x35\n\nproject_id\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\x12$\n\x07project\x18\x02 \x01(\x0b\x32\x13.ingrain.v1.Project\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"M\n\x11GetProjectRequest\x12\x38\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\"E\n\x13ListProjectsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListProjectsResponse\x12%\n\x08projects\x18\x01 \x03(\x0b\x32\x13.ingrain.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x14\x44\x65leteProjectRequest\x12\x38\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\"l\n\x10\x43reateKeyRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x1c\n\x03key\x18\x02 \x01(\x0b\x32\x0f.ingrain.v1.Key\"A\n\x11\x43reateKeyResponse\x12\x1c\n\x03key\x18\x01 \x01(\x0b\x32\x0f.ingrain.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"n\n\x0fListKeysRequest\x12+\n\x06parent\x18\x01 \x01(\tB\x1b\xe2\x41\x01\x02\xbaH\x14r\x12\x32\x10^projects/[^/]+$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"J\n\x10ListKeysResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.ingrain.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x10RevokeKeyRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1d\x32\x1b^projects/[^/]+/keys/[^/]+$2\xbc\x02\n\x08Projects\x12\x46\n\rCreateProject\x12 .ingrain.v1.CreateProjectRequest\x1a\x13.ingrain.v1.Project\x12\x45\n\nGetProject\x12\x1d.ingrain.v1.GetProjectRequest\x1a\x13.ingrain.v1.Project\"\x03\x90\x02\x01\x12V\n\x0cListProjects\x12\x1f.ingrain.v1.ListProjectsRequest\x1a .ingrain.v1.ListProjectsResponse\"\x03\x90\x02\x01\x12I\n\rDeleteProject\x12 .ingrain.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Empty2\xd8\x01\n\x04Keys\x12H\n\tCreateKey\x12\x1c.ingrain.v1.CreateKeyRequest\x1a\x1d.ingrain.v1.CreateKeyResponse\x12J\n\x08ListKeys\x12\x1b.ingrain.v1.ListKeysRequest\x1a\x1c.ingrain.v1.ListKeysResponse\"\x03\x90\x02\x01\x12:\n\tRevokeKey\x12\x1c.ingrain.v1.RevokeKeyRequest\x1a\x0f.ingrain.v1.KeyBa\n\rio.ingrain.v1B\rProjectsProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_KEY'].fields_by_name['revoke_time']._loaded_options = None
   _globals['_KEY'].fields_by_name['revoke_time']._serialized_options = b'\342A\001\003'
+  _globals['_KEY'].fields_by_name['scopes']._loaded_options = None
+  _globals['_KEY'].fields_by_name['scopes']._serialized_options = b'\272H\016\222\001\013\030\001\"\007\202\001\004\020\001 \000'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._loaded_options = None
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002\272H\032r\0302\026^[a-z][a-z0-9-]{1,62}$'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -77,29 +79,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECT']._serialized_start=165
   _globals['_PROJECT']._serialized_end=281
   _globals['_KEY']._serialized_start=284
-  _globals['_KEY']._serialized_end=519
-  _globals['_CREATEPROJECTREQUEST']._serialized_start=522
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=670
-  _globals['_GETPROJECTREQUEST']._serialized_start=672
-  _globals['_GETPROJECTREQUEST']._serialized_end=749
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=751
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=820
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=822
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=908
-  _globals['_DELETEPROJECTREQUEST']._serialized_start=910
-  _globals['_DELETEPROJECTREQUEST']._serialized_end=990
-  _globals['_CREATEKEYREQUEST']._serialized_start=992
-  _globals['_CREATEKEYREQUEST']._serialized_end=1100
-  _globals['_CREATEKEYRESPONSE']._serialized_start=1102
-  _globals['_CREATEKEYRESPONSE']._serialized_end=1167
-  _globals['_LISTKEYSREQUEST']._serialized_start=1169
-  _globals['_LISTKEYSREQUEST']._serialized_end=1279
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1281
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1355
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1357
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1429
-  _globals['_PROJECTS']._serialized_start=1432
-  _globals['_PROJECTS']._serialized_end=1748
-  _globals['_KEYS']._serialized_start=1751
-  _globals['_KEYS']._serialized_end=1967
+  _globals['_KEY']._serialized_end=649
+  _globals['_KEY_SCOPE']._serialized_start=579
+  _globals['_KEY_SCOPE']._serialized_end=649
+  _globals['_CREATEPROJECTREQUEST']._serialized_start=652
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=800
+  _globals['_GETPROJECTREQUEST']._serialized_start=802
+  _globals['_GETPROJECTREQUEST']._serialized_end=879
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=881
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=950
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=952
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1038
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=1040
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=1120
+  _globals['_CREATEKEYREQUEST']._serialized_start=1122
+  _globals['_CREATEKEYREQUEST']._serialized_end=1230
+  _globals['_CREATEKEYRESPONSE']._serialized_start=1232
+  _globals['_CREATEKEYRESPONSE']._serialized_end=1297
+  _globals['_LISTKEYSREQUEST']._serialized_start=1299
+  _globals['_LISTKEYSREQUEST']._serialized_end=1409
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1411
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1485
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1487
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1559
+  _globals['_PROJECTS']._serialized_start=1562
+  _globals['_PROJECTS']._serialized_end=1878
+  _globals['_KEYS']._serialized_start=1881
+  _globals['_KEYS']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)
