@@ -72,12 +72,13 @@ class AsyncDatasets(Resource):
     async def augment(
         self,
         dataset: str,
-        model: str,
+        model: str = "",
         id: str | None = None,
         validate_only: bool = False,
         **spec: Any,
     ) -> AsyncOperation:
-        """A dataset that `model` infers from `dataset`; keywords are those of AugmentationSpec."""
+        """A dataset that `model` infers from `dataset`; keywords are those of AugmentationSpec. Strategies that ask no model
+        need none."""
         request = augmenter_pb2.AugmentDatasetRequest(
             parent=self._client.parent,
             dataset_id=id or "",
@@ -87,7 +88,7 @@ class AsyncDatasets(Resource):
         return AsyncOperation(self._client, await self._client.stubs.augmenter.AugmentDataset(request))
 
     async def preview_augmentation(
-        self, dataset: str, model: str, document_count: int = 3, **spec: Any
+        self, dataset: str, model: str = "", document_count: int = 3, **spec: Any
     ) -> augmenter_pb2.PreviewAugmentationResponse:
         """A few derived rows, nothing stored."""
         request = augmenter_pb2.PreviewAugmentationRequest(
@@ -98,7 +99,7 @@ class AsyncDatasets(Resource):
         return await self._client.stubs.augmenter.PreviewAugmentation(request)
 
     def augmentation(self, dataset: str, model: str, **spec: Any) -> augmenter_pb2.AugmentationSpec:
-        names = {"dataset": self._name(dataset), "model": self._client.model_name(model)}
+        names = {"dataset": self._name(dataset), "model": model and self._client.model_name(model)}
         return message_from(augmenter_pb2.AugmentationSpec, **names, **spec)
 
     async def get(self, name: str) -> pb.Dataset:

@@ -89,7 +89,8 @@ class Augmenter(augmenter_pb2_grpc.AugmenterServicer):
         return self.store.start(dataset, Work("AugmentDataset", {"generating": _STEPS}, finish))
 
     def _rows(self, spec: augmenter_pb2.AugmentationSpec) -> list[str]:
-        self.store.active(spec.model)
+        if spec.model:
+            self.store.active(spec.model)
         texts = self.library.texts(spec.dataset)
         return [json.dumps({"id": f"a{i}", "text": f"It is said that {t}"}) for i, t in enumerate(texts)]
 

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aingrain/v1/augmenter.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\"\xe4\x04\n\x10\x41ugmentationSpec\x12;\n\x07\x64\x61taset\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\x1a\n\x05model\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12\x1c\n\nstrategies\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10 \x12\'\n\x14samples_per_document\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\x31\n\x0btemperature\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x1e\n\nmax_tokens\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x11\n\tgroup_key\x18\x08 \x01(\t\x12\x12\n\nprompt_set\x18\t \x01(\t\x12\x10\n\x08shuffled\x18\n \x01(\x08\x12\x14\n\x0c\x64istinct_key\x18\x0b \x01(\t\x12 \n\rmin_agreement\x18\x0c \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\x35\n\x07prompts\x18\r \x03(\x0b\x32\x1a.ingrain.v1.PromptTemplateB\x08\xbaH\x05\x92\x01\x02\x10 \x12*\n\x16\x63ontext_document_count\x18\x0e \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1e\n\rtarget_tokens\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0foriginal_copies\x18\x10 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\'\n\x05gates\x18\x11 \x01(\x0b\x32\x18.ingrain.v1.QualityGatesB\x0e\n\x0c_temperature\"\xf9\x01\n\x0ePromptTemplate\x12/\n\x08strategy\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{1,62}$\x12\x19\n\x04text\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12-\n\x04sees\x18\x03 \x01(\x0e\x32\x1f.ingrain.v1.PromptTemplate.Sees\x12\x12\n\nstructured\x18\x04 \x01(\x08\"X\n\x04Sees\x12\x14\n\x10SEES_UNSPECIFIED\x10\x00\x12\x10\n\x0cONE_DOCUMENT\x10\x01\x12\x11\n\rALL_DOCUMENTS\x10\x02\x12\x15\n\x11SUBJECT_AMONG_ALL\x10\x03\"\xe2\x01\n\x0cQualityGates\x12\x13\n\x0bkeep_copies\x18\x01 \x01(\x08\x12\x17\n\x0fkeep_duplicates\x18\x02 \x01(\x08\x12\x39\n\x18near_duplicate_threshold\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x10\n\x08on_topic\x18\x04 \x01(\x08\x12#\n\x1blikelier_than_contradiction\x18\x05 \x01(\x08\x12\r\n\x05judge\x18\x06 \x01(\t\x12#\n\x0emax_characters\x18\x07 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"\xf9\x01\n\x15\x41ugmentDatasetRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x34\n\ndataset_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\xd8\x01\x01\x12\x36\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.ingrain.v1.AugmentationSpecB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\xb3\x01\n\x1aPreviewAugmentationRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x36\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.ingrain.v1.AugmentationSpecB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12!\n\x0e\x64ocument_count\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"\xce\x01\n\x1bPreviewAugmentationResponse\x12\x0c\n\x04rows\x18\x01 \x03(\t\x12*\n\x07\x64ropped\x18\x02 \x03(\x0b\x32\x19.ingrain.v1.DroppedOutput\x12\x45\n\x07prompts\x18\x03 \x03(\x0b\x32\x34.ingrain.v1.PreviewAugmentationResponse.PromptsEntry\x1a.\n\x0cPromptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\rDroppedOutput\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08strategy\x18\x03 \x01(\t2\xe8\x01\n\tAugmenter\x12s\n\x0e\x41ugmentDataset\x12!.ingrain.v1.AugmentDatasetRequest\x1a\x1d.google.longrunning.Operation\"\x1f\xca\x41\x1c\n\x07\x44\x61taset\x12\x11OperationMetadata\x12\x66\n\x13PreviewAugmentation\x12&.ingrain.v1.PreviewAugmentationRequest\x1a\'.ingrain.v1.PreviewAugmentationResponseBb\n\rio.ingrain.v1B\x0e\x41ugmenterProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aingrain/v1/augmenter.proto\x12\ningrain.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\"\xd7\x04\n\x10\x41ugmentationSpec\x12;\n\x07\x64\x61taset\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[^/]+/datasets/[^/]+$\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1c\n\nstrategies\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10 \x12\'\n\x14samples_per_document\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\x31\n\x0btemperature\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x1e\n\nmax_tokens\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12\x0c\n\x04seed\x18\x07 \x01(\x03\x12\x11\n\tgroup_key\x18\x08 \x01(\t\x12\x12\n\nprompt_set\x18\t \x01(\t\x12\x10\n\x08shuffled\x18\n \x01(\x08\x12\x14\n\x0c\x64istinct_key\x18\x0b \x01(\t\x12 \n\rmin_agreement\x18\x0c \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\x35\n\x07prompts\x18\r \x03(\x0b\x32\x1a.ingrain.v1.PromptTemplateB\x08\xbaH\x05\x92\x01\x02\x10 \x12*\n\x16\x63ontext_document_count\x18\x0e \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1e\n\rtarget_tokens\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0foriginal_copies\x18\x10 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18@(\x00\x12\'\n\x05gates\x18\x11 \x01(\x0b\x32\x18.ingrain.v1.QualityGatesB\x0e\n\x0c_temperature\"\xf9\x01\n\x0ePromptTemplate\x12/\n\x08strategy\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{1,62}$\x12\x19\n\x04text\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12-\n\x04sees\x18\x03 \x01(\x0e\x32\x1f.ingrain.v1.PromptTemplate.Sees\x12\x12\n\nstructured\x18\x04 \x01(\x08\"X\n\x04Sees\x12\x14\n\x10SEES_UNSPECIFIED\x10\x00\x12\x10\n\x0cONE_DOCUMENT\x10\x01\x12\x11\n\rALL_DOCUMENTS\x10\x02\x12\x15\n\x11SUBJECT_AMONG_ALL\x10\x03\"\xe2\x01\n\x0cQualityGates\x12\x13\n\x0bkeep_copies\x18\x01 \x01(\x08\x12\x17\n\x0fkeep_duplicates\x18\x02 \x01(\x08\x12\x39\n\x18near_duplicate_threshold\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x10\n\x08on_topic\x18\x04 \x01(\x08\x12#\n\x1blikelier_than_contradiction\x18\x05 \x01(\x08\x12\r\n\x05judge\x18\x06 \x01(\t\x12#\n\x0emax_characters\x18\x07 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"\xf9\x01\n\x15\x41ugmentDatasetRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x34\n\ndataset_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\xd8\x01\x01\x12\x36\n\x04spec\x18\x03 \x01(\x0b\x32\x1c.ingrain.v1.AugmentationSpecB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\xb3\x01\n\x1aPreviewAugmentationRequest\x12:\n\x06parent\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^projects/[a-z][a-z0-9-]{1,62}$\x12\x36\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.ingrain.v1.AugmentationSpecB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12!\n\x0e\x64ocument_count\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"\xce\x01\n\x1bPreviewAugmentationResponse\x12\x0c\n\x04rows\x18\x01 \x03(\t\x12*\n\x07\x64ropped\x18\x02 \x03(\x0b\x32\x19.ingrain.v1.DroppedOutput\x12\x45\n\x07prompts\x18\x03 \x03(\x0b\x32\x34.ingrain.v1.PreviewAugmentationResponse.PromptsEntry\x1a.\n\x0cPromptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\rDroppedOutput\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08strategy\x18\x03 \x01(\t2\xe8\x01\n\tAugmenter\x12s\n\x0e\x41ugmentDataset\x12!.ingrain.v1.AugmentDatasetRequest\x1a\x1d.google.longrunning.Operation\"\x1f\xca\x41\x1c\n\x07\x44\x61taset\x12\x11OperationMetadata\x12\x66\n\x13PreviewAugmentation\x12&.ingrain.v1.PreviewAugmentationRequest\x1a\'.ingrain.v1.PreviewAugmentationResponseBb\n\rio.ingrain.v1B\x0e\x41ugmenterProtoP\x01Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.ingrain.v1B\016AugmenterProtoP\001Z?github.com/ingrain-platform/ingrain/gen/go/ingrain/v1;ingrainv1'
   _globals['_AUGMENTATIONSPEC'].fields_by_name['dataset']._loaded_options = None
   _globals['_AUGMENTATIONSPEC'].fields_by_name['dataset']._serialized_options = b'\342A\001\002\272H#r!2\037^projects/[^/]+/datasets/[^/]+$'
-  _globals['_AUGMENTATIONSPEC'].fields_by_name['model']._loaded_options = None
-  _globals['_AUGMENTATIONSPEC'].fields_by_name['model']._serialized_options = b'\342A\001\002\272H\004r\002\020\001'
   _globals['_AUGMENTATIONSPEC'].fields_by_name['strategies']._loaded_options = None
   _globals['_AUGMENTATIONSPEC'].fields_by_name['strategies']._serialized_options = b'\272H\005\222\001\002\020 '
   _globals['_AUGMENTATIONSPEC'].fields_by_name['samples_per_document']._loaded_options = None
@@ -84,23 +82,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUGMENTER'].methods_by_name['AugmentDataset']._loaded_options = None
   _globals['_AUGMENTER'].methods_by_name['AugmentDataset']._serialized_options = b'\312A\034\n\007Dataset\022\021OperationMetadata'
   _globals['_AUGMENTATIONSPEC']._serialized_start=142
-  _globals['_AUGMENTATIONSPEC']._serialized_end=754
-  _globals['_PROMPTTEMPLATE']._serialized_start=757
-  _globals['_PROMPTTEMPLATE']._serialized_end=1006
-  _globals['_PROMPTTEMPLATE_SEES']._serialized_start=918
-  _globals['_PROMPTTEMPLATE_SEES']._serialized_end=1006
-  _globals['_QUALITYGATES']._serialized_start=1009
-  _globals['_QUALITYGATES']._serialized_end=1235
-  _globals['_AUGMENTDATASETREQUEST']._serialized_start=1238
-  _globals['_AUGMENTDATASETREQUEST']._serialized_end=1487
-  _globals['_PREVIEWAUGMENTATIONREQUEST']._serialized_start=1490
-  _globals['_PREVIEWAUGMENTATIONREQUEST']._serialized_end=1669
-  _globals['_PREVIEWAUGMENTATIONRESPONSE']._serialized_start=1672
-  _globals['_PREVIEWAUGMENTATIONRESPONSE']._serialized_end=1878
-  _globals['_PREVIEWAUGMENTATIONRESPONSE_PROMPTSENTRY']._serialized_start=1832
-  _globals['_PREVIEWAUGMENTATIONRESPONSE_PROMPTSENTRY']._serialized_end=1878
-  _globals['_DROPPEDOUTPUT']._serialized_start=1880
-  _globals['_DROPPEDOUTPUT']._serialized_end=1943
-  _globals['_AUGMENTER']._serialized_start=1946
-  _globals['_AUGMENTER']._serialized_end=2178
+  _globals['_AUGMENTATIONSPEC']._serialized_end=741
+  _globals['_PROMPTTEMPLATE']._serialized_start=744
+  _globals['_PROMPTTEMPLATE']._serialized_end=993
+  _globals['_PROMPTTEMPLATE_SEES']._serialized_start=905
+  _globals['_PROMPTTEMPLATE_SEES']._serialized_end=993
+  _globals['_QUALITYGATES']._serialized_start=996
+  _globals['_QUALITYGATES']._serialized_end=1222
+  _globals['_AUGMENTDATASETREQUEST']._serialized_start=1225
+  _globals['_AUGMENTDATASETREQUEST']._serialized_end=1474
+  _globals['_PREVIEWAUGMENTATIONREQUEST']._serialized_start=1477
+  _globals['_PREVIEWAUGMENTATIONREQUEST']._serialized_end=1656
+  _globals['_PREVIEWAUGMENTATIONRESPONSE']._serialized_start=1659
+  _globals['_PREVIEWAUGMENTATIONRESPONSE']._serialized_end=1865
+  _globals['_PREVIEWAUGMENTATIONRESPONSE_PROMPTSENTRY']._serialized_start=1819
+  _globals['_PREVIEWAUGMENTATIONRESPONSE_PROMPTSENTRY']._serialized_end=1865
+  _globals['_DROPPEDOUTPUT']._serialized_start=1867
+  _globals['_DROPPEDOUTPUT']._serialized_end=1930
+  _globals['_AUGMENTER']._serialized_start=1933
+  _globals['_AUGMENTER']._serialized_end=2165
 # @@protoc_insertion_point(module_scope)
