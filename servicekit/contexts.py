@@ -25,20 +25,25 @@ async def ensure_context(client: AsyncClient, wanted: pb.Context, title: str, co
 
     Names are never given twice, so that one that was deleted or could not be made is followed by `-1`, `-2` and so on.
     """
-    identity = hashlib.sha256(wanted.SerializeToString(deterministic=True) + content.encode()).hexdigest()
+    first = context_name(client, title, wanted, content)
     for number in range(MOST_TRIES):
-        context_id = f"{title}-{identity[:16]}" + (f"-{number}" if number else "")
-        if await _made(client, wanted, context_id):
-            return f"{client.parent}/contexts/{context_id}"
+        name = first + (f"-{number}" if number else "")
+        if await _made(client, wanted, name):
+            return name
     raise Unavailable("NO_CONTEXT", f"the context of {wanted.dataset} could not be made", 30.0)
 
 
-async def _made(client: AsyncClient, wanted: pb.Context, context_id: str) -> bool:
+def context_name(client: AsyncClient, title: str, wanted: pb.Context, content: str) -> str:
+    """The first of its names."""
+    identity = hashlib.sha256(wanted.SerializeToString(deterministic=True) + content.encode()).hexdigest()
+    return f"{client.parent}/contexts/{title}-{identity[:16]}"
+
+
+async def _made(client: AsyncClient, wanted: pb.Context, name: str) -> bool:
     """Makes it or finds it; whether it is there."""
-    name = f"{client.parent}/contexts/{context_id}"
     request = pb.CreateContextRequest(
         parent=client.parent,
-        context_id=context_id,
+        context_id=name.rpartition("/")[2],
         context=wanted,
         request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
     )

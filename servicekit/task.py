@@ -82,6 +82,11 @@ class Task:
             children.append(operation_name)
             await self.note()
 
+    @property
+    def created_s(self) -> float:
+        """When the operation was created, in seconds since the epoch."""
+        return self._metadata.create_time.ToNanoseconds() / 1e9
+
     def metadata_bytes(self) -> bytes:
         return self._metadata.SerializeToString()
 

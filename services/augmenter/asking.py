@@ -102,6 +102,7 @@ class Asking:
                 self.documents,
                 self._dataset,
                 Patience(self.settings.patience_s),
+                since_s=self.task.created_s,
             )
         return self._generator
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,8 @@ class Written:
 class Generator:
     """What the prompts of one derivation are asked with. Contexts are made as they are needed, each once.
 
-    `read_from` gives the name of the dataset that contexts are made of.
+    `read_from` gives the name of the dataset that contexts are made of. `readings`: what reading the documents of a group
+    took, of contexts that were made for this derivation, whose operation is from `since_s`; whoever counts one takes it out.
     """
 
     client: AsyncClient
@@ -43,6 +45,8 @@ class Generator:
     read_from: Callable[[], Awaitable[str]]
     patience: Patience = field(default_factory=Patience)
     priority: int = inference_pb2.BULK
+    since_s: float = math.inf
+    readings: dict[str, list[float]] = field(default_factory=dict)
     _contexts: dict[str, str] = field(default_factory=dict)
     _making: dict[str, asyncio.Lock] = field(default_factory=dict)
     _keeps_to_schema: bool = True  # until the model's server refuses one
@@ -102,7 +106,16 @@ class Generator:
                 self._contexts[group] = await self.patience.ask(
                     lambda: ensure_context(self.client, wanted, "augment", content)
                 )
+                await self._note_reading(group)
         return self._contexts[group]
+
+    async def _note_reading(self, group: str) -> None:
+        request = inference_pb2.GetContextRequest(name=self._contexts[group])
+        context = await self.client.stubs.inference.GetContext(request)
+        if context.create_time.ToNanoseconds() / 1e9 >= self.since_s:
+            cost = context.cost
+            tokens = [cost.prompt_token_count, cost.cached_token_count, cost.generated_token_count]
+            self.readings[group] = [*tokens, cost.flops, cost.compute_seconds]
 
 
 def require_size(item: Planned) -> None:

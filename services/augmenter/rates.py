@@ -26,15 +26,14 @@ class Rate:
 
     prompt_count: int
     generated_token_count: float
-    max_tokens: int
     flops: float = 0.0
     compute_seconds: float = 0.0
     wall_seconds: float = 0.0
 
     @property
-    def written_share(self) -> float:
-        """Of the tokens that could have been written."""
-        return self.generated_token_count / (self.prompt_count * self.max_tokens)
+    def written_each(self) -> float:
+        """Tokens written to a prompt."""
+        return self.generated_token_count / self.prompt_count
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingrain import errors
 from ingrain.v1 import common_pb2
 from servicekit.pace import pace
-from services.augmenter.generating import cost_of, may_go_well_in_halves
+from services.augmenter.generating import Written, cost_of, may_go_well_in_halves
 from services.augmenter.outputs import Output, Outputs
 from services.augmenter.planning import Planned
 from services.augmenter.rates import ALL, Rate, Rates
@@ -32,6 +33,7 @@ class Round:
         self._begun = time.monotonic()
         self._wanted: list[str] = []
         self._reused: set[str] = set()
+        self._read: set[str | None] = set()  # groups whose reading an earlier attempt counted
 
     @property
     def prompt_count(self) -> int:
@@ -65,16 +67,18 @@ class Round:
         """What was written before is looked for only now: nobody else can be writing it any more."""
         found = await self._outputs.find(list(mine))
         self._known |= found
-        self._reused |= {d for d, output in found.items() if output.made_for != self._asking.task.target}
+        earlier = {d for d, output in found.items() if output.made_for == self._asking.task.target}
+        self._reused |= found.keys() - earlier
+        self._read |= {mine[digest].ask.context_group for digest in earlier}
         self._left -= len(found)
         await self._tell()
         await self._ask_all({digest: item for digest, item in mine.items() if digest not in found})
 
     async def note_rates(self) -> None:
         """For later estimates."""
-        task, most = self._asking.task, self._asking.spec.max_tokens
+        task = self._asking.task
         found = {
-            strategy: Rate(len(took), sum(written for written, *_ in took), most)
+            strategy: Rate(len(took), sum(written for written, *_ in took))
             for strategy, took in self._took.items()
         }
         if found:
@@ -82,7 +86,7 @@ class Round:
                 sum(part) for part in zip(*(one for took in self._took.values() for one in took), strict=True)
             )
             wall = time.monotonic() - self._begun
-            found[ALL] = Rate(self._asked, written, most, flops, seconds, wall)
+            found[ALL] = Rate(self._asked, written, flops, seconds, wall)
             rates = Rates(self._asking.datasets.resources.database, task.project)
             await rates.note(self._asking.model.sha256, task.target, found)
 
@@ -126,6 +130,7 @@ class Round:
             await self._answer(batch[:middle], digests[:middle])
             await self._answer(batch[middle:], digests[middle:])
             return
+        written = self._with_reading(batch, written)
         target = self._asking.task.target
         kept = {digest: (one.text, one.usage) for digest, one in zip(digests, written, strict=True)}
         keeping = asyncio.create_task(self._outputs.keep(target, kept))
@@ -139,6 +144,18 @@ class Round:
         self._asked += len(batch)
         self._left -= len(batch)
         await self._tell()
+
+    def _with_reading(self, batch: Sequence[Planned], written: list[Written]) -> list[Written]:
+        """What reading the context took is a part of what the first prompts that read it took."""
+        group = batch[0].ask.context_group
+        reading = self._asking.generator.readings.pop(group, None) if group is not None else None
+        if not reading or group in self._read:
+            return written
+        shares = [part / len(batch) for part in reading]
+        return [
+            replace(one, usage=[part + more for part, more in zip(one.usage, shares, strict=True)])
+            for one in written
+        ]
 
     async def _tell(self) -> None:
         said = [pace(self._asked, self._left, time.monotonic() - self._begun, "prompts")]
