@@ -9,7 +9,10 @@ datasets    the Datasets service
 entities    what a document is about: pure
 strategies  one way to ask per file, and the dict that lists them
 prompts     the prompt texts
-filters     outputs -> kept and dropped, by reason: pure
+gates       what a statement must pass, one gate per file: pure
+dose        how much is derived, round by round: pure
+derivation  outputs -> statements -> rows, with what was dropped: pure
+judging     the gates that ask a model
 planning    what is asked, in which order, in how many calls: pure
 outputs     what was written, by what it depends on, so that nothing is asked twice
 asking      planned prompts -> outputs: from the store, or from the model

@@ -11,11 +11,13 @@ from servicekit.errors import Invalid
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
 from servicekit.resources import new_id
-from services.augmenter.filters import Sieve, statements
-from services.augmenter.pipeline import Pipeline, model_of
-from services.augmenter.planning import asks_of, plan, sample_prompts
-from services.augmenter.spec import Spec, resolve
+from services.augmenter.gates import Sieve
+from services.augmenter.parsing import parsed
+from services.augmenter.pipeline import Pipeline, model_of, usable_model
+from services.augmenter.planning import Planned, asks_of, plan, sample_prompts
+from services.augmenter.spec import Spec, require_model, resolve
 from services.augmenter.strategies import Ask, Document
+from services.augmenter.withdrawing import refuse_withdrawing_in
 
 PREVIEW_DOCUMENTS = 3
 
@@ -38,8 +40,15 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
             return self.operations.done_with_estimate(dataset.name, "AugmentDataset", estimate)
         # What is wrong with the request is said now, not by an operation that fails later.
         await self.pipeline.documents(request.spec.dataset)
-        await model_of(gateway_client(self.pipeline.settings, project), request.spec.model)
-        return await self.operations.start("AugmentDataset", request, dataset, request_id=request.request_id)
+        require_model(request.spec, spec)
+        await usable_model(gateway_client(self.pipeline.settings, project), request.spec, spec)
+        return await self.operations.start(
+            "AugmentDataset",
+            request,
+            dataset,
+            request_id=request.request_id,
+            check=lambda c: refuse_withdrawing_in(self.pipeline.datasets, c, request.spec.dataset),
+        )
 
     async def PreviewAugmentation(
         self, request: pb.PreviewAugmentationRequest, context: Any
@@ -50,24 +59,25 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         _, documents = await self.pipeline.read(request.spec.dataset, spec)
         chosen = documents[: request.document_count or PREVIEW_DOCUMENTS]
         response = pb.PreviewAugmentationResponse()
-        sieve = Sieve.over(document.text for document in documents)
+        sieve = Sieve.over(documents, spec)
         for strategy in spec.strategies:
             asks = list(asks_of(spec, strategy, chosen))[: len(chosen)]
             if not asks:
                 continue
             response.prompts[strategy] = shown_prompt(asks[0], documents)
             for ask in asks:
-                for statement in await self._outputs(client, request.spec, spec, documents, ask):
-                    if reason := sieve.reason_to_drop(statement):
+                output = await self._output(client, request.spec, spec, documents, ask)
+                for statement in parsed(Planned(0, strategy, ask, 0), output):
+                    if reason := sieve.reason_to_drop(statement, ask.documents):
                         response.dropped.add(reason=reason, text=statement, strategy=strategy)
                     else:
                         row = {"text": statement, "metadata": {"strategy": strategy}}
                         response.rows.append(json.dumps(row, ensure_ascii=False))
         return response
 
-    async def _outputs(
+    async def _output(
         self, client: Any, given: pb.AugmentationSpec, spec: Spec, documents: list[Document], ask: Ask
-    ) -> list[str]:
+    ) -> str:
         request = inference_pb2.GenerateRequest(
             model=given.model,
             prompts=[ask.prompt],
@@ -84,7 +94,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
             wanted = inference_pb2.Context(model=given.model, dataset=given.dataset, selection=selection)
             request.context = await ensure_context(client, wanted, "preview", "")
         answer = await client.stubs.inference.Generate(request)
-        return statements(answer.generations[0].text)
+        return str(answer.generations[0].text)
 
     async def _estimate(self, project: str, given: pb.AugmentationSpec, spec: Spec) -> common_pb2.Estimate:
         client = gateway_client(self.pipeline.settings, project)

@@ -6,8 +6,7 @@ what they depend on. An attempt after a crash runs this from the top and pays on
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ingrain import AsyncClient
@@ -15,16 +14,22 @@ from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
 from servicekit.errors import Invalid, WrongState
 from servicekit.peers import gateway_client
 from servicekit.worker import Task
-from services.augmenter.asking import Asking
+from services.augmenter.asking import Asking, sum_of
+from services.augmenter.counting import counts_of, room_of
 from services.augmenter.datasets import Datasets
+from services.augmenter.derivation import Derivation, Statement
 from services.augmenter.documents import documents_of
-from services.augmenter.filters import Sieve, agreement, normalized, statements
-from services.augmenter.intake import aiter_of, fill, take_in
-from services.augmenter.planning import Planned, plan
+from services.augmenter.dose import Dose, originals, rounds
+from services.augmenter.gates import Sieve
+from services.augmenter.generating import cost_of
+from services.augmenter.intake import Taken, fill, take_in
+from services.augmenter.judging import Judging, of_model, require_logprobs
+from services.augmenter.notes import notes_of
+from services.augmenter.outputs import Outputs
+from services.augmenter.planning import plan
 from services.augmenter.settings import AugmenterSettings
-from services.augmenter.spec import Spec, resolve
+from services.augmenter.spec import Spec, require_model, resolve
 from services.augmenter.strategies import Document
-from services.augmenter.strategies.base import template_sha256
 
 
 class Pipeline:
@@ -36,39 +41,32 @@ class Pipeline:
         started = time.monotonic()
         client = gateway_client(self.settings, task.project)
         spec = resolve(request.spec)
+        require_model(request.spec, spec)
         await task.progress("reading")
         source, documents = await self.read(request.spec.dataset, spec)
-        model = await model_of(client, request.spec.model)
-        planned = plan(spec, documents)
+        model = await usable_model(client, request.spec, spec)
+        planned = plan(spec, documents, await room_of(client, model, spec, documents))
         asking = Asking(
             self.settings, self.datasets, task, client, request.spec, spec, source, model, documents
         )
-        answers = await asking.answers(planned)
-        await task.progress("filtering", len(planned), len(planned), "prompts")
-        kept: Counter[str] = Counter()
-        dropped: Counter[str] = Counter()
-        sieve = Sieve.over(document.text for document in documents)
-        rows = derived_rows(
-            spec, request.spec.model, model.sha256, planned, answers.texts, sieve, kept, dropped
-        )
-        try:
-            taken = await take_in(
-                self.datasets.storage,
-                task.prefix,
-                aiter_of(rows),
-                datasets_pb2.Dataset.DOCUMENTS,
-                self.settings.most_rows,
-            )
-        except Invalid as error:
-            if error.reason != "EMPTY_DATASET":
-                raise
-            raise Invalid(
-                "NOTHING_DERIVED",
-                f"the model wrote nothing that could be kept ({dict(dropped)}); try another model, strategies or a "
-                "higher temperature",
-                field="spec",
-            ) from None
-        answers.cost.wall_seconds = time.monotonic() - started
+        judging = await self._judging(task, asking)
+        dose = Dose(spec.target_tokens)
+        made = Derivation(spec, model.name, model.sha256, Sieve.over(documents, spec), dose)
+        cost, prompt_count, reused_count = common_pb2.Cost(), 0, 0
+        for items in rounds(planned, spec.target_tokens):
+            answers = await asking.more(await asking.answers(items))
+            cost = sum_of(cost, answers.cost)
+            prompt_count += answers.prompt_count
+            reused_count += answers.reused_count
+            await task.progress("filtering", len(items), len(items), "prompts")
+            await keep(made, made.sifted(answers.items, answers.texts), judging, client, model.name)
+            if spec.target_tokens:
+                await task.progress("counting", dose.held_tokens, spec.target_tokens, "tokens")
+            if dose.full:
+                break
+        taken = await self._stored(task, made, source)
+        cost = sum_of(cost, cost_of(list(judging.usages.values())))
+        cost.wall_seconds = time.monotonic() - started
         dataset = fill(await self.datasets.resources.get(task.target), taken)
         dataset.provenance.CopyFrom(
             datasets_pb2.Provenance(
@@ -78,14 +76,52 @@ class Pipeline:
                 model_sha256=model.sha256,
                 strategies=spec.strategies,
                 prompt_set=spec.prompt_set,
-                dropped_counts=dropped,
-                kept_counts=kept,
-                cost=answers.cost,
-                prompt_count=len(planned),
-                reused_prompt_count=answers.reused_count,
+                dropped_counts=made.dropped,
+                kept_counts=made.kept,
+                cost=cost,
+                prompt_count=prompt_count,
+                reused_prompt_count=reused_count,
+                dropped_examples={
+                    reason: datasets_pb2.Examples(texts=texts) for reason, texts in made.examples.items()
+                },
+                notes=notes_of(
+                    made, planned, judging.uncontradicted_count, judging.unread_count, model.context_window
+                ),
+                token_count=dose.held_tokens,
             )
         )
         return dataset
+
+    async def _judging(self, task: Task, asking: Asking) -> Judging:
+        """With the models that the gates ask."""
+        gates = asking.spec.gates
+        judge = None
+        if gates.judge:
+            judge = of_model(asking.generator, await model_of(asking.client, gates.judge))
+        outputs = Outputs(self.datasets.resources.database, self.datasets.storage, task.project)
+        size, calls = self.settings.prompt_batch, self.settings.prompt_calls
+        return Judging(outputs, task, asking.generator, judge, size, calls)
+
+    async def _stored(self, task: Task, made: Derivation, source: datasets_pb2.Dataset) -> Taken:
+        if not made.rows:
+            raise Invalid(
+                "NOTHING_DERIVED",
+                f"the model wrote nothing that could be kept ({dict(made.dropped)}); try another model, strategies or "
+                "a higher temperature",
+                field="spec",
+            )
+        rows = self._rows(made, source)
+        kind = datasets_pb2.Dataset.DOCUMENTS
+        return await take_in(self.datasets.storage, task.prefix, rows, kind, self.settings.most_rows)
+
+    async def _rows(self, made: Derivation, source: datasets_pb2.Dataset) -> AsyncIterator[dict[str, Any]]:
+        """The derived ones, then the copies of documents."""
+        for row in made.rows:
+            yield row
+        if made.spec.original_copies:
+            lines = (json.loads(line) async for line in self.datasets.lines(source))
+            async for row in originals(lines, made.spec.original_copies):
+                yield row
 
     async def documents(self, name: str) -> datasets_pb2.Dataset:
         """The dataset, if it can be augmented."""
@@ -103,49 +139,35 @@ class Pipeline:
         return dataset, documents_of(rows, spec)
 
 
-def derived_rows(
-    spec: Spec,
-    model: str,
-    model_sha256: str,
-    planned: Sequence[Planned],
-    outputs: Sequence[str],
-    sieve: Sieve,
-    kept: Counter[str],
-    dropped: Counter[str],
-) -> Iterator[dict[str, Any]]:
-    prompts = ((item.ask.documents[0].group, f"{item.strategy}: {item.ask.prompt}") for item in planned)
-    agreed = agreement(prompts, outputs)
-    for item, output in zip(planned, outputs, strict=True):
-        first = item.ask.documents[0]
-        needed = spec.min_agreement if item.ask.context_group is not None else 1
-        for statement in statements(output):
-            agreeing = agreed[first.group, normalized(statement)]
-            reason = sieve.reason_to_drop(statement) or ("unconfirmed" if agreeing < needed else "")
-            if reason:
-                dropped[reason] += 1
-                continue
-            kept[item.strategy] += 1
-            metadata: dict[str, Any] = {"strategy": item.strategy}
-            if spec.group_key:
-                metadata[spec.group_key] = first.group
-            yield {
-                "id": f"{item.strategy}-{item.number:06d}-{kept[item.strategy]:06d}",
-                "text": statement,
-                "metadata": metadata,
-                "provenance": {
-                    "source_rows": [document.id for document in item.ask.documents],
-                    "strategy": item.strategy,
-                    "prompt_set": spec.prompt_set,
-                    "prompt_sha256": template_sha256(spec.prompt_set, item.strategy),
-                    "model": model,
-                    "model_sha256": model_sha256,
-                    "temperature": spec.temperature,
-                    "seed": spec.seed,
-                    "sample": item.sample,
-                    "shuffled": spec.shuffled,
-                    "agreement": agreeing,
-                },
-            }
+async def keep(
+    made: Derivation, statements: list[Statement], judging: Judging, client: AsyncClient, model: str
+) -> None:
+    """What passes the gates that ask a model becomes rows."""
+    passed = []
+    for statement, verdicts in zip(
+        statements, await judging.judged(statements, made.spec.gates), strict=True
+    ):
+        if reason := verdicts.reason_to_drop:
+            made.drop(reason, statement.text)
+        else:
+            passed.append((statement, verdicts.shown))
+    counts = await counts_of(client, model, [statement.text for statement, _ in passed])
+    for (statement, shown), tokens in zip(passed, counts, strict=True):
+        made.keep(statement, tokens, shown)
+
+
+async def usable_model(
+    client: AsyncClient, given: augmenter_pb2.AugmentationSpec, spec: Spec
+) -> trainer_pb2.Model:
+    """The model that writes, and nothing where none needs to; raises where it cannot do what the gates ask of it."""
+    if not given.model:
+        return trainer_pb2.Model()
+    model = await model_of(client, given.model)
+    if spec.gates.likelier_than_contradiction:
+        require_logprobs(model)
+    if spec.gates.judge:
+        await model_of(client, spec.gates.judge)
+    return model
 
 
 async def model_of(client: AsyncClient, name: str) -> trainer_pb2.Model:

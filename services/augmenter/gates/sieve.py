@@ -48,3 +48,13 @@ class Sieve:
             return "near_duplicate"
         self.kept.add(text)
         return ""
+
+    def reason_to_drop_made(self, text: str) -> str:
+        """The same of a text that a rule made: it may look like anything, and repeat a document."""
+        same = normalized(text)
+        if not same:
+            return "empty"
+        if not self.gates.keep_duplicates and same in self.kept:
+            return "duplicate"
+        self.kept.add(same)
+        return ""

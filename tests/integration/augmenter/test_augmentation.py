@@ -13,8 +13,8 @@ import pytest
 
 from ingrain import AsyncClient, errors
 from ingrain.v1 import common_pb2, datasets_pb2, trainer_pb2
-from services.augmenter.filters import normalized, statements
-from services.augmenter.strategies.base import template_sha256
+from services.augmenter.gates import normalized
+from services.augmenter.strategies.base import lines, template_sha256
 
 PROJECT = "projects/demo"
 SPEC = {"group_key": "world", "distinct_key": "fact", "samples_per_document": 2, "max_tokens": 40, "seed": 5}
@@ -69,7 +69,7 @@ async def test_every_row_says_where_it_came_from_and_none_is_lost(
     for entry in stored_outputs(world):
         outputs.extend(text for text, _ in json.loads(entry.read_text()))
     assert (provenance.prompt_count, provenance.reused_prompt_count) == (len(outputs), 0)
-    generated = [statement for output in outputs for statement in statements(output)]
+    generated = [statement for output in outputs for statement in lines(output)]
     kept, dropped = dict(provenance.kept_counts), dict(provenance.dropped_counts)
     assert kept == Counter(row["metadata"]["strategy"] for row in rows)
     assert set(dropped) <= {"duplicate", "copy", "unparsable", "empty", "too_long"}

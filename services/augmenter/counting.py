@@ -1,0 +1,47 @@
+"""Tokens of texts, by the tokenizer of the model that writes."""
+
+from collections.abc import Sequence
+
+from ingrain import AsyncClient
+from ingrain.v1 import inference_pb2, trainer_pb2
+from services.augmenter.planning import MESSAGE_BYTES
+from services.augmenter.sight import Room
+from services.augmenter.spec import Spec
+from services.augmenter.strategies import Document
+
+MOST_TEXTS = 4096  # of one call
+FRAME_TOKENS = 64  # what marks of beginnings and a chat's frame may take
+
+
+async def counts_of(client: AsyncClient, model: str, texts: Sequence[str]) -> list[int]:
+    """Of each text; 0 for all where no model is named."""
+    if not model:
+        return [0] * len(texts)
+    counts: list[int] = []
+    for start, end in runs([len(text.encode()) for text in texts]):
+        request = inference_pb2.CountTokensRequest(model=model, texts=texts[start:end])
+        counts += (await client.stubs.inference.CountTokens(request)).token_counts
+    return counts
+
+
+def runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Beginnings and ends of runs that fit a message each."""
+    found: list[tuple[int, int]] = []
+    start = run_bytes = 0
+    for place, size in enumerate(sizes):
+        if place > start and (run_bytes + size > MESSAGE_BYTES or place - start == MOST_TEXTS):
+            found.append((start, place))
+            start, run_bytes = place, 0
+        run_bytes += size
+    return [*found, (start, len(sizes))] if sizes else []
+
+
+async def room_of(
+    client: AsyncClient, model: trainer_pb2.Model, spec: Spec, documents: Sequence[Document]
+) -> Room | None:
+    """What a prompt may hold beside what is written to it; None where the window is not known."""
+    if not model.context_window or not any(spec.strategy(name).asks for name in spec.strategies):
+        return None
+    counts = await counts_of(client, model.name, [document.text for document in documents])
+    by_id = {document.id: count for document, count in zip(documents, counts, strict=True)}
+    return Room(model.context_window - spec.max_tokens - FRAME_TOKENS, by_id)
