@@ -54,6 +54,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         self, request: pb.PreviewAugmentationRequest, context: Any
     ) -> pb.PreviewAugmentationResponse:
         project = identity.authorize(request.parent)
+        identity.authorize(request.spec.dataset)
         spec = resolve(request.spec)
         client = gateway_client(self.pipeline.settings, project)
         _, documents = await self.pipeline.read(request.spec.dataset, spec)
