@@ -17,6 +17,7 @@ from services.augmenter.augment import AugmenterServicer
 from services.augmenter.datasets import Datasets, DatasetsServicer
 from services.augmenter.pipeline import Pipeline
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.withdrawing import VERB, Withdrawing
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ async def assemble(settings: AugmenterSettings) -> Parts:
     database = Database(settings.database_url, schema="augmenter")
     await database.create_all()
     rows = Resources(database, datasets_pb2.Dataset, "datasets")
-    operations = Operations(database, {"datasets": rows})
+    operations = Operations(database, {"datasets": rows}, changing=[VERB])
     datasets = Datasets(settings, open_storage(settings), rows)
     pipeline = Pipeline(settings, datasets)
+    withdrawing = Withdrawing(datasets, operations)
     handlers = {
         "ImportDataset": (datasets_pb2.ImportDatasetRequest, datasets.import_dataset),
         "AugmentDataset": (augmenter_pb2.AugmentDatasetRequest, pipeline.augment),
+        VERB: (datasets_pb2.WithdrawRowsRequest, withdrawing.withdraw),
     }
 
     def register(server: grpc.aio.Server) -> list[str]:

@@ -23,6 +23,7 @@ from services.augmenter.parsing import parsed
 from services.augmenter.planning import Planned, again, batches, follow_ups, most_outputs
 from services.augmenter.rounds import Round
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.sights import Sight
 from services.augmenter.spec import Spec
 from services.augmenter.strategies import Document
 
@@ -56,6 +57,7 @@ class Asking:
     _generator: Generator | None = None
     _read_from: str = ""
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _sights: dict[str, Sight] = field(default_factory=dict)
 
     async def answers(self, planned: Sequence[Planned]) -> Answers:
         """Outputs that cannot be read are asked for again, as often as `planning.again` says."""
@@ -90,6 +92,17 @@ class Asking:
     def digests(self, planned: Sequence[Planned]) -> list[str]:
         """Of all that each output depends on."""
         return digests(self.spec, self.model.sha256, self.documents, planned)
+
+    def sight(self, item: Planned) -> Sight | None:
+        """The documents that its prompt had in sight; None where they are not as the dataset has them."""
+        if self.spec.shuffled:
+            return None
+        ask = item.ask
+        if ask.context_group is None:
+            return Sight.of(document.text for document in (*ask.read, *ask.documents))
+        if ask.context_group not in self._sights:
+            self._sights[ask.context_group] = Sight.of(self.generator.texts(ask.context_group))
+        return self._sights[ask.context_group]
 
     @property
     def generator(self) -> Generator:
@@ -137,7 +150,10 @@ class Asking:
             datasets_pb2.Dataset.DOCUMENTS,
             self.settings.most_rows,
         )
-        made = datasets_pb2.Dataset(name=name, display_name="entities exchanged, a control")
+        came_from = datasets_pb2.Provenance(source_dataset=self.source.name, source_sha256=self.source.sha256)
+        made = datasets_pb2.Dataset(
+            name=name, display_name="entities exchanged, a control", provenance=came_from
+        )
         dataset = fill(made, taken)
         dataset.state = common_pb2.ACTIVE
         dataset.create_time.GetCurrentTime()

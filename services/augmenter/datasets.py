@@ -17,10 +17,11 @@ from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.augmenter import sources
 from services.augmenter.intake import fill, lines_of, take_in
+from services.augmenter.reading import opened, pages
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.tracing import trace
 from services.augmenter.underway import UnderWay
-
-MESSAGE_BYTES = 900_000
+from services.augmenter.withdrawing import Withdrawing
 
 
 class Datasets:
@@ -42,8 +43,9 @@ class Datasets:
         return dataset
 
     async def lines(self, dataset: pb.Dataset) -> AsyncIterator[str]:
-        async for line in lines_of(self.storage.stream(self.storage.key(dataset.uri))):
-            yield line.decode()
+        _, lines = await opened(self.storage, self.resources, dataset)
+        async for line in lines:
+            yield line
 
     async def import_dataset(self, task: Task, request: pb.ImportDatasetRequest) -> pb.Dataset:
         await task.progress("reading")
@@ -132,21 +134,20 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
     async def ReadRows(self, request: pb.ReadRowsRequest, context: Any) -> AsyncIterator[pb.ReadRowsResponse]:
         identity.authorize(request.name)
         dataset = await self.datasets.usable(request.name)
-        end = request.start_row + request.max_row_count if request.max_row_count else dataset.row_count
-        batch, size, number = pb.ReadRowsResponse(start_row=request.start_row), 0, 0
-        async for line in self.datasets.lines(dataset):
-            if number >= end:
-                break
-            if number >= request.start_row:
-                line_bytes = len(line.encode())
-                if batch.rows and size + line_bytes > MESSAGE_BYTES:
-                    yield batch
-                    batch, size = pb.ReadRowsResponse(start_row=number), 0
-                batch.rows.append(line)
-                size += line_bytes
-            number += 1
-        if batch.rows:
-            yield batch
+        dataset, lines = await opened(self.datasets.storage, self.datasets.resources, dataset)
+        async for page in pages(dataset, lines, request):
+            yield page
+
+    async def TraceRows(
+        self, request: pb.TraceRowsRequest, context: Any
+    ) -> AsyncIterator[pb.TraceRowsResponse]:
+        identity.authorize(request.name)
+        async for found in trace(self.datasets, request.name, request.row_ids):
+            yield found
+
+    async def WithdrawRows(self, request: pb.WithdrawRowsRequest, context: Any) -> Any:
+        identity.authorize(request.name)
+        return await Withdrawing(self.datasets, self.operations).start(request)
 
 
 async def chunks_of(requests: AsyncIterator[pb.UploadDatasetRequest], received: Any) -> AsyncIterator[bytes]:

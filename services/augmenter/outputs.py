@@ -18,6 +18,7 @@ from servicekit.database import Database, metadata
 from servicekit.errors import NotFound
 from servicekit.failpoints import failpoint
 from servicekit.storage import Storage
+from services.augmenter.sights import Sight, keep_in
 
 FORM = "outputs/1"  # raised when the same digest would mean another output
 ASKED = 500  # digests of one query
@@ -80,8 +81,14 @@ class Outputs:
         """Those that are there, by the rows alone: for an estimate."""
         return {place.digest for place in await self._all_places(digests)}
 
-    async def keep(self, made_for: str, written: Mapping[str, tuple[str, Sequence[float]]]) -> None:
-        """A batch: digest -> text and usage. The object first, so that a row never names what is not there."""
+    async def keep(
+        self,
+        made_for: str,
+        written: Mapping[str, tuple[str, Sequence[float]]],
+        seen: Mapping[str, Sight | None] | None = None,
+    ) -> None:
+        """A batch: digest -> text and usage. The object first, so that a row never names what is not there. `seen`: the
+        documents that each prompt had in sight; outputs without them go with whatever document is withdrawn."""
         key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
         entries = [[text, list(usage)] for text, usage in written.values()]
         await self._storage.put(key, json.dumps(entries, ensure_ascii=False).encode())
@@ -96,7 +103,13 @@ class Outputs:
             }
             for position, digest in enumerate(written)
         ]
-        await self._database.run(lambda connection: self._upsert(connection, rows))
+        known = {digest: sight for digest, sight in (seen or {}).items() if sight}
+
+        def keep(connection: sa.Connection) -> None:
+            self._upsert(connection, rows)
+            keep_in(connection, self._project, known, self._database.is_sqlite)
+
+        await self._database.run(keep)
         failpoint("augmenter.after_batch")
 
     async def _all_places(self, digests: Sequence[str]) -> list[Place]:

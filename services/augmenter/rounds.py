@@ -133,7 +133,8 @@ class Round:
         written = self._with_reading(batch, written)
         target = self._asking.task.target
         kept = {digest: (one.text, one.usage) for digest, one in zip(digests, written, strict=True)}
-        keeping = asyncio.create_task(self._outputs.keep(target, kept))
+        sights = {digest: self._asking.sight(item) for digest, item in zip(digests, batch, strict=True)}
+        keeping = asyncio.create_task(self._outputs.keep(target, kept, sights))
         self._keeping.add(keeping)
         await asyncio.shield(keeping)
         self._keeping.discard(keeping)

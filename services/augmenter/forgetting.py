@@ -1,0 +1,102 @@
+"""Outputs out of the store, with the documents that their prompts had in sight.
+
+Erased are outputs whose documents are not known, too: they cost being asked again, not more. An object holds outputs of
+many prompts; what stays of it is written anew, the rows that name it are changed, and then the old one goes. A crash
+in between leaves objects that no row names; these go the next time.
+"""
+
+import json
+import secrets
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+
+from servicekit.database import Database
+from servicekit.errors import NotFound
+from servicekit.failpoints import failpoint
+from servicekit.storage import Storage
+from services.augmenter import sights
+from services.augmenter.outputs import table
+
+Place = sa.Row[tuple[str, str, int]]
+
+
+class Forgetting:
+    """Of one project."""
+
+    def __init__(self, database: Database, storage: Storage, project: str) -> None:
+        self._database = database
+        self._storage = storage
+        self._project = project
+
+    async def count(self, texts: Collection[str]) -> int:
+        """Outputs that `forget` would erase."""
+        digests = list({sights.text_digest(text) for text in texts})
+        return len(await self._database.run(lambda connection: self._affected(connection, digests)))
+
+    async def forget(self, texts: Collection[str]) -> int:
+        """Erases what was written to prompts that had one of the texts in sight; how many outputs that were."""
+        digests = list({sights.text_digest(text) for text in texts})
+        affected = await self._database.run(lambda connection: self._affected(connection, digests))
+        for key in dict.fromkeys(place.storage_key for place in affected):
+            await self._rewrite(key, {place.digest for place in affected if place.storage_key == key})
+            failpoint("augmenter.after_forgetting")
+        await self._database.run(lambda connection: self._forget_sights(connection, digests))
+        await self._sweep()
+        return len(affected)
+
+    def _affected(self, connection: sa.Connection, documents: Sequence[str]) -> list[Place]:
+        seen = sights.seen_table
+        joined = sa.and_(seen.c.project == table.c.project, seen.c.digest == table.c.digest)
+        places = (
+            sa.select(table.c.digest, table.c.storage_key, table.c.position)
+            .select_from(table.outerjoin(seen, joined))
+            .where(table.c.project == self._project)
+        )
+        found = list(connection.execute(places.where(seen.c.sight.is_(None))))
+        for part in sights.parts_of(sorted(sights.that_hold(connection, self._project, documents))):
+            found += connection.execute(places.where(seen.c.sight.in_(part)))
+        return found
+
+    async def _rewrite(self, key: str, gone: Collection[str]) -> None:
+        """The object without these outputs, under another key; the others keep their places in it."""
+        here = sa.and_(table.c.project == self._project, table.c.storage_key == key)
+        query = sa.select(table.c.digest, table.c.storage_key, table.c.position).where(here)
+        places = await self._database.run(lambda connection: connection.execute(query).all())
+        kept = {place.digest: place.position for place in places if place.digest not in gone}
+        new_key = ""
+        if kept:
+            try:
+                entries = json.loads(await self._storage.get(key))
+            except NotFound:  # the rows that name it are of no use
+                kept = {}
+            else:
+                left = [entry if at in kept.values() else None for at, entry in enumerate(entries)]
+                new_key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
+                await self._storage.put(new_key, json.dumps(left, ensure_ascii=False).encode())
+                failpoint("augmenter.after_outputs_object")
+
+        def change(connection: sa.Connection) -> None:
+            if kept:
+                connection.execute(
+                    table.update().where(here, table.c.digest.in_(list(kept))).values(storage_key=new_key)
+                )
+            connection.execute(table.delete().where(here))
+
+        await self._database.run(change)
+        failpoint("augmenter.after_outputs_rows")
+        await self._storage.delete(key)
+
+    def _forget_sights(self, connection: sa.Connection, documents: Sequence[str]) -> None:
+        sights.forget_in(
+            connection, self._project, sorted(sights.that_hold(connection, self._project, documents))
+        )
+
+    async def _sweep(self) -> None:
+        """Objects that no row names. One that a derivation is just keeping may be among them: it is asked again."""
+        there = [found.key async for found in self._storage.list(f"{self._project}/outputs/")]
+        query = sa.select(table.c.storage_key).where(table.c.project == self._project).distinct()
+        named = set(await self._database.run(lambda connection: connection.execute(query).scalars().all()))
+        for key in there:
+            if key not in named:
+                await self._storage.delete(key)
