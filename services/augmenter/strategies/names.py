@@ -11,14 +11,14 @@ WORD, SUBJECT, CAPITALS = range(3)
 
 
 def pieces(text: str, subjects: Collection[str]) -> list[tuple[str, int]]:
-    """The text's words and marks in order, and what each is: a subject, or a run of capitalised words that does not begin a
-    sentence, with the numbers in it, or neither."""
+    """The text's words and marks in order, and what each is: a subject, or a run of capitalised words with the numbers in it,
+    or neither. The word that begins a sentence is part of a run only where it is a subject."""
     found: list[tuple[str, int]] = []
     begins, end = True, -1
     for match in _TOKEN.finditer(text):
         token = match[0]
-        joined = bool(found) and found[-1][1] == CAPITALS and text[end : match.start()] == " "
-        if joined and (token[0].isupper() or token.isdigit()):
+        joined = bool(found) and found[-1][1] != WORD and found[-1][0][0].isupper()
+        if joined and text[end : match.start()] == " " and (token[0].isupper() or token.isdigit()):
             found[-1] = (f"{found[-1][0]} {token}", CAPITALS)
         elif token[0].isupper() and not begins:
             found.append((token, CAPITALS))
