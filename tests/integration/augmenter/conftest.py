@@ -1,7 +1,7 @@
 """The augmenter over a socket; behind it the real inference door, which reads the augmenter's own datasets."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 
 from ingrain import AsyncClient, worlds
 from ingrain.v1 import datasets_pb2, datasets_pb2_grpc
+from servicekit.database import Database
+from servicekit.resources import Resources
 from services.augmenter.__main__ import assemble
 from services.augmenter.settings import AugmenterSettings
 
@@ -107,3 +109,35 @@ DOCUMENTS = worlds.suite(
 @pytest.fixture
 def documents() -> list[dict[str, Any]]:
     return DOCUMENTS
+
+
+@pytest.fixture
+def derive(settings: AugmenterSettings) -> Callable[..., Awaitable[None]]:
+    """Derived datasets as a derivation leaves them, without one: rows that a test chooses, under a source that it names."""
+
+    async def derive(client: AsyncClient, id: str, source: str, rows: list[dict[str, Any]]) -> None:
+        made = await client.datasets.upload(rows, id=id)
+        database = Database(settings.database_url, schema="augmenter")
+
+        def came_from(dataset: datasets_pb2.Dataset) -> None:
+            dataset.provenance.source_dataset = f"projects/demo/datasets/{source}"
+
+        await Resources(database, datasets_pb2.Dataset, "datasets").update(made.name, came_from)
+        await database.close()
+
+    return derive
+
+
+@pytest.fixture
+def trace() -> Callable[..., Awaitable[dict[str, tuple[int, list[str]]]]]:
+    """Depth and ids by the dataset's id, in the order in which they come."""
+
+    async def trace(client: AsyncClient, dataset: str, *row_ids: str) -> dict[str, tuple[int, list[str]]]:
+        request = datasets_pb2.TraceRowsRequest(name=f"projects/demo/datasets/{dataset}", row_ids=row_ids)
+        found: dict[str, tuple[int, list[str]]] = {}
+        async for message in client.stubs.datasets.TraceRows(request):
+            _, ids = found.setdefault(message.dataset.rpartition("/")[2], (message.depth, []))
+            ids.extend(message.row_ids)
+        return found
+
+    return trace

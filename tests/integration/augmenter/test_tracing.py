@@ -7,20 +7,14 @@ import pytest
 
 from ingrain import AsyncClient, errors
 from ingrain.v1 import datasets_pb2
-from services.augmenter.settings import AugmenterSettings
-from tests.integration.augmenter.lineage_stage import derived_of, trace
 
-Derive = Callable[..., Awaitable[Any]]
+Derive = Callable[..., Awaitable[None]]
+Trace = Callable[..., Awaitable[dict[str, tuple[int, list[str]]]]]
 
 
 def row(id: str, *sources: str, **more: Any) -> dict[str, Any]:
     provenance = {"source_rows": list(sources), "strategy": "infer", **more.pop("provenance", {})}
     return {"id": id, "text": f"text of {id}", "provenance": provenance, **more}
-
-
-@pytest.fixture
-def derive(client: AsyncClient, settings: AugmenterSettings) -> Derive:
-    return derived_of(client, settings)
 
 
 @pytest.fixture
@@ -38,15 +32,20 @@ async def chain(client: AsyncClient, derive: Derive) -> None:
         [{"id": "a", "text": "A."}, {"id": "b", "text": "B."}, *parts], id="documents"
     )
     await derive(
-        "first", "documents", [row("f1", "a"), row("f2", "b"), row("f3", "a", "b"), row("f4", "long.pdf#2")]
+        client,
+        "first",
+        "documents",
+        [row("f1", "a"), row("f2", "b"), row("f3", "a", "b"), row("f4", "long.pdf#2")],
     )
-    await derive("second", "first", [row("s1", "f1"), row("s2", "f2"), row("s3", "f3"), row("s4", "f4")])
-    await derive("aside", "documents", [row("x1", "long.pdf#3"), row("x2", "b")])
+    await derive(
+        client, "second", "first", [row("s1", "f1"), row("s2", "f2"), row("s3", "f3"), row("s4", "f4")]
+    )
+    await derive(client, "aside", "documents", [row("x1", "long.pdf#3"), row("x2", "b")])
     await client.datasets.upload([{"id": "u", "text": "nobody's"}], id="unrelated")
 
 
 async def test_a_chain_is_followed_to_its_end_and_told_with_its_depth(
-    client: AsyncClient, chain: None
+    client: AsyncClient, chain: None, trace: Trace
 ) -> None:
     assert await trace(client, "documents", "a") == {
         "documents": (0, ["a"]),
@@ -57,7 +56,7 @@ async def test_a_chain_is_followed_to_its_end_and_told_with_its_depth(
     assert await trace(client, "second", "s1") == {"second": (0, ["s1"])}
 
 
-async def test_an_original_stands_for_its_parts(client: AsyncClient, chain: None) -> None:
+async def test_an_original_stands_for_its_parts(client: AsyncClient, chain: None, trace: Trace) -> None:
     whole = await trace(client, "documents", "long.pdf")
     assert whole == {
         "documents": (0, ["long.pdf#1", "long.pdf#2", "long.pdf#3"]),
@@ -68,32 +67,34 @@ async def test_an_original_stands_for_its_parts(client: AsyncClient, chain: None
     assert (await trace(client, "documents", "long.pdf#3")).keys() == {"documents", "aside"}
 
 
-async def test_metadata_that_only_looks_like_a_part_names_nobody(client: AsyncClient) -> None:
+async def test_metadata_that_only_looks_like_a_part_names_nobody(client: AsyncClient, trace: Trace) -> None:
     rows = [{"id": "1", "text": "x", "metadata": {"source": "wiki"}}, {"id": "wiki", "text": "y"}]
     await client.datasets.upload(rows, id="documents")
     assert await trace(client, "documents", "wiki") == {"documents": (0, ["wiki"])}
 
 
-async def test_without_ids_everything_is_traced(client: AsyncClient, chain: None) -> None:
+async def test_without_ids_everything_is_traced(client: AsyncClient, chain: None, trace: Trace) -> None:
     found = await trace(client, "documents")
     assert {name: len(ids) for name, (_, ids) in found.items()} == {
         "documents": 5, "first": 4, "second": 4, "aside": 2,
     }  # fmt: skip
 
 
-async def test_a_deleted_dataset_is_not_told_but_what_came_of_it_is(client: AsyncClient, chain: None) -> None:
+async def test_a_deleted_dataset_is_not_told_but_what_came_of_it_is(
+    client: AsyncClient, chain: None, trace: Trace
+) -> None:
     await client.datasets.delete("first")
     assert await trace(client, "documents", "a") == {"documents": (0, ["a"]), "second": (2, ["s1", "s3"])}
 
 
-async def test_an_id_that_never_was_is_refused(client: AsyncClient, chain: None) -> None:
+async def test_an_id_that_never_was_is_refused(client: AsyncClient, chain: None, trace: Trace) -> None:
     with pytest.raises(errors.NotFound, match="'nobody'") as caught:
         await trace(client, "documents", "a", "nobody")
     assert caught.value.reason == "ROW_NOT_FOUND"
 
 
 async def test_what_had_a_whole_group_in_sight_came_of_each_of_its_documents(
-    client: AsyncClient, derive: Derive
+    client: AsyncClient, derive: Derive, trace: Trace
 ) -> None:
     documents = [
         {"id": f"{world}{n}", "text": f"{world} {n}", "metadata": {"world": world}}
@@ -112,20 +113,20 @@ async def test_what_had_a_whole_group_in_sight_came_of_each_of_its_documents(
         row("g3", "w1", provenance={"read_rows": ["v2"]}),
         row("g4", "v1"),
     ]
-    await derive("grouped", "documents", rows)
-    await derive("at-once", "documents", [among("h1", "w1", "")])
+    await derive(client, "grouped", "documents", rows)
+    await derive(client, "at-once", "documents", [among("h1", "w1", "")])
     assert await trace(client, "documents", "v2") == {
         "documents": (0, ["v2"]),
         "grouped": (1, ["g1", "g3"]),
         "at-once": (1, ["h1"]),
     }
     # Entities of the whole group are in the rows of a control; one that says nothing came of everything.
-    await derive("control", "documents", [row("c1", "w1", provenance={"shuffled": True})])
-    await derive("silent", "documents", [{"id": "q1", "text": "?"}])
+    await derive(client, "control", "documents", [row("c1", "w1", provenance={"shuffled": True})])
+    await derive(client, "silent", "documents", [{"id": "q1", "text": "?"}])
     assert {"control", "silent"} <= (await trace(client, "documents", "v2")).keys()
 
 
-async def test_probes_say_by_label_what_they_are_about(client: AsyncClient) -> None:
+async def test_probes_say_by_label_what_they_are_about(client: AsyncClient, trace: Trace) -> None:
     await client.datasets.upload([{"id": "a", "text": "A."}, {"id": "b", "text": "B."}], id="documents")
     probe = {"kind": "k", "prompt": "x", "choices": ["1", "2"], "answer": "1"}
     probes = [
@@ -138,10 +139,10 @@ async def test_probes_say_by_label_what_they_are_about(client: AsyncClient) -> N
     assert await trace(client, "documents", "a") == {"documents": (0, ["a"]), "probes": (1, ["p1"])}
 
 
-async def test_many_rows_come_in_several_messages(client: AsyncClient, derive: Derive) -> None:
+async def test_many_rows_come_in_several_messages(client: AsyncClient, derive: Derive, trace: Trace) -> None:
     await client.datasets.upload([{"id": "a", "text": "A."}], id="documents")
     ids = [f"{n}-{'x' * 200}" for n in range(6000)]
-    await derive("many", "documents", [row(id, "a") for id in ids])
+    await derive(client, "many", "documents", [row(id, "a") for id in ids])
     request = datasets_pb2.TraceRowsRequest(name="projects/demo/datasets/documents", row_ids=["a"])
     messages = [message async for message in client.stubs.datasets.TraceRows(request)]
     assert all(message.ByteSize() < 1 << 20 for message in messages)
@@ -149,14 +150,14 @@ async def test_many_rows_come_in_several_messages(client: AsyncClient, derive: D
     assert [id for message in messages[1:] for id in message.row_ids] == ids
 
 
-async def test_nobody_elses_rows_are_traced(client: AsyncClient) -> None:
+async def test_nobody_elses_rows_are_traced(client: AsyncClient, trace: Trace) -> None:
     request = datasets_pb2.TraceRowsRequest(name="projects/other/datasets/documents")
     with pytest.raises(errors.NotFound):
         async for _ in client.stubs.datasets.TraceRows(request):
             pass
 
 
-async def test_a_model_free_derivation_is_traced_as_it_was_made(client: AsyncClient) -> None:
+async def test_a_model_free_derivation_is_traced_as_it_was_made(client: AsyncClient, trace: Trace) -> None:
     """Rows as the pipeline writes them, not as a test thinks that it does."""
     documents = [{"id": f"d{n}", "text": f"The valve {n} comes before the pump."} for n in range(4)]
     await client.datasets.upload(documents, id="documents")
