@@ -8,6 +8,7 @@ from services.augmenter.planning import MESSAGE_BYTES
 from services.augmenter.sight import Room
 from services.augmenter.spec import Spec
 from services.augmenter.strategies import Document
+from services.augmenter.strategies.base import ALL_DOCUMENTS, SUBJECT_AMONG_ALL
 
 MOST_TEXTS = 4096  # of one call
 FRAME_TOKENS = 64  # what marks of beginnings and a chat's frame may take
@@ -39,9 +40,13 @@ def runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
 async def room_of(
     client: AsyncClient, model: trainer_pb2.Model, spec: Spec, documents: Sequence[Document]
 ) -> Room | None:
-    """What a prompt may hold beside what is written to it; None where the window is not known."""
-    if not model.context_window or not any(spec.strategy(name).asks for name in spec.strategies):
+    """What a prompt may hold beside what is written to it; None where the window is not known or nothing reads a group."""
+    reads = any(spec.strategy(name).sees in (ALL_DOCUMENTS, SUBJECT_AMONG_ALL) for name in spec.strategies)
+    if not model.context_window or not reads:
         return None
     counts = await counts_of(client, model.name, [document.text for document in documents])
     by_id = {document.id: count for document, count in zip(documents, counts, strict=True)}
-    return Room(model.context_window - spec.max_tokens - FRAME_TOKENS, by_id)
+    written = min(
+        spec.max_tokens, model.context_window // 2
+    )  # more could not be written to a prompt of any use
+    return Room(model.context_window - written - FRAME_TOKENS, by_id)
