@@ -1,22 +1,20 @@
 """The Augmenter service."""
 
-import json
 from typing import Any
 
 from ingrain.v1 import augmenter_pb2 as pb
-from ingrain.v1 import augmenter_pb2_grpc, common_pb2, datasets_pb2, inference_pb2
+from ingrain.v1 import augmenter_pb2_grpc, common_pb2, datasets_pb2
 from servicekit import identity
-from servicekit.contexts import ensure_context
-from servicekit.errors import Invalid
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
+from servicekit.prices import load_prices
 from servicekit.resources import new_id
-from services.augmenter.gates import Sieve
-from services.augmenter.parsing import parsed
-from services.augmenter.pipeline import Pipeline, model_of, usable_model
-from services.augmenter.planning import Planned, asks_of, plan, sample_prompts
+from services.augmenter.estimating import Estimator
+from services.augmenter.outputs import Outputs
+from services.augmenter.pipeline import Pipeline, usable_model
+from services.augmenter.previewing import Preview
+from services.augmenter.rates import Rates
 from services.augmenter.spec import Spec, require_model, resolve
-from services.augmenter.strategies import Ask, Document
 from services.augmenter.withdrawing import refuse_withdrawing_in
 
 PREVIEW_DOCUMENTS = 3
@@ -26,6 +24,7 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
     def __init__(self, pipeline: Pipeline, operations: Operations) -> None:
         self.pipeline = pipeline
         self.operations = operations
+        self.prices = load_prices(pipeline.settings.prices)
 
     async def AugmentDataset(self, request: pb.AugmentDatasetRequest, context: Any) -> Any:
         project = identity.authorize(request.parent)
@@ -35,12 +34,12 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
             name=f"{request.parent}/datasets/{request.dataset_id or new_id('derived')}",
             display_name=f"derived from {request.spec.dataset.rsplit('/', 1)[1]}",
         )
+        require_model(request.spec, spec)
         if request.validate_only:
             estimate = await self._estimate(project, request.spec, spec)
             return self.operations.done_with_estimate(dataset.name, "AugmentDataset", estimate)
         # What is wrong with the request is said now, not by an operation that fails later.
         await self.pipeline.documents(request.spec.dataset)
-        require_model(request.spec, spec)
         await usable_model(gateway_client(self.pipeline.settings, project), request.spec, spec)
         return await self.operations.start(
             "AugmentDataset",
@@ -56,77 +55,19 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         project = identity.authorize(request.parent)
         identity.authorize(request.spec.dataset)
         spec = resolve(request.spec)
+        require_model(request.spec, spec)
         client = gateway_client(self.pipeline.settings, project)
         _, documents = await self.pipeline.read(request.spec.dataset, spec)
-        chosen = documents[: request.document_count or PREVIEW_DOCUMENTS]
-        response = pb.PreviewAugmentationResponse()
-        sieve = Sieve.over(documents, spec)
-        for strategy in spec.strategies:
-            asks = list(asks_of(spec, strategy, chosen))[: len(chosen)]
-            if not asks:
-                continue
-            response.prompts[strategy] = shown_prompt(asks[0], documents)
-            for ask in asks:
-                output = await self._output(client, request.spec, spec, documents, ask)
-                for statement in parsed(Planned(0, strategy, ask, 0), output):
-                    if reason := sieve.reason_to_drop(statement, ask.documents):
-                        response.dropped.add(reason=reason, text=statement, strategy=strategy)
-                    else:
-                        row = {"text": statement, "metadata": {"strategy": strategy}}
-                        response.rows.append(json.dumps(row, ensure_ascii=False))
-        return response
-
-    async def _output(
-        self, client: Any, given: pb.AugmentationSpec, spec: Spec, documents: list[Document], ask: Ask
-    ) -> str:
-        request = inference_pb2.GenerateRequest(
-            model=given.model,
-            prompts=[ask.prompt],
-            max_tokens=spec.max_tokens,
-            temperature=spec.temperature,
-            seed=spec.seed,
-        )
-        if spec.shuffled:  # documents that no dataset holds are read with the prompt
-            request.prompts[0] = shown_prompt(ask, documents)
-        elif ask.context_group is not None:
-            selection = common_pb2.RowSelection(distinct_key=spec.distinct_key)
-            if spec.group_key:
-                selection.key, selection.value = spec.group_key, ask.context_group
-            wanted = inference_pb2.Context(model=given.model, dataset=given.dataset, selection=selection)
-            request.context = await ensure_context(client, wanted, "preview", "")
-        answer = await client.stubs.inference.Generate(request)
-        return str(answer.generations[0].text)
+        model = await usable_model(client, request.spec, spec)
+        count = request.document_count or PREVIEW_DOCUMENTS
+        return await Preview(client, request.spec, spec, model, documents, count).response()
 
     async def _estimate(self, project: str, given: pb.AugmentationSpec, spec: Spec) -> common_pb2.Estimate:
         client = gateway_client(self.pipeline.settings, project)
-        model = await model_of(client, given.model)
+        model = await usable_model(client, given, spec)
         _, documents = await self.pipeline.read(given.dataset, spec)
-        planned = plan(spec, documents)
-        if not planned:
-            raise Invalid(
-                "NOTHING_TO_ASK", "these strategies find nothing to ask about in the documents", field="spec"
-            )
-        sample = sample_prompts(planned)
-        counted = await client.stubs.inference.CountTokens(
-            inference_pb2.CountTokensRequest(model=given.model, texts=sample)
-        )
-        mean_tokens = sum(counted.token_counts) / max(1, len(sample))
-        read, written = int(mean_tokens * len(planned)), len(planned) * spec.max_tokens
-        cost = common_pb2.Cost(
-            prompt_token_count=read,
-            generated_token_count=written,
-            flops=2.0 * model.parameter_count * (read + written),
-        )
-        notes = [
-            f"{len(planned)} prompts of {mean_tokens:.0f} tokens on average (from {len(sample)} of them)",
-            f"at most {spec.max_tokens} tokens are written for each; models mostly stop earlier",
-            "contexts are read once per group and not counted here",
-        ]
-        return common_pb2.Estimate(cost=cost, row_count=len(documents), notes=notes)
-
-
-def shown_prompt(ask: Ask, documents: list[Document]) -> str:
-    if ask.context_group is None:
-        return ask.prompt
-    group = [document.text for document in documents if document.group == ask.context_group]
-    return "\n".join(group) + "\n\n" + ask.prompt
+        datasets = self.pipeline.datasets
+        outputs = Outputs(datasets.resources.database, datasets.storage, project)
+        rates = Rates(datasets.resources.database, project)
+        estimator = Estimator(client, given, spec, model, documents, outputs, rates, self.prices)
+        return await estimator.estimate()
