@@ -2,10 +2,12 @@
 
 import re
 
-# The end of a sentence: its mark with closing quotes or brackets, then space; or the end of a line.
-SENTENCE_END = re.compile(r"([.!?][\"'”’)\]]*)\s+|\s*\n\s*")
+# The end of a sentence: its mark with closing quotes or brackets, then space; or the end of a line. Looked for from the
+# beginning of a run of space only: a text of nothing but spaces would take the square of its length.
+SENTENCE_END = re.compile(r"([.!?][\"'”’)\]]*)\s+|(?<!\s)\s*\n\s*")
 # Words whose dot ends no sentence.
 ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Prof|St|No|[A-Z])\.$")
+_LONGEST_ABBREVIATION = 6  # characters, with the one before it
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
@@ -13,7 +15,9 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     found, start = [], 0
     for match in SENTENCE_END.finditer(text):
         end = match.end(1) if match[1] else match.start()
-        if "\n" not in match[0] and ABBREVIATION.search(text[start:end]):
+        if "\n" not in match[0] and ABBREVIATION.search(
+            text, max(0, start - 1, end - _LONGEST_ABBREVIATION), end
+        ):
             continue
         found.append((start, end))
         start = match.end()
