@@ -4,6 +4,7 @@ Everything that costs is kept as it is finished: contexts are resources with det
 what they depend on. An attempt after a crash runs this from the top and pays only for what is missing.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -45,7 +46,8 @@ class Pipeline:
         await task.progress("reading")
         source, documents = await self.read(request.spec.dataset, spec)
         model = await usable_model(client, request.spec, spec)
-        planned = plan(spec, documents, await room_of(client, model, spec, documents))
+        room = await room_of(client, model, spec, documents)
+        planned = await asyncio.to_thread(plan, spec, documents, room)
         asking = Asking(
             self.settings, self.datasets, task, client, request.spec, spec, source, model, documents
         )
@@ -75,7 +77,7 @@ class Pipeline:
                 model=model.name,
                 model_sha256=model.sha256,
                 strategies=spec.strategies,
-                prompt_set=spec.prompt_set,
+                prompt_set=spec.prompt_sets(),
                 dropped_counts=made.dropped,
                 kept_counts=made.kept,
                 cost=cost,

@@ -99,7 +99,7 @@ class Index:
     def ranked(self, sources: Sequence[Document], most: int) -> list[tuple[int, Document]]:
         """Places and documents: the sources first, then the most like them, of equals the earlier; none without a word of
         theirs; each part best first."""
-        asked = [word for source in sources for word in words(source.text)]
+        asked = list(dict.fromkeys(word for source in sources for word in words(source.text)))
         scores_D = (
             self._scores.get_scores(asked).astype(np.float64) if asked else np.zeros(len(self._documents))
         )

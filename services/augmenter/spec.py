@@ -72,6 +72,11 @@ class Spec:
             return PromptText("", "")
         return PromptText(template(self.prompt_set, name), self.prompt_set)
 
+    def prompt_sets(self) -> str:
+        """Where the prompts are from, each set once."""
+        found = (self.prompt(name).prompt_set for name in self.strategies)
+        return ", ".join(dict.fromkeys(prompt_set for prompt_set in found if prompt_set))
+
     def strategy(self, name: str) -> Strategy:
         for own in self.prompts:
             if own.strategy == name:

@@ -117,7 +117,9 @@ def test_a_prompt_of_ones_own_replaces_that_of_a_strategy() -> None:
     text = spec.prompt("rephrase")
     assert text.prompt_set == "custom"
     assert text.sha256 == hashlib.sha256(b"Again, {document}").hexdigest()
-    other = spec_of(strategies=["rephrase", "link"])
+    assert spec.prompt_sets() == "custom"
+    other = spec_of(strategies=["masked", "rephrase", "link"])
+    assert resolve(other).prompt_sets() == "default"
     assert resolve(other).prompt("rephrase").sha256 == template_sha256("default", "rephrase")
     assert spec.fingerprint("d", "m") != resolve(other).fingerprint("d", "m")
 
