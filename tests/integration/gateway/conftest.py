@@ -11,7 +11,7 @@ import pytest
 
 from ingrain import AsyncClient
 from ingrain.v1 import datasets_pb2, datasets_pb2_grpc, projects_pb2, trainer_pb2, trainer_pb2_grpc
-from servicekit import identity
+from servicekit import identity, inside
 from servicekit.errors import Invalid
 from servicekit.server import new_server
 from servicekit.settings import ServiceSettings
@@ -120,15 +120,20 @@ Start = Callable[..., AbstractAsyncContextManager[Platform]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Starts a platform with settings of the test's own."""
+    """Starts a platform with settings of the test's own; `backend_files`: what its backend shows and wants to see."""
 
     @asynccontextmanager
-    async def start(**settings: Any) -> AsyncIterator[Platform]:
+    async def start(backend_files: inside.Files | None = None, **settings: Any) -> AsyncIterator[Platform]:
         backend = new_server(ServiceSettings(gateway_token=GATEWAY_TOKEN))
         trainer, datasets = Trainer(), Datasets()
         trainer_pb2_grpc.add_TrainerServicer_to_server(trainer, backend)
         datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, backend)
-        address = f"127.0.0.1:{backend.add_insecure_port('127.0.0.1:0')}"
+        port = (
+            backend.add_secure_port("127.0.0.1:0", inside.server_credentials(backend_files))
+            if backend_files
+            else backend.add_insecure_port("127.0.0.1:0")
+        )
+        address = f"127.0.0.1:{port}"
         await backend.start()
         fixed = {
             "database_url": f"sqlite:///{tmp_path / 'gateway.sqlite'}",

@@ -1,6 +1,7 @@
 """Handshakes with certificates made here: who trusts the authority gets in, everybody else learns what to do."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ingrain import TLS, AsyncClient, Client, errors
+from servicekit import inside
 from servicekit.errors import Invalid
 from servicekit.peers import gateway_client
 from servicekit.settings import ServiceSettings
@@ -73,6 +77,12 @@ class Authority:
 
     def settings(self) -> dict[str, Path]:
         return {"tls_certificate": self.certificate, "tls_key": self.key}
+
+    def both_ways(self) -> dict[str, Path]:
+        return {"inside_ca": self.ca, "inside_certificate": self.certificate, "inside_key": self.key}
+
+    def files(self) -> inside.Files:
+        return inside.Files(self.key, self.certificate, self.ca)
 
 
 @pytest.fixture
@@ -201,3 +211,72 @@ async def test_half_a_tls_is_a_mistake(start: Any, authority: Authority) -> None
         with pytest.raises(Invalid, match="INGRAIN_TLS_KEY"):
             async with start(**half):
                 pass
+
+
+async def test_gateway_and_services_show_each_other_who_they_are(
+    start: Any, authority: Authority, tmp_path: Path
+) -> None:
+    foreign = Authority(tmp_path / "foreign", name="foreign authority")
+    async with start(authority.files(), **authority.both_ways()) as platform, platform.client() as client:
+        assert await client.models.get("m")
+        assert (await client.datasets.upload([{"id": "a", "text": "b"}], "docs")).size_bytes > 0
+        health = health_pb2.HealthCheckRequest(service="ingrain.v1.Trainer")
+        async with grpc.aio.insecure_channel(platform.address) as channel:
+            told = await health_pb2_grpc.HealthStub(channel).Check(health)
+        assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING  # the backend here serves no health
+    for stranger in (foreign.both_ways(), {}):
+        async with start(authority.files(), **stranger) as platform:
+            async with AsyncClient(platform.address, timeout_s=2) as client:
+                with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
+                    await client.models.get("m")
+            assert not platform.trainer.metadata  # nothing reached it
+
+
+@pytest.mark.parametrize("left_out", ["inside_ca", "inside_certificate", "inside_key"])
+def test_two_files_of_three_are_a_mistake(authority: Authority, left_out: str) -> None:
+    given = {name: file for name, file in authority.both_ways().items() if name != left_out}
+    with pytest.raises(Invalid, match="INGRAIN_INSIDE_CA"):
+        inside.files_of(ServiceSettings(**given))
+
+
+async def test_a_renewed_certificate_needs_no_restart(
+    start: Any, authority: Authority, tmp_path: Path
+) -> None:
+    renewed = Authority(tmp_path / "renewed", name="renewed authority")
+    async with start(**authority.settings()) as platform:
+        assert "not to be trusted" in await refusal(platform.address, renewed.ca)
+        authority.key.write_bytes(renewed.key.read_bytes())  # half of it: what was there still stands
+        async with AsyncClient(platform.address, tls=authority.ca, timeout_s=10) as client:
+            assert await client.models.get("m")
+        authority.certificate.write_bytes(renewed.certificate.read_bytes())
+        async with AsyncClient(platform.address, tls=renewed.ca, timeout_s=10) as client:
+            assert await client.models.get("m")
+
+
+async def test_health_alone_is_told_without_tls(authority: Authority, free_port: int) -> None:
+    """By a service of its own process, as Kubernetes' probes ask it."""
+    code = (
+        "import asyncio; from servicekit.server import serve; from servicekit.settings import ServiceSettings;"
+        "asyncio.run(serve(ServiceSettings(), 'probed', lambda server: ['probed.v1.Nothing']))"
+    )
+    variables = {f"INGRAIN_{name.upper()}": str(file) for name, file in authority.both_ways().items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        env=os.environ | variables | {"INGRAIN_HEALTH_PORT": str(free_port), "INGRAIN_LOG_LEVEL": "error"},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        served = json.loads(await process.stdout.readline())
+        request = health_pb2.HealthCheckRequest(service="probed.v1.Nothing")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:
+            told = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+        assert told.status == health_pb2.HealthCheckResponse.SERVING
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served['port']}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
