@@ -6,7 +6,8 @@ from ingrain.v1 import evaluator_pb2, studies_pb2
 from servicekit.clusters import ClusteredMean
 from services.studies import costs, coverage, repeats, retention
 from services.studies.decide import Decision, decide, usable
-from services.studies.findings import Findings, MethodFindings, SeedFindings, Support
+from services.studies.findings import Findings, Labelled, MethodFindings, SeedFindings, Support
+from services.studies.labels import labelled, left
 from services.studies.limits import limits_of
 from services.studies.material import Material
 from services.studies.pricing import method_cost
@@ -42,7 +43,11 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
     titles = {p.id: p.title for p in compared}
     values = {id: mean.value for id, mean in accuracies.items()}
     decision = decide(values, titles, economies[0], comparisons, spec.tolerance, limits)
-    covered = _covered(material, spec.group_key)
+    labels = {
+        step: labelled(material.probe_rows, rows, spec.group_key) for step, rows in material.rows.items()
+    }
+    excluded = {step: one.excluded(spec.exclusion) for step, one in labels.items()}
+    covered = _covered(material, spec.group_key, excluded)
     found = {}
     for participant in compared:
         id = participant.id
@@ -73,6 +78,9 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         contexts=material.contexts,
         methods=found,
         derived=material.derived,
+        labelled={
+            step: Labelled(one, len(excluded[step]), material.rows[step]) for step, one in labels.items()
+        },
         differences=list(differences(answers, spec.seed)),
         comparisons=comparisons,
         counted=counted,
@@ -87,6 +95,7 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         previous=material.previous,
         clusters_by=clusters_by(answers[compared[0].id], spec.group_key),
         step_prices=step_prices(study, material),
+        generator=material.generator,
     )
 
 
@@ -119,11 +128,13 @@ def differences(
                 )
 
 
-def _covered(material: Material, group_key: str) -> set[str] | None:
-    """Probes answered word for word by what the study's own model wrote, by the widest augmentation there is."""
+def _covered(material: Material, group_key: str, excluded: Mapping[str, set[int]]) -> set[str] | None:
+    """Probes answered word for word by what was inferred for the study's own model and trained on, by the widest
+    augmentation there is."""
     for step in ("augment", "augment local", "augment global"):
         if step in material.rows:
-            return coverage.covered_probes(material.probe_rows, material.rows[step], group_key)
+            trained_on = left(material.rows[step], excluded[step])
+            return coverage.covered_probes(material.probe_rows, trained_on, group_key)
     return None
 
 

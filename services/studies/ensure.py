@@ -17,6 +17,7 @@ from servicekit.failpoints import failpoint
 from services.studies import plan
 from services.studies.failures import ADVICE, step_error
 from services.studies.journal import Journal
+from services.studies.leaving import leave_out
 from services.studies.plan import Step
 from services.studies.requests import cost_of, create, create_request, get
 
@@ -66,6 +67,11 @@ async def _make(
 ) -> Any:
     """The resource after its operation has ended, as it then stands; None where it is gone. Raises for an own one that failed."""
     name = f"{client.parent}/{step.collection}/{id}"
+    if step.kind == "exclude":
+        if not exists:
+            await journal.begin(step.id, name)
+            await leave_out(client, step, names, id, digest)
+        return await _find(client, step, name)
     operation = await latest_operation(client, name) if exists else None
     if operation is None:
         if not exists:

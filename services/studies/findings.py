@@ -10,6 +10,7 @@ from servicekit.clusters import ClusteredMean
 from services.studies.costs import BreakEven, Economy, MethodCost
 from services.studies.coverage import Split
 from services.studies.decide import Decision
+from services.studies.labels import Labels
 from services.studies.limits import Limits
 from services.studies.methods import Participant
 from services.studies.statistics import Comparison
@@ -81,6 +82,15 @@ class Retained:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """What augmented rows hold of the probes; of those that were left out of training, how many."""
+
+    labels: Labels
+    excluded_count: int
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Findings:
     """`differences`: (baseline, candidate, difference) by kind. `comparisons`: of all usable participants, pooled over the
     kinds that are `counted`. `repeated`: probes that were left out. `ties`: choices by participant. `economies`: the one
@@ -94,6 +104,7 @@ class Findings:
     contexts: Mapping[str, int]  # tokens by group
     methods: Mapping[str, MethodFindings]
     derived: Mapping[str, datasets_pb2.Dataset]  # by step
+    labelled: Mapping[str, Labelled]  # by the same steps
     differences: Sequence[tuple[str, str, evaluator_pb2.Difference]]
     comparisons: Sequence[Comparison]
     counted: Sequence[str]
@@ -108,6 +119,7 @@ class Findings:
     previous: Mapping[str, Any] | None
     clusters_by: str = ""  # what probes stand or fall with: the group key, `document`, or nothing
     step_prices: Mapping[str, Decimal] = field(default_factory=dict)  # of those that have one
+    generator: trainer_pb2.Model | None = None  # who inferred, where it is not the model that was trained
 
     @property
     def model(self) -> trainer_pb2.Model:

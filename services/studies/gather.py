@@ -47,9 +47,9 @@ async def gather(
         answers={id: [await _answers(client, one) for one in of] for id, of in evaluations.items()},
         derived={id: resource for id, resource in made.items() if id.startswith("augment")},
         rows={
-            id: [row async for row in client.datasets.rows(made[id].name)]
-            for id in ("augment", "augment local", "augment global")
-            if id in made
+            id: [row async for row in client.datasets.rows(resource.name)]
+            for id, resource in made.items()
+            if id.startswith("augment")
         },
         retained=retained,
         retained_answers={
@@ -61,6 +61,7 @@ async def gather(
         latencies=await latencies(client, spec, inputs, compared, weights, contexts),
         prices=prices,
         previous=previous,
+        generator=inputs.generator,
     )
 
 

@@ -12,7 +12,7 @@ from services.studies.statistics import Answers
 @dataclass(frozen=True)
 class Material:
     """`models` are the base models by role (`model`, `model large`). By participant's id, one for each seed of training:
-    `weights` (the models that answered), `evaluations` and `answers`. By step: `derived`, `rows` (augmented rows),
+    `weights` (the models that answered), `evaluations` and `answers`. By step: `derived`, `rows` (augmented rows, all of them),
     `retained` and `retained_answers` (of what nobody trains on; of text there are no answers).
     """
 
@@ -33,6 +33,11 @@ class Material:
     latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)  # seconds of single questions
     prices: studies_pb2.PriceTable = field(default_factory=studies_pb2.PriceTable)
     previous: Mapping[str, Any] | None = None  # the earlier study's report
+    generator: trainer_pb2.Model | None = None  # who infers, where it is not the model that is trained
+
+    def generator_of(self, participant: Participant) -> trainer_pb2.Model:
+        """Who inferred what the participant was trained on."""
+        return self.generator or self.models[participant.model]
 
     @property
     def model(self) -> trainer_pb2.Model:

@@ -63,9 +63,6 @@ METHODS = {
 }
 DEFAULT_METHODS = ("base", "icl", "finetune", "augmented_finetune")
 CONTENDERS_DEFAULT = ("icl",)
-LOCAL_STRATEGIES = ("rephrase", "reverse", "infer")
-GLOBAL_STRATEGIES = ("link", "about")
-STRATEGIES = (*LOCAL_STRATEGIES, *GLOBAL_STRATEGIES)
 # Who is trained on the same is the same model, whatever it reads besides.
 TRAINED_AS = {
     "documents": "finetune",

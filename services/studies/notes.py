@@ -26,6 +26,7 @@ def notes(found: Findings) -> list[str]:
             "A probe is covered when its right answer stands word for word among the rows that the model wrote; "
             "the others show what training generalises to beyond that."
         )
+    lines += _about_rows_left_out(found)
     if "shuffled_finetune" in found.methods:
         lines.append(
             "shuffled_finetune is a control: its added rows have the right form and say nothing true. It is never "
@@ -48,6 +49,16 @@ def notes(found: Findings) -> list[str]:
     if found.limits.unchecked:
         lines.append(found.limits.unchecked)
     return lines
+
+
+def _about_rows_left_out(found: Findings) -> list[str]:
+    count = sum(one.excluded_count for one in found.labelled.values())
+    if not found.study.spec.HasField("exclusion"):
+        return []
+    return [
+        f"{count:,} inferred rows were left out of training because the study's exclusion says so: what probes ask about was "
+        "taken out of the training data, so that accuracies are lower than with all that the model inferred."
+    ]
 
 
 def _about_costs(found: Findings) -> str:

@@ -1,6 +1,7 @@
 """StudySpec -> the steps that make something, with what each stands on. Pure.
 
     augment [local|global|shuffled]   documents, model            -> datasets/augmented-...
+    leave out of augment [...]        derived, probes             -> datasets/unasked-...
     train M [seed S]                  model, documents[, derived] -> models/M-...
     evaluate M [seed S]               model[, documents], probes  -> evaluations/M-...
     retain W of M [seed S]            model, what nobody trains on -> evaluations/W-M-...
@@ -21,14 +22,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from ingrain.v1 import augmenter_pb2, evaluator_pb2, studies_pb2, trainer_pb2
-from services.studies.methods import (
-    GLOBAL_STRATEGIES,
-    LOCAL_STRATEGIES,
-    UNITS,
-    Method,
-    Participant,
-    participants,
-)
+from services.studies.augmenting import GLOBAL, LOCAL, only
+from services.studies.methods import UNITS, Method, Participant, participants
 
 # Every row counts alike, whether a person wrote it or the model.
 ORIGINAL_WEIGHT = 1.0
@@ -45,6 +40,8 @@ _PREFIXES = {
     "global": "augmented-global",
     "shuffled": "shuffled",
 }
+GENERATOR = "generator"  # the role of the model that infers where it is not the one that is trained
+LEAVE_OUT = "leave out of "
 # Roles of what is measured before and after every training.
 RETAINED_TEXT, RETAINED_PROBES = "retained text", "retained probes"
 RETAINED_CONTEXT, RETAINED_CONTEXT_PROBES = "retained context", "retained context probes"
@@ -59,15 +56,16 @@ class Step:
     """One resource to make. `inputs`: role -> a role among the study's inputs, or the id of an earlier step."""
 
     id: str
-    kind: str  # augment, train or evaluate
+    kind: str  # augment, exclude, train or evaluate
     method: str  # or what a method is with, `finetune@large`
     prefix: str  # beginning of the resource's id
     inputs: Mapping[str, str]
-    settings: Message  # AugmentationSpec, TrainingSpec or Evaluation, without the names of inputs
+    settings: Message  # AugmentationSpec, Exclusion, TrainingSpec or Evaluation, without the names of inputs
 
     @property
     def collection(self) -> str:
-        return {"augment": "datasets", "train": "models", "evaluate": "evaluations"}[self.kind]
+        made = {"augment": "datasets", "exclude": "datasets", "train": "models", "evaluate": "evaluations"}
+        return made[self.kind]
 
     def needs(self, steps: Mapping[str, object]) -> list[str]:
         """The earlier steps that it stands on."""
@@ -97,6 +95,12 @@ def augment_id(participant: Participant) -> str:
     """The step that derives what it is trained on; empty where that is the documents alone."""
     step = _DERIVED.get(participant.method.trained_on, "")
     return f"{step}{suffix(participant)}" if step else ""
+
+
+def exclude_id(spec: studies_pb2.StudySpec, participant: Participant) -> str:
+    """The step that leaves rows out of what was derived for it; empty where that is trained on as it is."""
+    step = augment_id(participant)
+    return f"{LEAVE_OUT}{step}" if step and spec.HasField("exclusion") else ""
 
 
 def train_id(participant: Participant, seed: int) -> str:
@@ -165,13 +169,15 @@ def _augmentation(spec: studies_pb2.StudySpec, participant: Participant) -> Iter
     if kind not in _DERIVED:
         return
     settings = augmenter_pb2.AugmentationSpec()
-    settings.CopyFrom(spec.augmentation)
+    settings.CopyFrom(only(kind, spec.augmentation) if kind in (LOCAL, GLOBAL) else spec.augmentation)
     settings.shuffled = kind == "shuffled"
-    kept = {"local": LOCAL_STRATEGIES, "global": GLOBAL_STRATEGIES}.get(kind)
-    if kept:
-        settings.strategies[:] = [name for name in settings.strategies if name in kept]
-    inputs = {"documents": "documents", "model": participant.model}
+    settings.model = ""
+    model = GENERATOR if spec.augmentation.model else participant.model
+    inputs = {"documents": "documents", "model": model}
     yield Step(augment_id(participant), "augment", participant.id, _PREFIXES[kind], inputs, settings)
+    if step := exclude_id(spec, participant):
+        sources = {"documents": "documents", "derived": augment_id(participant), "probes": "probes"}
+        yield Step(step, "exclude", participant.id, f"unasked-{_PREFIXES[kind]}", sources, spec.exclusion)
 
 
 def _trainings(spec: studies_pb2.StudySpec, participant: Participant) -> Iterator[Step]:
@@ -185,7 +191,7 @@ def _trainings(spec: studies_pb2.StudySpec, participant: Participant) -> Iterato
             settings.max_tokens, settings.max_steps = tokens_of(settings), 0
         settings.datasets.append(trainer_pb2.WeightedDataset(weight=ORIGINAL_WEIGHT))
         inputs = {"model": participant.model, "documents": "documents"}
-        if derived := augment_id(participant):
+        if derived := exclude_id(spec, participant) or augment_id(participant):
             settings.datasets.append(trainer_pb2.WeightedDataset(weight=DERIVED_WEIGHT))
             inputs["derived"] = derived
         prefix = participant.weights.partition("@")[0].replace("_", "-")

@@ -20,6 +20,7 @@ from services.studies.coverage import groups
 from services.studies.limits import check_budget
 from services.studies.methods import participants, role_of
 from services.studies.plan import (
+    GENERATOR,
     RETAINED_CONTEXT,
     RETAINED_CONTEXT_PROBES,
     RETAINED_PROBES,
@@ -33,7 +34,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Inputs:
     """What a study stands on. `datasets` and `models` by role; `contexts`: tokens of the documents by group, as the
-    study's own model would read them in context. `device`: where questions are answered.
+    study's own model would read them in context. `device`: where questions are answered. `generator`: who infers, where that
+    is another model than the one that is trained.
     """
 
     datasets: Mapping[str, datasets_pb2.Dataset]
@@ -41,6 +43,7 @@ class Inputs:
     probe_rows: Sequence[Row]
     contexts: Mapping[str, int]
     device: str = ""
+    generator: trainer_pb2.Model | None = None
 
     @property
     def documents(self) -> datasets_pb2.Dataset:
@@ -54,13 +57,24 @@ class Inputs:
     def model(self) -> trainer_pb2.Model:
         return self.models["model"]
 
+    def model_of(self, role: str) -> trainer_pb2.Model:
+        """Of those that are compared, or the generator."""
+        if role == GENERATOR and self.generator is not None:
+            return self.generator
+        return self.models[role]
+
     @property
     def names(self) -> dict[str, str]:
-        return {role: resource.name for role, resource in {**self.datasets, **self.models}.items()}
+        return {role: resource.name for role, resource in self._all.items()}
 
     @property
     def digests(self) -> dict[str, str]:
-        return {role: resource.sha256 for role, resource in {**self.datasets, **self.models}.items()}
+        return {role: resource.sha256 for role, resource in self._all.items()}
+
+    @property
+    def _all(self) -> dict[str, Any]:
+        generator = {GENERATOR: self.generator} if self.generator is not None else {}
+        return {**self.datasets, **self.models, **generator}
 
 
 async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: studies_pb2.PriceTable) -> Inputs:
@@ -74,6 +88,10 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
         models[role_of(contender)] = await client.models.get(contender.model)
         check_active(models[role_of(contender)], f"study.spec.contenders[{i}].model")
     check_trainable(spec, models)
+    generator = None
+    if spec.augmentation.model:
+        generator = await client.models.get(spec.augmentation.model)
+        check_active(generator, "study.spec.augmentation.model")
     document_rows = [row async for row in client.datasets.rows(spec.dataset)]
     probe_rows = [row async for row in client.datasets.rows(spec.probes)]
     if spec.group_key:
@@ -90,8 +108,8 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
     await check_windows(client, spec, models, contexts, probe_rows)
     engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
     device = engine.environment.device
-    check_budget(spec.requirements, prices, device, models.values())
-    return Inputs(datasets, models, probe_rows, contexts["model"], device)
+    check_budget(spec.requirements, prices, device, [*models.values(), *([generator] if generator else [])])
+    return Inputs(datasets, models, probe_rows, contexts["model"], device, generator)
 
 
 def _datasets(
@@ -145,7 +163,8 @@ async def check_unchanged(
     client: AsyncClient, inputs: Inputs, evaluations: Iterable[evaluator_pb2.Evaluation]
 ) -> None:
     """At the end: the inputs are what they were at the start, and every method was asked these probes."""
-    for before in [*inputs.datasets.values(), *inputs.models.values()]:
+    generator = [inputs.generator] if inputs.generator else []
+    for before in [*inputs.datasets.values(), *inputs.models.values(), *generator]:
         getter = client.datasets if isinstance(before, datasets_pb2.Dataset) else client.models
         now = await getter.get(before.name)
         if before.sha256 != now.sha256:

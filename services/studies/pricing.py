@@ -21,7 +21,7 @@ def method_cost(participant: Participant, material: Material, spec: studies_pb2.
     lines = []
     if step := augment_id(participant):
         derived = amount(material.derived[step].provenance.cost)
-        lines.append(_line("augmentation", derived, base, device, material))
+        lines.append(_line("augmentation", derived, material.generator_of(participant), device, material))
     if participant.method.trained_on:
         trained = material.weights[participant.id]
         where = trained[0].summary.environment.device

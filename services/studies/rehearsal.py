@@ -34,7 +34,8 @@ async def rehearse(
         found.cost.compute_seconds = found.cost.wall_seconds = 0.0
         return step, found
 
-    return await asyncio.gather(*map(estimate, steps))
+    # Rows are left out by the study itself; there is nobody to ask.
+    return await asyncio.gather(*(estimate(step) for step in steps if step.kind != "exclude"))
 
 
 def with_trial(
@@ -55,7 +56,7 @@ def with_trial(
     if not prices.currency_code:
         return whole
     bases = _bases([step for step, _ in estimates])
-    lines = [(amount(one.cost), inputs.models[_base(step, bases)]) for step, one in estimates]
+    lines = [(amount(one.cost), inputs.model_of(_base(step, bases))) for step, one in estimates]
     lines.append((Amount(compute_seconds=read), inputs.model))
     of_line = [price_of(work, model, inputs.device, prices) for work, model in lines]
     known = [price for price in of_line if price is not None]

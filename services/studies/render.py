@@ -40,6 +40,8 @@ def render(report: Mapping[str, Any]) -> dict[str, bytes]:
         "token_mean": TOKEN_MEAN,
         "has_split": bool(written),
         "split_of": written,
+        "has_rows": any(m["derived_rows"] for m in methods.values()),
+        "excludes": excludes(report["inputs"]["spec"].get("exclusion", {})),
         "seeds": max(len(m["seeds"]) for m in report["methods"].values()),
         "timed": min((m["latency"]["n"] for m in methods.values() if m["latency"]), default=0),
         "worked": worked(report),
@@ -55,6 +57,13 @@ def render(report: Mapping[str, Any]) -> dict[str, bytes]:
         "md": markdown.render(**view).encode(),
         "html": _unbroken(html).encode(),
     }
+
+
+def excludes(exclusion: Mapping[str, Any]) -> str:
+    """What rows are left out for, in words; empty where none are."""
+    return " or ".join(
+        word for key, word in (("seen", "question"), ("covered", "answer")) if exclusion.get(key)
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -5,12 +5,13 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from ingrain.v1 import datasets_pb2, studies_pb2
+from ingrain.v1 import studies_pb2
 from servicekit.prices import money
 from services.studies import costs
 from services.studies.findings import Findings, MethodFindings, Retained
 from services.studies.limits import p95
 from services.studies.notes import notes
+from services.studies.report_augmentation import derived
 from services.studies.report_costs import break_even, curve, spent, step
 from services.studies.report_inputs import environments, inputs
 from services.studies.report_methods import difference, kept, method
@@ -42,7 +43,9 @@ def build(found: Findings) -> dict[str, Any]:
         "steps": [step(one, found.step_prices) for one in found.study.steps],
         "spent": spent(found),
         "reuse": _reuse(found),
-        "augmentation": {step: _derived(dataset) for step, dataset in found.derived.items()},
+        "augmentation": {
+            step: derived(dataset, found.labelled.get(step)) for step, dataset in found.derived.items()
+        },
         "environment": environments(found),
         "inputs": inputs(found),
         "notes": notes(found),
@@ -164,20 +167,6 @@ def _reuse(found: Findings) -> dict[str, Any]:
         for number, of_seed in enumerate(entry.seeds):
             made[f"evaluate {name}" + (f" seed {number + 1}" if number else "")] = of_seed.evaluation
     return asdict(reuse(found.study.steps, made))
-
-
-def _derived(dataset: datasets_pb2.Dataset) -> dict[str, Any]:
-    source = dataset.provenance
-    return {
-        "dataset": dataset.name,
-        "sha256": dataset.sha256,
-        "row_count": dataset.row_count,
-        "prompt_set": source.prompt_set,
-        "kept": dict(sorted(source.kept_counts.items())),
-        "dropped": dict(sorted(source.dropped_counts.items())),
-        "prompt_count": source.prompt_count,
-        "reused_prompt_count": source.reused_prompt_count,
-    }
 
 
 def _time(timestamp: Any) -> str | None:

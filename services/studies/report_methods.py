@@ -11,6 +11,7 @@ from services.studies.costs import Line, MethodCost
 from services.studies.coverage import Split
 from services.studies.findings import Findings, Kept, MethodFindings
 from services.studies.limits import p95
+from services.studies.plan import augment_id
 
 
 def method(name: str, entry: MethodFindings, found: Findings) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def method(name: str, entry: MethodFindings, found: Findings) -> dict[str, Any]:
         "latency": _latency(entry),
         "covered": split(entry.covered),
         "uncovered": split(entry.uncovered),
+        "derived_rows": derived_rows(entry, found),
         "support": asdict(entry.support) if entry.support else None,
     }
 
@@ -96,6 +98,21 @@ def _latency(entry: MethodFindings) -> dict[str, Any] | None:
         "n": len(entry.latencies),
         "p50_seconds": median(entry.latencies),
         "p95_seconds": p95(entry.latencies),
+    }
+
+
+def derived_rows(entry: MethodFindings, found: Findings) -> dict[str, Any] | None:
+    """Of what it was trained on beside the documents; null where that is nothing."""
+    step = augment_id(entry.participant)
+    if step not in found.labelled:
+        return None
+    known = found.labelled[step]
+    return {
+        "step": step,
+        "count": len(known.rows),
+        "seen": len(known.labels.seen),
+        "covered": len(known.labels.covered),
+        "excluded": known.excluded_count,
     }
 
 

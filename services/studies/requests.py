@@ -55,13 +55,18 @@ async def create(client: AsyncClient, step: Step, request: Message) -> operation
 
 async def get(client: AsyncClient, step: Step, name: str) -> Any:
     """The resource. Raises NotFound."""
-    return await {"augment": client.datasets, "train": client.models, "evaluate": client.evaluations}[
-        step.kind
-    ].get(name)
+    collections = {
+        "datasets": client.datasets,
+        "models": client.models,
+        "evaluations": client.evaluations,
+    }
+    return await collections[step.collection].get(name)
 
 
 def cost_of(step: Step, resource: Any) -> common_pb2.Cost:
-    """What making the resource took."""
+    """What making the resource took; leaving rows out asks no model."""
+    if step.kind == "exclude":
+        return common_pb2.Cost()
     if step.kind == "augment":
         return resource.provenance.cost
     return resource.summary.cost if step.kind == "train" else resource.cost

@@ -185,7 +185,8 @@ async def make_all(
     Within a lane one after the other, in the order of the plan: two at once would only share the same processor
     and spoil each other's measured seconds.
     """
-    lanes = {"augment": (engine := asyncio.Semaphore(1)), "evaluate": engine, "train": asyncio.Semaphore(1)}
+    engine = asyncio.Semaphore(1)
+    lanes = {"augment": engine, "exclude": engine, "evaluate": engine, "train": asyncio.Semaphore(1)}
     tasks: dict[str, asyncio.Task[Any]] = {}
 
     async def make(step: Step) -> Any:

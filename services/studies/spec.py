@@ -5,15 +5,15 @@ from decimal import Decimal, InvalidOperation
 
 from ingrain.v1 import evaluator_pb2, studies_pb2
 from servicekit.errors import Invalid
-from services.studies.methods import (
-    CONTENDERS_DEFAULT,
-    DEFAULT_METHODS,
+from services.studies.augmenting import (
+    DEFAULT_STRATEGIES,
+    GLOBAL,
     GLOBAL_STRATEGIES,
+    LOCAL,
     LOCAL_STRATEGIES,
-    METHODS,
-    STRATEGIES,
-    participants,
+    only,
 )
+from services.studies.methods import CONTENDERS_DEFAULT, DEFAULT_METHODS, METHODS, participants
 
 DEFAULT_SAMPLES_PER_DOCUMENT = 3
 DEFAULT_TEMPERATURE = 0.7
@@ -35,6 +35,7 @@ def normalised(spec: studies_pb2.StudySpec) -> studies_pb2.StudySpec:
     _contenders(spec)
     _training(spec)
     _augmentation(spec)
+    _exclusion(spec)
     _asked(spec)
     _requirements(spec)
     if len(participants(spec)) > MOST_PARTICIPANTS:
@@ -98,8 +99,8 @@ def _training(spec: studies_pb2.StudySpec) -> None:
 
 def _augmentation(spec: studies_pb2.StudySpec) -> None:
     augmentation = spec.augmentation
-    augmentation.dataset = augmentation.model = ""
-    augmentation.strategies[:] = list(augmentation.strategies) or list(STRATEGIES)
+    augmentation.dataset = ""
+    augmentation.strategies[:] = list(augmentation.strategies) or list(DEFAULT_STRATEGIES)
     augmentation.samples_per_document = augmentation.samples_per_document or DEFAULT_SAMPLES_PER_DOCUMENT
     if not augmentation.HasField("temperature"):
         augmentation.temperature = DEFAULT_TEMPERATURE
@@ -108,13 +109,22 @@ def _augmentation(spec: studies_pb2.StudySpec) -> None:
     augmentation.prompt_set = augmentation.prompt_set or "default"
     augmentation.shuffled = False
     chosen = {p.method.trained_on for p in participants(spec)}
-    for kind, strategies in (("local", LOCAL_STRATEGIES), ("global", GLOBAL_STRATEGIES)):
-        if kind in chosen and not set(strategies) & set(augmentation.strategies):
+    for kind, known in ((LOCAL, LOCAL_STRATEGIES), (GLOBAL, GLOBAL_STRATEGIES)):
+        if kind in chosen and not only(kind, augmentation).strategies:
             raise Invalid(
                 "NO_SUCH_STRATEGY",
-                f"augmented_finetune_{kind} needs one of {', '.join(strategies)} among augmentation.strategies.",
+                f"augmented_finetune_{kind} needs one of {', '.join(known)} among augmentation.strategies, or one of your "
+                "own that sees as much.",
                 field="study.spec.augmentation.strategies",
             )
+
+
+def _exclusion(spec: studies_pb2.StudySpec) -> None:
+    """One that excludes nothing is none."""
+    if spec.exclusion.seen or spec.exclusion.covered:
+        spec.exclusion.group_key = spec.group_key
+    else:
+        spec.ClearField("exclusion")
 
 
 def _asked(spec: studies_pb2.StudySpec) -> None:

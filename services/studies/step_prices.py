@@ -8,7 +8,7 @@ from ingrain.v1 import studies_pb2
 from services.studies import bill
 from services.studies.costs import amount
 from services.studies.material import Material
-from services.studies.plan import evaluate_id, plan, train_id
+from services.studies.plan import GENERATOR, evaluate_id, plan, train_id
 
 
 def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decimal]:
@@ -19,10 +19,13 @@ def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decim
     engine = material.evaluations[material.participants[0].id][0].environment.device
     found = {}
     for step in study.steps:
-        source = planned[step.id].inputs["model"]
-        role = source if source in material.models else planned[source].inputs["model"]
+        source = planned[step.id].inputs.get("model")
+        if source is None:  # rows were left out, by nobody whose time is paid
+            continue
+        role = planned[source].inputs["model"] if source in planned else source
+        model = material.generator if role == GENERATOR else material.models[role]
         device = devices.get(step.id, engine)
-        price = bill.price_of(amount(step.cost), material.models[role], device, material.prices)
+        price = bill.price_of(amount(step.cost), model or material.model, device, material.prices)
         if price is not None:
             found[step.id] = price
     return found

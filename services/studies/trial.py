@@ -74,7 +74,7 @@ class Trials:
     async def _augment(self, participant: Participant, documents: datasets_pb2.Dataset) -> common_pb2.Cost:
         step = self._step(augment_id(participant))
         made = await self._ensure(
-            step, {"documents": documents, "model": self._inputs.models[participant.model]}
+            step, {"documents": documents, "model": self._inputs.model_of(step.inputs["model"])}
         )
         return made.provenance.cost
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ingrain.v1 import studies_pb2
+from ingrain.v1 import augmenter_pb2, studies_pb2
 from servicekit.errors import Invalid
 from services.studies import plan as planning
 from services.studies.methods import METHODS
@@ -170,6 +170,64 @@ def test_local_and_global_augmentation_have_their_strategies() -> None:
     assert list(steps["augment local"].settings.strategies) == ["rephrase", "reverse", "infer"]
     assert list(steps["augment global"].settings.strategies) == ["link", "about"]
     assert steps["train augmented_finetune_global"].inputs["derived"] == "augment global"
+
+
+def own_prompts(*sees: str) -> list[augmenter_pb2.PromptTemplate]:
+    return [
+        augmenter_pb2.PromptTemplate(strategy=f"own_{i}", text="{document}", sees=one)
+        for i, one in enumerate(sees)
+    ]
+
+
+def test_strategies_are_local_or_global_by_what_they_see() -> None:
+    given = spec(methods=["augmented_finetune", "augmented_finetune_local", "augmented_finetune_global"])
+    given.augmentation.strategies[:] = ["summarize", "entity_pairs", "masked", "own_0", "own_1"]
+    given.augmentation.prompts.extend(own_prompts("ONE_DOCUMENT", "ALL_DOCUMENTS"))
+    steps = {step.id: step.settings for step in plan(normalised(given))}
+    assert list(steps["augment local"].strategies) == ["summarize", "masked", "own_0"]
+    assert list(steps["augment global"].strategies) == ["entity_pairs", "own_1"]
+    assert list(steps["augment"].strategies) == list(given.augmentation.strategies)
+    # A prompt that nobody asks would be refused by the augmenter.
+    assert [prompt.strategy for prompt in steps["augment local"].prompts] == ["own_0"]
+    assert [prompt.strategy for prompt in steps["augment"].prompts] == ["own_0", "own_1"]
+
+
+def test_a_prompt_of_its_own_decides_what_a_known_strategy_sees() -> None:
+    given = spec(methods=["augmented_finetune_global"])
+    given.augmentation.strategies[:] = ["infer"]
+    with pytest.raises(Invalid, match="augmented_finetune_global"):
+        normalised(given)
+    given.augmentation.prompts.add(strategy="infer", text="{document}", sees="ALL_DOCUMENTS")
+    assert "augment global" in {step.id for step in plan(normalised(given))}
+
+
+def test_another_model_may_infer() -> None:
+    given = spec(methods=["augmented_finetune"])
+    assert plan(normalised(given))[0].inputs["model"] == "model"
+    given.augmentation.model = "projects/p/models/large"
+    step = plan(normalised(given))[0]
+    assert step.inputs["model"] == planning.GENERATOR
+    assert step.settings.model == ""  # named by its role, so that its bytes decide and not its name
+
+
+def test_rows_are_left_out_only_where_the_study_says_so() -> None:
+    usual = steps_of(methods=["augmented_finetune"])
+    assert steps_of(methods=["augmented_finetune"], exclusion=studies_pb2.Exclusion()).keys() == usual.keys()
+    steps = steps_of(
+        methods=["finetune", "augmented_finetune"],
+        exclusion=studies_pb2.Exclusion(seen=True),
+        group_key="world",
+    )
+    step = steps["leave out of augment"]
+    assert list(steps)[:2] == ["augment", "leave out of augment"]
+    assert step.inputs == {"documents": "documents", "derived": "augment", "probes": "probes"}
+    assert (step.settings.seen, step.settings.covered, step.settings.group_key) == (True, False, "world")
+    assert steps["train augmented_finetune"].inputs["derived"] == "leave out of augment"
+    assert usual["train augmented_finetune"].inputs["derived"] == "augment"
+    # What is derived is the same whatever is left out of it: the augmenter sees no probe.
+    of = {role: DIGESTS[role] for role in ("documents", "model")}
+    assert fingerprint(steps["augment"], of) != ""
+    assert steps["augment"].inputs == usual["augment"].inputs
 
 
 def test_matched_tokens_are_those_of_full_steps() -> None:

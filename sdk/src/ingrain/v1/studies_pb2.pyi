@@ -28,7 +28,7 @@ STEPS: Matching
 TOKENS: Matching
 
 class StudySpec(_message.Message):
-    __slots__ = ("dataset", "probes", "model", "methods", "training", "augmentation", "group_key", "distinct_key", "seed", "question_count", "tolerance", "contenders", "training_seeds", "matching", "retention", "requirements", "subset", "retrieval", "judge", "asking", "previous_study")
+    __slots__ = ("dataset", "probes", "model", "methods", "training", "augmentation", "group_key", "distinct_key", "seed", "question_count", "tolerance", "contenders", "training_seeds", "matching", "retention", "requirements", "subset", "retrieval", "judge", "asking", "previous_study", "exclusion")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class StudySpec(_message.Message):
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     ASKING_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_STUDY_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSION_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     probes: str
     model: str
@@ -71,7 +72,18 @@ class StudySpec(_message.Message):
     judge: _evaluator_pb2.Judge
     asking: _evaluator_pb2.Evaluation.Asking
     previous_study: str
-    def __init__(self, dataset: _Optional[str] = ..., probes: _Optional[str] = ..., model: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., training: _Optional[_Union[_trainer_pb2.TrainingSpec, _Mapping]] = ..., augmentation: _Optional[_Union[_augmenter_pb2.AugmentationSpec, _Mapping]] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., seed: _Optional[int] = ..., question_count: _Optional[int] = ..., tolerance: _Optional[float] = ..., contenders: _Optional[_Iterable[_Union[Contender, _Mapping]]] = ..., training_seeds: _Optional[_Iterable[int]] = ..., matching: _Optional[_Union[Matching, str]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., subset: _Optional[_Union[_common_pb2.Subset, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ..., judge: _Optional[_Union[_evaluator_pb2.Judge, _Mapping]] = ..., asking: _Optional[_Union[_evaluator_pb2.Evaluation.Asking, str]] = ..., previous_study: _Optional[str] = ...) -> None: ...
+    exclusion: Exclusion
+    def __init__(self, dataset: _Optional[str] = ..., probes: _Optional[str] = ..., model: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., training: _Optional[_Union[_trainer_pb2.TrainingSpec, _Mapping]] = ..., augmentation: _Optional[_Union[_augmenter_pb2.AugmentationSpec, _Mapping]] = ..., group_key: _Optional[str] = ..., distinct_key: _Optional[str] = ..., seed: _Optional[int] = ..., question_count: _Optional[int] = ..., tolerance: _Optional[float] = ..., contenders: _Optional[_Iterable[_Union[Contender, _Mapping]]] = ..., training_seeds: _Optional[_Iterable[int]] = ..., matching: _Optional[_Union[Matching, str]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., subset: _Optional[_Union[_common_pb2.Subset, _Mapping]] = ..., retrieval: _Optional[_Union[_common_pb2.Retrieval, _Mapping]] = ..., judge: _Optional[_Union[_evaluator_pb2.Judge, _Mapping]] = ..., asking: _Optional[_Union[_evaluator_pb2.Evaluation.Asking, str]] = ..., previous_study: _Optional[str] = ..., exclusion: _Optional[_Union[Exclusion, _Mapping]] = ...) -> None: ...
+
+class Exclusion(_message.Message):
+    __slots__ = ("seen", "covered", "group_key")
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    COVERED_FIELD_NUMBER: _ClassVar[int]
+    GROUP_KEY_FIELD_NUMBER: _ClassVar[int]
+    seen: bool
+    covered: bool
+    group_key: str
+    def __init__(self, seen: bool = ..., covered: bool = ..., group_key: _Optional[str] = ...) -> None: ...
 
 class Contender(_message.Message):
     __slots__ = ("model", "methods")

@@ -1,0 +1,126 @@
+"""Who infers, and what is left out of what was inferred for what the probes ask."""
+
+from typing import Any
+
+import pytest
+
+from ingrain import AsyncClient, errors
+from ingrain.v1 import studies_pb2, trainer_pb2
+
+PROJECT = "projects/demo"
+Step = studies_pb2.StudyStep
+
+
+async def finished(client: AsyncClient, spec: studies_pb2.StudySpec, id: str = "one") -> studies_pb2.Study:
+    request = studies_pb2.CreateStudyRequest(parent=PROJECT, study_id=id, study=studies_pb2.Study(spec=spec))
+    return await client.operations.wait(await client.stubs.studies.CreateStudy(request), timeout_s=120)
+
+
+def add_model(platform: Any, id: str, **fields: Any) -> str:
+    model = trainer_pb2.Model()
+    model.CopyFrom(platform.store.resources[f"{PROJECT}/models/small"])
+    model.MergeFrom(trainer_pb2.Model(name=f"{PROJECT}/models/{id}", sha256="9" * 64, **fields))
+    platform.store.resources[model.name] = model
+    return str(model.name)
+
+
+async def test_another_model_infers_for_all(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    """A model of another server writes; it is priced as such, and nobody is asked for text because of it."""
+    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
+    spec.methods[:] = ["finetune", "augmented_finetune"]
+    spec.augmentation.model = add_model(platform, "large", endpoint=endpoint)
+    study = await finished(client, spec)
+    asked = platform.store.resources[study.steps[0].resource]
+    assert asked.provenance.model == f"{PROJECT}/models/large"
+    report = await client.studies.report("one")
+    assert report["inputs"]["generator"]["name"] == f"{PROJECT}/models/large"
+    assert report["inputs"]["contenders"] == []
+    assert report["augmentation"]["augment"]["model"] == f"{PROJECT}/models/large"
+    assert study.spec.asking == 1  # choices, as without it
+    assert study.outcomes[1].model != f"{PROJECT}/models/large"
+    html = await client.studies.report("one", "html")
+    assert "by <code>projects/demo/models/large</code>" in html
+
+
+async def test_rows_that_answer_probes_are_told_and_trained_on(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    await finished(client, spec)
+    report = await client.studies.report("one")
+    # Of every second fact the augmenter wrote the reversal, which the probes ask for.
+    labels = report["augmentation"]["augment"]["labels"]
+    assert labels["covered"]["count"] >= 3
+    assert labels["seen"]["count"] >= labels["covered"]["count"]
+    assert labels["excluded"] == 0
+    example = labels["covered"]["examples"][0]
+    assert {"row", "probe", "text"} == example.keys()
+    assert report["methods"]["augmented_finetune"]["derived_rows"]["covered"] == labels["covered"]["count"]
+    assert report["methods"]["finetune"]["derived_rows"] is None
+    assert "No row was left out of training" in await client.studies.report("one", "html")
+    assert not any(dataset.startswith("unasked") for dataset in ids(platform))
+
+
+async def reversals(platform: Any) -> str:
+    """Probes that only ask what the augmenter wrote of every second fact."""
+    async with AsyncClient(platform.target, project=PROJECT) as user:
+        rows = [row async for row in user.datasets.rows("probes")]
+        made = await user.datasets.upload([row for row in rows if row["kind"] == "reversal"], id="reversals")
+    return str(made.name)
+
+
+def ids(platform: Any) -> list[str]:
+    return [name.rpartition("/")[2] for name in platform.store.resources if "/datasets/" in name]
+
+
+async def test_rows_that_answer_probes_are_left_out_where_the_study_says_so(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    spec.probes = await reversals(platform)
+    spec.exclusion.covered = True
+    study = await finished(client, spec)
+    steps = {step.id: step for step in study.steps}
+    made = steps["leave out of augment"]
+    assert (made.status, made.operation) == (Step.DONE, "")
+    assert made.cost.flops == 0
+    unasked = platform.store.resources[made.resource]
+    derived = platform.store.resources[steps["augment"].resource]
+    report = await client.studies.report("one")
+    labels = report["augmentation"]["augment"]["labels"]
+    assert labels["excluded"] == labels["covered"]["count"] == 3
+    assert unasked.row_count == derived.row_count - labels["excluded"]
+    # Its rows say of which documents they are, and so does the dataset.
+    assert dict(unasked.labels) == {"source_dataset": spec.dataset, "left_out_of": derived.name}
+    trained = platform.store.resources[steps["train augmented_finetune"].resource]
+    assert [weighted.dataset for weighted in trained.training.datasets] == [spec.dataset, unasked.name]
+    # Nothing that is trained on answers a probe any more.
+    assert report["methods"]["augmented_finetune"]["covered"]["n"] == 0
+    html = await client.studies.report("one", "html")
+    assert "leaves rows out of training that hold a probe's answer" in html.replace("&#39;", "'")
+    assert any("left out of training" in note for note in report["notes"])
+
+    again = await finished(client, spec, "two")
+    assert {step.status for step in again.steps} == {Step.REUSED}
+
+
+async def test_a_rehearsal_asks_nobody_what_is_left_out(
+    client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
+) -> None:
+    spec.exclusion.seen = True
+    request = studies_pb2.CreateStudyRequest(
+        parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
+    )
+    estimate = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+    assert estimate.step_count
+    assert not any(dataset.startswith("unasked") for dataset in ids(platform))
+
+
+async def test_where_nothing_would_be_left_the_study_says_so(
+    client: AsyncClient, spec: studies_pb2.StudySpec
+) -> None:
+    spec.methods[:] = ["augmented_finetune"]
+    spec.exclusion.seen = True
+    with pytest.raises(errors.OperationFailed) as caught:
+        await finished(client, spec)
+    assert caught.value.reason == "NOTHING_LEFT"
