@@ -9,6 +9,10 @@ datasets    the Datasets service
 entities    what a document is about: pure
 strategies  one way to ask per file, and the dict that lists them
 prompts     the prompt texts
+custom      a caller's own prompts: pure
+spec        what is to be derived, every default resolved
+sight       which documents are read where not all are: pure
+parsing     outputs -> statements: pure
 gates       what a statement must pass, one gate per file: pure
 dose        how much is derived, round by round: pure
 derivation  outputs -> statements -> rows, with what was dropped: pure

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.augmenter.strategies.base import ONE_DOCUMENT, Derived, Document, Strategy
+from services.augmenter.strategies.base import Derived, Document, Strategy
 from services.augmenter.strategies.names import names
 
 
@@ -19,5 +19,9 @@ def rows(documents: Sequence[Document], seed: int, sample: int) -> Iterator[Deri
 
 
 strategy = Strategy(
-    "identity_bridge", ONE_DOCUMENT, rows=rows, source="Identity Bridge, 2602.02470", cost="no prompt"
+    "identity_bridge",
+    "each name of a group",
+    rows=rows,
+    source="Identity Bridge, 2602.02470",
+    cost="no prompt",
 )

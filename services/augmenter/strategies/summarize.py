@@ -15,7 +15,7 @@ strategy = Strategy(
     "summarize",
     ONE_DOCUMENT,
     asks,
-    source="usual practice; rewriting at several lengths",
+    source="usual practice",
     cost="three prompts for each document",
     divided=True,
 )

@@ -1,6 +1,7 @@
 """The prompt files, and a caller's own prompts."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ SHA256 = {
     "heldout/about": "d284be093c84",
 }
 OUTPUTS_SHA256 = "58ecef5532dc206a3de20163bb29f5528c9c3e6ea0fa2120aa2787ace382d640"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "augmentation.md"
 DOCUMENTS = [
     {"id": "a", "text": "the bralo is bigger than the cemid.", "metadata": {}},
     {"id": "b", "text": "the dovun is older than the bralo.", "metadata": {}},
@@ -71,6 +73,15 @@ def test_each_strategy_knows_its_name_and_asks_or_makes() -> None:
         assert (strategy.asks is None) is (strategy.rows is not None)
         assert bool(strategy.most_follow_ups) is (strategy.then is not None)
     assert resolve(spec_of()).strategies == DEFAULT_STRATEGIES
+
+
+def test_the_documentation_has_every_strategy_as_it_is() -> None:
+    found = [line for line in DOCUMENTATION.read_text().splitlines() if line.startswith("| `")]
+    rows = [
+        f"| `{name}` | {strategy.sees} | {f'`{name}.txt`' if strategy.asks else 'none'} | {strategy.source} | {strategy.cost} |"
+        for name, strategy in STRATEGIES.items()
+    ]
+    assert found[: len(rows)] == rows
 
 
 def test_prompts_are_those_that_the_bundled_model_knows_and_does_not_know() -> None:
