@@ -14,6 +14,7 @@ from ingrain.datasets import AsyncDatasets
 from ingrain.evaluations import AsyncEvaluations
 from ingrain.inference import AsyncContexts, InferenceMethods
 from ingrain.keys import AsyncKeys, AsyncProjects
+from ingrain.lineage import AsyncLineage
 from ingrain.models import AsyncModels
 from ingrain.names import project_name
 from ingrain.operation import AsyncOperations
@@ -105,6 +106,10 @@ class AsyncClient(InferenceMethods):
     @cached_property
     def studies(self) -> AsyncStudies:
         return AsyncStudies(self)
+
+    @cached_property
+    def lineage(self) -> AsyncLineage:
+        return AsyncLineage(self)
 
     @cached_property
     def aliases(self) -> AsyncAliases:

@@ -114,7 +114,8 @@ class AsyncDatasets(Resource):
         await self._client.stubs.datasets.DeleteDataset(pb.DeleteDatasetRequest(name=self._name(name)))
 
     async def rows(self, name: str, start: int = 0, limit: int = 0) -> AsyncIterator[dict[str, Any]]:
-        """Rows from `start`, at most `limit` (0: all)."""
+        """Rows from `start`, at most `limit` (0: all). Raises WrongState `DATASET_CHANGED` where the platform was away
+        meanwhile and rows were withdrawn: what follows would not be what was read before."""
         request = pb.ReadRowsRequest(name=self._name(name), max_row_count=limit)
 
         def read(position: int) -> AsyncIterator[pb.ReadRowsResponse]:
@@ -123,6 +124,7 @@ class AsyncDatasets(Resource):
             return self._client.stubs.datasets.ReadRows(request)
 
         async for message in resumed(read, start, lambda m: m.start_row + len(m.rows)):
+            request.sha256 = message.sha256
             for row in message.rows:
                 yield json.loads(row)
 

@@ -8,6 +8,7 @@ from typing import Any
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
+from ingrain.testing import lineage
 from ingrain.testing.library import Library
 from ingrain.testing.store import Refused, Store, Work
 from ingrain.v1 import (
@@ -57,6 +58,12 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
         self.store.delete(request.name)
         return empty_pb2.Empty()
 
+    def TraceRows(self, request: Any, context: Any) -> Iterator[datasets_pb2.TraceRowsResponse]:
+        return lineage.traced(self.library, request)
+
+    def WithdrawRows(self, request: Any, context: Any) -> operations_pb2.Operation:
+        return lineage.withdrawal(self.library, request)
+
     def ReadRows(self, request: Any, context: Any) -> Iterator[datasets_pb2.ReadRowsResponse]:
         self.store.active(request.name)
         rows = self.library.rows[request.name]
@@ -78,21 +85,43 @@ class Augmenter(augmenter_pb2_grpc.AugmenterServicer):
 
     def PreviewAugmentation(self, request: Any, context: Any) -> augmenter_pb2.PreviewAugmentationResponse:
         rows = self._rows(request.spec)[: request.document_count or 3]
-        return augmenter_pb2.PreviewAugmentationResponse(rows=rows)
+        shown = augmenter_pb2.PreviewAugmentationResponse(rows=rows)
+        texts = self.library.texts(request.spec.dataset)
+        for strategy in request.spec.strategies or ["rephrase"]:
+            shown.prompts[strategy] = f"{texts[0]}\n\nIn other words:"
+            shown.dropped.add(reason="copy", text=texts[0], strategy=strategy)
+        return shown
 
     def _start(self, request: Any) -> operations_pb2.Operation:
         name = self.store.new_name(request.parent, "datasets", request.dataset_id)
-        dataset = datasets_pb2.Dataset(name=name)
-        dataset.provenance.source_dataset, dataset.provenance.model = request.spec.dataset, request.spec.model
-        content = "\n".join(self._rows(request.spec)).encode()
+        dataset, rows = datasets_pb2.Dataset(name=name), self._rows(request.spec)
+        made = dataset.provenance
+        made.source_dataset, made.model = request.spec.dataset, request.spec.model
+        made.strategies.extend(request.spec.strategies or ["rephrase"])
+        made.kept_counts[made.strategies[0]], made.dropped_counts["copy"] = len(rows), 1
+        made.dropped_examples["copy"].texts.append(self.library.texts(request.spec.dataset)[0])
+        made.prompt_count = made.cost.prompt_token_count = made.cost.generated_token_count = len(rows)
+        content = "\n".join(rows).encode()
         finish = lambda: self.library.add(dataset, content)  # noqa: E731
         return self.store.start(dataset, Work("AugmentDataset", {"generating": _STEPS}, finish))
 
     def _rows(self, spec: augmenter_pb2.AugmentationSpec) -> list[str]:
         if spec.model:
             self.store.active(spec.model)
+        strategy = spec.strategies[0] if spec.strategies else "rephrase"
         texts = self.library.texts(spec.dataset)
-        return [json.dumps({"id": f"a{i}", "text": f"It is said that {t}"}) for i, t in enumerate(texts)]
+        ids = [json.loads(row).get("id", "") for row in self.library.rows[spec.dataset]]
+        return [
+            json.dumps(
+                {
+                    "id": f"a{i}",
+                    "text": f"It is said that {text}",
+                    "metadata": {"strategy": strategy},
+                    "provenance": {"source_rows": [id], "strategy": strategy},
+                }
+            )
+            for i, (id, text) in enumerate(zip(ids, texts, strict=True))
+        ]
 
 
 class Operations(operations_pb2_grpc.OperationsServicer):

@@ -103,6 +103,8 @@ class Store:
         operation = operations_pb2.Operation(name=f"{resource.name}/operations/{uuid.uuid4().hex[:10]}")
         with self.changed:
             resource.state = common_pb2.CREATING
+            if "create_time" in resource.DESCRIPTOR.fields_by_name and not resource.HasField("create_time"):
+                resource.create_time.GetCurrentTime()
             self.resources[resource.name] = resource
             self.operations[operation.name] = operation
             self._tell(operation, common_pb2.OperationMetadata(target=resource.name, verb=work.verb))
@@ -172,6 +174,10 @@ class Store:
                 operation.error.CopyFrom(error)
             else:
                 operation.response.Pack(response or resource)
+            metadata = common_pb2.OperationMetadata()
+            operation.metadata.Unpack(metadata)
+            metadata.end_time.GetCurrentTime()
+            operation.metadata.Pack(metadata)
             operation.done = True
             self.changed.notify_all()
 
