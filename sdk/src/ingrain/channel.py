@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from ingrain import errors, uploading
+from ingrain.credentials import Credential
 from ingrain.tls import TLS, credentials, wished
 
 Metadata = Sequence[tuple[str, str]]
@@ -57,12 +58,19 @@ class Channel:
     """What generated stubs need of a channel. Opened at the first call, so that it belongs to that loop."""
 
     def __init__(
-        self, target: str, metadata: Metadata, timeout_s: float | None, tls: TLS | bool | str | Path | None
+        self,
+        target: str,
+        metadata: Metadata,
+        timeout_s: float | None,
+        tls: TLS | bool | str | Path | None,
+        credential: Credential = str,
     ) -> None:
+        """`credential` is asked for every call; what it gives goes as bearer, where it is not empty."""
         files = wished(tls)
         self.target = target
         self._metadata = tuple(metadata)
         self._timeout_s = timeout_s
+        self._credential = credential
         self._credentials = credentials(files) if files else None
         self._channel: grpc.aio.Channel | None = None
         self._blocking: grpc.Channel | None = None
@@ -134,8 +142,10 @@ class Channel:
 
     def _prepare(self, metadata: Metadata) -> tuple[Metadata, str]:
         """Metadata to send and its request id; what is given with a call goes before the client's own."""
+        shown = self._credential()
+        own = [*([("authorization", f"Bearer {shown}")] if shown else []), *self._metadata]
         given = {key for key, _ in metadata}
-        merged = [*metadata, *((key, value) for key, value in self._metadata if key not in given)]
+        merged = [*metadata, *((key, value) for key, value in own if key not in given)]
         request_id = next((value for key, value in merged if key == errors.REQUEST_ID_KEY), "")
         if not request_id:
             request_id = uuid.uuid4().hex

@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2_grpc
 from ingrain.aliases import AsyncAliases
 from ingrain.batches import AsyncBatches
 from ingrain.channel import Channel, Metadata
+from ingrain.credentials import credential
 from ingrain.datasets import AsyncDatasets
 from ingrain.evaluations import AsyncEvaluations
 from ingrain.inference import AsyncContexts, InferenceMethods
@@ -55,7 +56,8 @@ class Stubs:
 class AsyncClient(InferenceMethods):
     """A connection to the platform, for one project.
 
-    Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY. `metadata` goes
+    Arguments that are None come from INGRAIN_TARGET, INGRAIN_PROJECT and INGRAIN_API_KEY, or the file INGRAIN_KEY_FILE,
+    which is read again when it changed. `metadata` goes
     with every call; `timeout_s` is the deadline of calls that have none of their own (streams have none).
     `tls` is the file of the gateway's authority (None: INGRAIN_TLS_CA, without TLS where that is empty), True for
     the system's roots, False for none.
@@ -74,9 +76,7 @@ class AsyncClient(InferenceMethods):
     ) -> None:
         self.target = target or os.environ.get("INGRAIN_TARGET") or DEFAULT_TARGET
         self.parent = project_name(project or os.environ.get("INGRAIN_PROJECT") or "default")
-        api_key = api_key if api_key is not None else os.environ.get("INGRAIN_API_KEY", "")
-        credentials = [("authorization", f"Bearer {api_key}")] if api_key else []
-        self._channel = Channel(self.target, [*credentials, *metadata], timeout_s, tls)
+        self._channel = Channel(self.target, metadata, timeout_s, tls, credential(api_key))
         self.stubs = Stubs(self._channel)
 
     @cached_property
