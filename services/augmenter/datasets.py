@@ -1,6 +1,7 @@
 """The Datasets service."""
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,9 +17,12 @@ from servicekit.resources import Resources, new_id
 from servicekit.storage import Storage
 from servicekit.worker import Task
 from services.augmenter import sources
-from services.augmenter.intake import fill, lines_of, take_in
+from services.augmenter.importing import Reading, bounds_of
+from services.augmenter.intake import fill, take_in
 from services.augmenter.reading import opened, pages
+from services.augmenter.receiving import Upload
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.splitting import resolve as splitting_of
 from services.augmenter.tracing import trace
 from services.augmenter.underway import UnderWay
 from services.augmenter.withdrawing import Withdrawing
@@ -49,10 +53,14 @@ class Datasets:
 
     async def import_dataset(self, task: Task, request: pb.ImportDatasetRequest) -> pb.Dataset:
         await task.progress("reading")
+        splitting = splitting_of(request.splitting)
         found, counts = await sources.find(request.source_uri, self.settings)
         kind = request.dataset.kind
-        rows = self._counted(task, sources.rows_of(found, counts))
-        taken = await take_in(self.storage, task.prefix, rows, kind, self.settings.most_rows)
+        reading = Reading(bounds_of(self.settings), counts, "source_uri")
+        rows = self._counted(task, reading.rows(found))
+        taken = await take_in(
+            self.storage, task.prefix, rows, kind, self.settings.most_rows, splitting, counts=counts
+        )
         dataset = fill(await self.resources.get(task.target), taken)
         dataset.counts.update(counts)
         return dataset
@@ -80,17 +88,21 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         identity.authorize(header.parent)
         dataset = new_dataset(header.parent, header.dataset_id, header.dataset)
         prefix = f"{dataset.name}/upload-{new_id('u')}"
-        received = hashlib.sha256()
-        rows = lines_of(chunks_of(requests, received))
-        taken = await take_in(
-            self.datasets.storage, prefix, rows, header.dataset.kind, self.datasets.settings.most_rows
-        )
-        if header.sha256 and header.sha256 != received.hexdigest():
-            raise Invalid(
-                "SHA256_MISMATCH",
-                "the bytes that arrived are not those of the header's sha256; send again",
-                field="header.sha256",
+        splitting = splitting_of(header.splitting, "header.splitting")
+        settings, counts = self.datasets.settings, Counter[str]()
+        upload = Upload(header, requests)
+        async with upload.rows(settings, counts) as rows:
+            taken = await take_in(
+                self.datasets.storage,
+                prefix,
+                rows,
+                header.dataset.kind,
+                settings.most_rows,
+                splitting,
+                counts=counts,
             )
+        upload.check()
+        dataset.counts.update(counts)
         failpoint("augmenter.after_upload")
         dataset.state = common_pb2.ACTIVE
         dataset.create_time.GetCurrentTime()
@@ -103,13 +115,11 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
     async def ImportDataset(self, request: pb.ImportDatasetRequest, context: Any) -> Any:
         identity.authorize(request.parent)
         dataset = new_dataset(request.parent, request.dataset_id, request.dataset)
+        splitting_of(request.splitting)
         if request.validate_only:
-            found, skipped = await sources.find(request.source_uri, self.datasets.settings)
-            size_bytes = sum(source.size_bytes for source in found)
-            notes = [
-                f"{len(found)} files with {size_bytes} bytes",
-                *(f"{n} {what}" for what, n in skipped.items()),
-            ]
+            found, counts = await sources.find(request.source_uri, self.datasets.settings)
+            reading = Reading(bounds_of(self.datasets.settings), counts, "source_uri")
+            notes = await reading.survey(found)
             return self.operations.done_with_estimate(
                 dataset.name, "ImportDataset", common_pb2.Estimate(notes=notes)
             )
@@ -148,15 +158,6 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
     async def WithdrawRows(self, request: pb.WithdrawRowsRequest, context: Any) -> Any:
         identity.authorize(request.name)
         return await Withdrawing(self.datasets, self.operations).start(request)
-
-
-async def chunks_of(requests: AsyncIterator[pb.UploadDatasetRequest], received: Any) -> AsyncIterator[bytes]:
-    """The bytes after the header, which `received` digests."""
-    async for request in requests:
-        if request.WhichOneof("payload") == "header":
-            raise Invalid("SECOND_HEADER", "an upload has one header, first", field="header")
-        received.update(request.chunk)
-        yield request.chunk
 
 
 def new_dataset(parent: str, dataset_id: str, given: pb.Dataset) -> pb.Dataset:

@@ -62,6 +62,19 @@ class RowChecker:
         self.count -= 1
         raise self._error("NOT_JSON", found)
 
+    def fitting(self, row: Row) -> bytes:
+        """The same of a row, or of a part of it, that must fit a message."""
+        raw = self.encoded(row)
+        if len(raw) > GREATEST_LINE_BYTES:
+            self.count -= 1
+            raise self._error(
+                "DOCUMENT_TOO_LONG" if self.kind == Kind.DOCUMENTS else "ROW_TOO_LONG",
+                f"has {len(raw)} bytes; at most {GREATEST_LINE_BYTES} are allowed"
+                + (f"; split {row['id']!r} and others like it" if self.kind == Kind.DOCUMENTS else ""),
+                "text" if self.kind == Kind.DOCUMENTS else "",
+            )
+        return raw
+
     def _decide(self, row: Row) -> int:
         if "text" in row:
             return Kind.DOCUMENTS
@@ -83,7 +96,10 @@ class RowChecker:
             if self.kind not in (Kind.DOCUMENTS, Kind.PROBES, Kind.PROMPTS):
                 return
             row["id"] = f"row-{self.count + 1:06d}"
-        identity = self.text(row, "id")
+        self.claim(self.text(row, "id"))
+
+    def claim(self, identity: str) -> None:
+        """No other row may have this id."""
         if identity in self._ids:
             raise self._error("DUPLICATE_ID", f"has the id {identity!r}, which an earlier row has too", "id")
         self._ids.add(identity)

@@ -16,3 +16,16 @@ class AugmenterSettings(ServiceSettings):
     prices: Path | None = (
         None  # the operator's price table, a PriceTable as JSON; money is shown only with one
     )
+    # What files from outside may take; an import in which one takes more says so by the file's name.
+    upload_bytes: int = 4 << 30  # of an uploaded file that is not JSONL
+    import_files: int = 100_000  # in an archive
+    import_bytes: int = 4 << 30  # unpacked, of an archive or a table
+    import_file_bytes: int = 256 << 20  # of a file that becomes one document
+    import_characters: int = 16 << 20  # of one document's text
+    import_ratio: int = 200  # unpacked bytes for each packed one
+    import_depth: int = 1  # archives in archives: 1 leaves what is inside of the first
+    import_pages: int = 5_000
+    import_file_s: float = (
+        60.0  # the parser's time for a document, a thousand rows of a table or a member of an archive
+    )
+    import_memory_bytes: int = 2 << 30  # address space of the parser

@@ -1,7 +1,8 @@
-"""Rows of a source URI: one file or a folder of .jsonl, .txt and .md, in the order of their paths."""
+"""Files of a source URI: one file or a folder, in the order of their paths."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
@@ -9,11 +10,7 @@ from urllib.parse import unquote, urlparse
 from servicekit.errors import Invalid, NotFound
 from servicekit.settings import ServiceSettings
 from servicekit.storage import Storage, open_uri
-from services.augmenter.intake import lines_of
-from services.augmenter.rows import Row
-
-READABLE = (".jsonl", ".txt", ".md")
-GREATEST_TEXT_BYTES = 4 << 20
+from services.augmenter.formats.endings import READABLE, ending_of, family_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,19 @@ class Source:
             async for chunk in self.storage.stream(self.key):
                 yield chunk
 
+    @asynccontextmanager
+    async def fetched(self, folder: Path) -> AsyncIterator[Path]:
+        """The file on this machine, in `folder` for as long as it is needed where it came from elsewhere."""
+        if self.file is not None or self.storage is None:
+            yield self.file or folder
+            return
+        file = folder / "fetched"
+        try:
+            await self.storage.get_file(self.key, file)
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
 
 async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source], Counter[str]]:
     """Readable files, and how many others were skipped by their ending."""
@@ -46,11 +56,10 @@ async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source]
     skipped: Counter[str] = Counter()
     readable = []
     for source in sorted(found, key=lambda source: source.path):
-        ending = PurePosixPath(source.path).suffix.lower()
-        if ending in READABLE:
+        if family_of(source.path):
             readable.append(source)
         else:
-            skipped[f"skipped{ending or ' (no ending)'}"] += 1
+            skipped[skipped_by_ending(source.path)] += 1
     if not readable:
         raise Invalid(
             "NOTHING_TO_IMPORT",
@@ -59,6 +68,11 @@ async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source]
             field="source_uri",
         )
     return readable, skipped
+
+
+def skipped_by_ending(path: str) -> str:
+    """What a dataset's counts say of a file that nobody reads."""
+    return f"skipped{ending_of(path) or ' (no ending)'}"
 
 
 def _local(source_uri: str, settings: ServiceSettings) -> list[Source]:
@@ -91,30 +105,3 @@ async def _s3(source_uri: str, settings: ServiceSettings) -> AsyncIterator[Sourc
         if found.key == key or found.key.startswith(key.rstrip("/") + "/") or not key:
             path = found.key[len(key) :].lstrip("/") or PurePosixPath(found.key).name
             yield Source(path, found.size_bytes, storage=storage, key=found.key)
-
-
-async def rows_of(sources: list[Source], counts: Counter[str]) -> AsyncIterator[Row | bytes]:
-    """JSONL lines as they are; a text or markdown file is one document."""
-    for source in sources:
-        ending = PurePosixPath(source.path).suffix.lower()
-        if ending == ".jsonl":
-            counts["files .jsonl"] += 1
-            async for line in lines_of(source.chunks()):
-                yield line
-            continue
-        if source.size_bytes > GREATEST_TEXT_BYTES:
-            raise Invalid(
-                "DOCUMENT_TOO_LONG",
-                f"{source.path} has {source.size_bytes} bytes; a text document may have {GREATEST_TEXT_BYTES}",
-                field="source_uri",
-            )
-        data = b"".join([chunk async for chunk in source.chunks()])
-        try:
-            text = data.decode("utf-8-sig").strip()
-        except UnicodeDecodeError:
-            raise Invalid("NOT_UTF8", f"{source.path} is not UTF-8", field="source_uri") from None
-        if not text:
-            counts["skipped empty files"] += 1
-            continue
-        counts[f"documents from {ending}"] += 1
-        yield {"id": source.path, "text": text, "metadata": {"path": source.path}}

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one import. Times are of the parser at one document, one batch of a table's rows or one archive member."""
+    """`most_s` is the parser's time for one document, one batch of a table's rows or one member of an archive."""
 
     most_files: int  # in an archive
-    most_bytes: int  # unpacked and downloaded, of all files together
+    most_bytes: int  # unpacked, of an archive or a table
     most_file_bytes: int  # of a file that becomes one document
     most_characters: int  # of a document's text
     most_ratio: int  # unpacked bytes for each packed one, once over FREE_BYTES
-    most_depth: int  # archives in archives
+    most_depth: int  # archives in archives; 1 leaves what is inside of the first
     most_pages: int
     most_s: float
     most_memory_bytes: int  # address space of the parser

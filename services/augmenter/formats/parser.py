@@ -47,13 +47,16 @@ class Parser:
         process = await self._running()
         assert process.stdin is not None
         request = {"file": str(file), "path": path, "family": family, "into": str(into) if into else ""}
-        finished = False
+        finished, received_bytes = False, 0
         try:
             with contextlib.suppress(ConnectionError):
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 await process.stdin.drain()
             while True:
-                frame = await self._frame(process)
+                size, frame = await self._frame(process)
+                received_bytes += size
+                if received_bytes > self.bounds.most_bytes:
+                    raise Refused("TOO_LARGE", f"holds more than {self.bounds.most_bytes} bytes of rows")
                 if "refused" in frame:
                     finished = frame["refused"][0] != "TOO_MUCH_MEMORY"
                     raise Refused(*frame["refused"])
@@ -65,14 +68,14 @@ class Parser:
             if not finished:
                 await self._end()
 
-    async def _frame(self, process: Process) -> dict[str, Any]:
+    async def _frame(self, process: Process) -> tuple[int, dict[str, Any]]:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(self.bounds.most_s):
                 length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
                 if length > _MOST_FRAME_BYTES:
                     raise Refused("TOO_LARGE", "has more text than a document may have")
-                return json.loads(await process.stdout.readexactly(length))
+                return length, json.loads(await process.stdout.readexactly(length))
         except TimeoutError:
             raise Refused(
                 "TOO_SLOW", f"kept its parser at work for more than {self.bounds.most_s:g} s"

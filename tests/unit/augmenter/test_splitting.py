@@ -115,13 +115,13 @@ def test_a_heading_alone_is_no_row() -> None:
 def test_overlap_is_whole_sentences_of_the_row_before() -> None:
     said = [f"Sentence number {n} of Dr. Smith is here." for n in range(12)]
     text = " ".join(said)
-    parts = split(text, Splitting(160, 60))
+    parts = split(text, Splitting(165, 60))
     rows = [text[part.start : part.end] for part in parts]
     assert len(rows) > 3
     for before, row in pairwise(rows):
         assert sentences(row)[0] == sentences(before)[-1]
         assert all(sentence in said for sentence in sentences(row))
-    apart = [sentences(text[part.start : part.end]) for part in split(text, Splitting(160, 0))]
+    apart = [sentences(text[part.start : part.end]) for part in split(text, Splitting(165, 0))]
     assert apart == [said[0:4], said[4:8], said[8:12]]
 
 
