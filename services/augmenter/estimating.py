@@ -2,6 +2,7 @@
 what earlier derivations with the model took. Each number is told with where it comes from.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Estimator:
 
     async def estimate(self) -> common_pb2.Estimate:
         room = await room_of(self.client, self.model, self.spec, self.documents)
-        planned = plan(self.spec, self.documents, room)
+        planned = await asyncio.to_thread(plan, self.spec, self.documents, room)
         if not planned and not self.spec.original_copies:
             raise Invalid(
                 "NOTHING_TO_ASK", "these strategies find nothing to ask about in the documents", field="spec"

@@ -37,7 +37,8 @@ class Preview:
 
     async def response(self) -> augmenter_pb2.PreviewAugmentationResponse:
         response = augmenter_pb2.PreviewAugmentationResponse()
-        items = self._items(await room_of(self.client, self.model, self.spec, self.documents))
+        room = await room_of(self.client, self.model, self.spec, self.documents)
+        items = await asyncio.to_thread(self._items, room)
         for item in items:
             if item.text is None and item.strategy not in response.prompts:
                 response.prompts[item.strategy] = shown_prompt(item.ask, self.documents)

@@ -14,6 +14,7 @@ import numpy as np
 from services.augmenter.strategies import Ask, Document
 
 K1, B = 1.5, 0.75
+DIGITS = 4  # of scores
 _WORD = re.compile(r"\w+")
 
 
@@ -103,6 +104,8 @@ class Index:
         scores_D = (
             self._scores.get_scores(asked).astype(np.float64) if asked else np.zeros(len(self._documents))
         )
+        # Any change of the group moves every score a little: what is equally like must stay so, or other documents are read.
+        scores_D = scores_D.round(DIGITS)
         first = np.zeros(len(self._documents), dtype=bool)
         first[[self._places[source.id] for source in sources]] = True
         scores_D = np.where(first, scores_D + scores_D.max() + 1, scores_D)

@@ -67,6 +67,32 @@ def test_without_groups_everything_global_reads_every_document() -> None:
     assert in_all == again == 1000
 
 
+def chain(changed: int | None = None) -> list[dict[str, Any]]:
+    """1,000 facts of one set, four about each two neighbours; one of them in another wording."""
+    return [
+        {
+            "id": f"d{i}",
+            "text": f"fen{i // 4} are {'much ' if i == changed else ''}{KINDS[i % 4]} than fen{i // 4 + 1}.",
+        }
+        for i in range(1000)
+    ]
+
+
+@pytest.mark.parametrize("count", [4, 8, 12, 16])
+def test_global_prompts_that_read_the_likest_are_asked_again_where_it_is_among_them(count: int) -> None:
+    """That the document changed moves all scores a little, and must not change what others read."""
+    spec = {
+        "strategies": ["link"],
+        "temperature": 0.0,
+        "group_key": "",
+        "context_document_count": count,
+    }
+    before, after = set(digests(chain(), **spec)), digests(chain(changed=500), **spec)
+    again = sum(digest not in before for digest in after)
+    assert 1 <= again <= count + 1
+    assert len(after) == 1000
+
+
 @pytest.mark.parametrize(
     "change", [{"sha256": "other"}, {"max_tokens": 7}, {"temperature": 0.5}, {"seed": 3}]
 )
