@@ -19,7 +19,13 @@ derivation  outputs -> statements -> rows, with what was dropped: pure
 judging     the gates that ask a model
 planning    what is asked, in which order, in how many calls: pure
 outputs     what was written, by what it depends on, so that nothing is asked twice
-asking      planned prompts -> outputs: from the store, or from the model
+underway    what is asked at this moment, so that two who want the same ask once
+generating  a batch of prompts -> what the model writes, waiting while inference is full or away
+rounds      batches side by side, each kept as it ends
+asking      planned prompts -> outputs, prompts that follow on and prompts that are asked again included
+rates       what earlier derivations took
+estimating  what one will take: tokens, time, money
+previewing  a few prompts and what becomes of them
 pipeline    read -> prompt -> generate -> parse -> filter -> write
 augment     the Augmenter service
 """
