@@ -17,7 +17,8 @@ from services.augmenter.gates import claims
 from services.augmenter.gates.contradiction import contradiction
 from services.augmenter.generating import CALL_S, Generator, text_digest, usage_of
 from services.augmenter.outputs import Output, Outputs, digest_of
-from services.augmenter.planning import MESSAGE_BYTES
+from services.augmenter.planning import MESSAGE_BYTES, Planned
+from services.augmenter.sights import Sight
 from services.augmenter.spec import Gates
 
 CONTRADICTION_FORM = "contradiction/1"  # raised when the same question would be put another way
@@ -28,6 +29,7 @@ Answer = tuple[str, list[float]]  # what is stored, and its share of what the ca
 class Question:
     """About one statement: what is read before it (a group's context, or a prompt), and what is asked."""
 
+    item: Planned
     group: str | None
     prompt: str
     choices: tuple[str, ...] = ()
@@ -64,12 +66,14 @@ class Verdicts:
 
 @dataclass
 class Judging:
-    """`writer`: of the model that writes, which also says how likely its statements are. `judge`: of the other one."""
+    """`writer`: of the model that writes, which also says how likely its statements are. `judge`: of the other one. `sight`: the
+    documents that a prompt had in sight, so that answers about what was written to it go with them."""
 
     outputs: Outputs
     task: Task
     writer: Generator
     judge: Generator | None
+    sight: Callable[[Planned], Sight | None]
     batch_size: int
     calls: int
     usages: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of every answer, by digest
@@ -119,7 +123,7 @@ class Judging:
         choices = (statement.text, contrary)
         read = before if group is None else text_digest(writer.texts(group))
         depends_on = (CONTRADICTION_FORM, writer.model.sha256, group is None, read, choices)
-        return Question(group, before, choices, depends_on)
+        return Question(statement.item, group, before, choices, depends_on)
 
     def _claims(self, statement: Statement) -> Question:
         judge = self._judge()
@@ -127,7 +131,7 @@ class Judging:
         texts = [before.rstrip("\n")] if group is None else []
         prompt = claims.prompt_of(statement.text, texts).lstrip("\n")
         read = "" if group is None else text_digest(judge.texts(group))
-        return Question(group, prompt, (), (claims.VERSION, judge.model.sha256, read, prompt))
+        return Question(statement.item, group, prompt, (), (claims.VERSION, judge.model.sha256, read, prompt))
 
     async def _answers(
         self,
@@ -148,7 +152,8 @@ class Judging:
             async with gate:
                 answers = await ask(batch[0][1].group, [question for _, question in batch])
                 written = dict(zip([digest for digest, _ in batch], answers, strict=True))
-                await self.outputs.keep(self.task.target, written)
+                seen = {digest: self.sight(question.item) for digest, question in batch}
+                await self.outputs.keep(self.task.target, written, seen)
             for digest, (text, usage) in written.items():
                 known[digest] = Output(text, tuple(usage), self.task.target)
             done += len(batch)

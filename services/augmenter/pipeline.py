@@ -102,7 +102,7 @@ class Pipeline:
             judge = of_model(asking.generator, await model_of(asking.client, gates.judge))
         outputs = Outputs(self.datasets.resources.database, self.datasets.storage, task.project)
         size, calls = self.settings.prompt_batch, self.settings.prompt_calls
-        return Judging(outputs, task, asking.generator, judge, size, calls)
+        return Judging(outputs, task, asking.generator, judge, asking.sight, size, calls)
 
     async def _stored(self, task: Task, made: Derivation, source: datasets_pb2.Dataset) -> Taken:
         if not made.rows:

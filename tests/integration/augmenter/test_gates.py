@@ -1,0 +1,220 @@
+"""Gates over whole derivations with the bundled model: what they drop is counted with examples, what they ask is paid once."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from ingrain import errors
+from ingrain.v1 import common_pb2, trainer_pb2
+from services.augmenter.gates.near import near_duplicates
+from tools.probe_truth import Truth
+
+SPEC = {"group_key": "world", "distinct_key": "fact", "samples_per_document": 2, "max_tokens": 40, "seed": 5}
+LINK = {**SPEC, "strategies": ["reverse", "link", "about"]}
+JUDGE = "projects/demo/models/judge"
+
+
+async def derived(world: Any, id: str, **spec: Any) -> tuple[Any, list[dict[str, Any]]]:
+    operation = await world.user.datasets.augment("documents", "small", id=id, **spec)
+    made = await operation.result(timeout_s=120)
+    return made, [row async for row in world.user.datasets.rows(id)]
+
+
+def truths(documents: list[dict[str, Any]]) -> dict[str, Truth]:
+    worlds: dict[str, list[str]] = {}
+    for document in documents:
+        worlds.setdefault(document["metadata"]["world"], []).append(document["text"])
+    return {name: Truth(texts) for name, texts in worlds.items()}
+
+
+def right(rows: list[dict[str, Any]], documents: list[dict[str, Any]]) -> float:
+    """The share of rows that follow, of those of which it can be told."""
+    known = truths(documents)
+    said = [known[row["metadata"]["world"]].of(row["text"]) for row in rows]
+    told = [one for one in said if one is not None]
+    return sum(told) / len(told)
+
+
+async def test_the_papers_setting_keeps_what_the_default_drops(world: Any) -> None:
+    usual, rows = await derived(world, "usual", **LINK)
+    all_off = {"keep_copies": True, "keep_duplicates": True}
+    paper, all_rows = await derived(world, "paper", **LINK, gates=all_off)
+    dropped = dict(usual.provenance.dropped_counts)
+    assert dropped["duplicate"] > 0
+    assert set(paper.provenance.dropped_counts) <= {"empty", "unparsable", "too_long"}
+    missing = {reason: n for reason, n in dropped.items() if reason in ("copy", "duplicate")}
+    assert len(all_rows) == len(rows) + sum(missing.values())
+    for reason, count in dropped.items():
+        assert len(usual.provenance.dropped_examples[reason].texts) == min(3, count)
+
+
+async def test_near_duplicates_are_dropped_at_the_threshold(world: Any) -> None:
+    _, every = await derived(world, "all", **LINK)
+    made, rows = await derived(world, "few", **LINK, gates={"near_duplicate_threshold": 0.3})
+    texts = [row["text"] for row in every]
+    wanted = [text for text, near in zip(texts, near_duplicates(texts, 0.3), strict=True) if near is None]
+    assert 0 < len(wanted) < len(texts)
+    assert [row["text"] for row in rows] == wanted
+    assert made.provenance.dropped_counts["near_duplicate"] == len(texts) - len(wanted)
+
+
+async def test_only_what_is_about_its_documents_is_on_topic(
+    world: Any, documents: list[dict[str, Any]]
+) -> None:
+    made, rows = await derived(world, "on-topic", **LINK, gates={"on_topic": True})
+    _, every = await derived(world, "every", **LINK)
+    assert len(rows) + made.provenance.dropped_counts["off_topic"] <= len(every)
+    by_id = {document["id"]: document["text"].casefold() for document in documents}
+    for row in rows:
+        sources = " ".join(by_id[id] for id in row["provenance"]["source_rows"])
+        assert set(row["text"].casefold().rstrip(".").split()) & set(sources.rstrip(".").split())
+
+
+async def test_the_likelier_of_statement_and_contradiction_stays_and_is_paid_once(
+    world: Any, documents: list[dict[str, Any]]
+) -> None:
+    _, every = await derived(world, "every", **LINK)
+    gates = {"likelier_than_contradiction": True}
+    made, rows = await derived(world, "likelier", **LINK, gates=gates)
+    assert made.provenance.dropped_counts["unlikely"] == len(every) - len(rows) > 0
+    margins = [row["provenance"]["verdicts"]["contradiction"]["margin"] for row in rows]
+    assert min(margins) >= 0
+    assert len(set(margins)) > len(margins) / 2
+    assert right(rows, documents) > right(every, documents)
+
+    trouble = world.behind.trouble
+    asked = trouble.calls["Score"]
+    assert asked > 0
+    again, same = await derived(world, "again", **LINK, gates=gates)
+    assert trouble.calls["Score"] == asked
+    assert same == rows
+    # What weighing took is told, and told again of answers that were there already.
+    plain = (await world.user.datasets.get("every")).provenance.cost
+    assert made.provenance.cost.flops > plain.flops
+    assert again.provenance.cost.flops == pytest.approx(made.provenance.cost.flops)
+
+
+async def test_an_engine_that_is_away_while_statements_are_weighed_costs_nothing_twice(world: Any) -> None:
+    gates = {"likelier_than_contradiction": True}
+    trouble = world.behind.trouble
+    trouble.away["Score"] = (2, 4)  # for all tries of the client
+    made, _ = await derived(world, "disturbed", **LINK, gates=gates)
+    answered = trouble.answered["Score"]
+    (operation,) = [found async for found in world.user.operations.list("datasets/disturbed")]
+    assert (await operation.refresh()).metadata.attempt_count <= 2
+    again, _ = await derived(world, "again", **LINK, gates=gates)
+    assert trouble.answered["Score"] == answered
+    assert again.sha256 == made.sha256
+
+
+async def test_what_no_rule_contradicts_is_kept_and_told(world: Any) -> None:
+    rows = [{"id": "1", "text": "Zumbo sing."}, {"id": "2", "text": "Brevo dance."}]
+    await world.user.datasets.upload(rows, id="singing")
+    operation = await world.user.datasets.augment(
+        "singing",
+        "small",
+        id="sung",
+        strategies=["rephrase"],
+        max_tokens=20,
+        gates={"likelier_than_contradiction": True, "keep_copies": True},
+    )
+    made = await operation.result(timeout_s=60)
+    kept = [row async for row in world.user.datasets.rows("sung")]
+    without = [row for row in kept if "verdicts" not in row["provenance"]]
+    notes = list(made.provenance.notes)
+    assert bool(without) == any(f"of {len(without)} statements by rule" in note for note in notes)
+
+
+class ByTruth:
+    """A judge behind a socket that answers as its documents say, or talks where a statement is among `unreadable`."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.unreadable: set[str] = set()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        self.requests.append(asked)
+        read, _, statement = asked["messages"][-1]["content"].rpartition("\n\nStatement: ")
+        documents = read.split("\n\n")[0].splitlines()
+        if statement in self.unreadable:
+            said = "I would rather not say."
+        else:
+            verdict = {True: "supported", False: "contradicted", None: "not_mentioned"}[
+                Truth(documents).of(statement)
+            ]
+            said = json.dumps({"claims": [{"claim": statement, "verdict": verdict}]})
+        return web.json_response(
+            {
+                "choices": [{"message": {"content": said}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 70, "completion_tokens": 30},
+            }
+        )
+
+
+@pytest.fixture
+async def judge(world: Any) -> AsyncIterator[ByTruth]:
+    server = ByTruth()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    world.behind.models[JUDGE] = trainer_pb2.Model(
+        name=JUDGE,
+        state=common_pb2.ACTIVE,
+        sha256="f" * 64,
+        context_window=4000,
+        chat_template=True,
+        endpoint=trainer_pb2.Endpoint(base_url=url, model_id="by-truth", context_window=4000),
+    )
+    yield server
+    await runner.cleanup()
+
+
+async def test_what_a_judge_finds_unfaithful_is_dropped(
+    world: Any, judge: ByTruth, documents: list[dict[str, Any]]
+) -> None:
+    _, every = await derived(world, "every", **LINK)
+    judge.unreadable = {every[0]["text"], every[1]["text"]}
+    made, rows = await derived(world, "judged", **LINK, gates={"judge": JUDGE})
+    verdicts = Counter(row["provenance"]["verdicts"]["judge"] for row in rows)
+    assert verdicts == {"supported": len(rows) - 2, "unreadable": 2}
+    assert made.provenance.dropped_counts["unfaithful"] == len(every) - len(rows) > 0
+    assert len(made.provenance.dropped_examples["unfaithful"].texts) == min(3, len(every) - len(rows))
+    assert any("could not be read for 2 statements" in note for note in made.provenance.notes)
+    supported = [row for row in rows if row["provenance"]["verdicts"]["judge"] == "supported"]
+    assert right(supported, documents) == 1.0
+    # Held to the form of an answer; its documents before it, those of the whole group for global strategies.
+    assert all("response_format" in asked for asked in judge.requests)
+    assert len(judge.requests) == len(every)
+    assert made.provenance.cost.generated_token_count > 30 * len(every)
+
+    _, again = await derived(world, "again", **LINK, gates={"judge": JUDGE})
+    assert again == rows
+    assert len(judge.requests) == len(every)
+
+
+async def test_the_cheaper_gate_spares_the_judge(world: Any, judge: ByTruth) -> None:
+    gates = {"judge": JUDGE, "likelier_than_contradiction": True}
+    made, rows = await derived(world, "both", **LINK, gates=gates)
+    unlikely = made.provenance.dropped_counts["unlikely"]
+    assert unlikely > 0
+    assert len(judge.requests) == len(rows) + made.provenance.dropped_counts["unfaithful"]
+
+
+async def test_gates_that_cannot_be_asked_are_refused_at_once(world: Any, judge: ByTruth) -> None:
+    user = world.user
+    with pytest.raises(errors.WrongState) as caught:
+        await user.datasets.augment("documents", JUDGE, gates={"likelier_than_contradiction": True})
+    assert caught.value.reason == "MODEL_GIVES_NO_LOGPROBS"
+    with pytest.raises(errors.NotFound):
+        await user.datasets.augment("documents", "small", gates={"judge": "projects/demo/models/nobody"})
+    with pytest.raises(errors.Invalid) as refused:
+        await user.datasets.augment("documents", "small", gates={"near_duplicate_threshold": 1.5})
+    assert [v.field for v in refused.value.field_violations] == ["spec.gates.near_duplicate_threshold"]
