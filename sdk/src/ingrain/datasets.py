@@ -27,10 +27,13 @@ class AsyncDatasets(Resource):
         display_name: str = "",
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        splitting: Mapping[str, int] | None = None,
     ) -> pb.Dataset:
-        """Rows: a list of dicts, a DataFrame, a .jsonl/.txt/.md file, or a folder of such.
+        """Rows: a list of dicts, a DataFrame, a .jsonl/.txt/.md/.html/.pdf/.docx/.csv/.parquet file, an archive or a folder
+        of such. What is more than text the platform reads; `counts` of the dataset says what was read and what was not.
 
         `kind`: `documents`, `messages`, `prompt_completion`, `probes`, `prompts` or `answers`; None: by the first row.
+        `splitting`: of long documents, `{"max_characters": 2000, "overlap_characters": 200}`; None: they stay whole.
         Safe to repeat with the same `request_id`.
         """
         header = pb.UploadDatasetHeader(
@@ -38,10 +41,11 @@ class AsyncDatasets(Resource):
             dataset_id=id or "",
             dataset=pb.Dataset(kind=kind_number(kind), display_name=display_name, labels=labels or {}),
             request_id=request_id or str(uuid.uuid4()),
+            splitting=splitting_message(splitting),
         )
         spooled = spool(rows)
         with spooled.file:
-            header.sha256 = spooled.sha256
+            header.sha256, header.file_name = spooled.sha256, spooled.file_name
             for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
                 try:
                     return await self._client.stubs.datasets.UploadDataset(upload_messages(header, spooled))
@@ -58,14 +62,17 @@ class AsyncDatasets(Resource):
         kind: str | int | None = None,
         display_name: str = "",
         validate_only: bool = False,
+        splitting: Mapping[str, int] | None = None,
     ) -> AsyncOperation:
-        """From `s3://` or `file://` that the platform can reach."""
+        """From `s3://` or `file://` that the platform can reach: what `upload` takes, read there. `validate_only`: the
+        notes of `metadata.estimate` say what would be read."""
         request = pb.ImportDatasetRequest(
             parent=self._client.parent,
             dataset_id=id or "",
             dataset=pb.Dataset(kind=kind_number(kind), display_name=display_name),
             source_uri=source_uri,
             validate_only=validate_only,
+            splitting=splitting_message(splitting),
         )
         return AsyncOperation(self._client, await self._client.stubs.datasets.ImportDataset(request))
 
@@ -127,6 +134,10 @@ class AsyncDatasets(Resource):
             request.sha256 = message.sha256
             for row in message.rows:
                 yield json.loads(row)
+
+
+def splitting_message(splitting: Mapping[str, int] | None) -> pb.Splitting | None:
+    return None if splitting is None else message_from(pb.Splitting, **splitting)
 
 
 def kind_number(kind: str | int | None) -> int:

@@ -1,7 +1,7 @@
 """Rows from what a user has: dicts, a DataFrame, files, a folder.
 
-A `.jsonl` file gives a row per line, a `.txt` or `.md` file one document. Everything is written to one
-spooled file first, because the upload's header carries the digest of what follows.
+A `.jsonl` file gives a row per line, a `.txt` or `.md` file one document; other files are left to the platform. Everything
+is written to one spooled file first, because the upload's header carries the digest of what follows.
 """
 
 import hashlib
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ingrain.errors import FieldViolation, Invalid
+from ingrain.packing import FILE_SUFFIXES, ROW_SUFFIXES, TEXT_SUFFIXES, files_of, for_platform, packed
 
 CHUNK_BYTES = 1 << 20
-TEXT_SUFFIXES = (".txt", ".md", ".markdown")
-ROW_SUFFIXES = (".jsonl", ".ndjson")
 _IN_MEMORY_BYTES = 8 << 20
 
 
 class Spool(NamedTuple):
-    """JSONL ready to send."""
+    """Bytes ready to send: JSONL, or a file by the name that says how the platform is to read it; `row_count` is 0 then."""
 
     file: IO[bytes]
     sha256: str
     row_count: int
+    file_name: str = ""
 
     def chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         """The bytes from the start; lines may cross chunks."""
@@ -34,7 +34,11 @@ class Spool(NamedTuple):
 
 
 def spool(source: Any) -> Spool:
-    """Writes the source's rows as JSONL. Raises Invalid naming file and line, or row, that is wrong."""
+    """Writes the source's rows as JSONL, or what the platform is to read. Raises Invalid naming file and line, or row,
+    that is wrong."""
+    if isinstance(source, (str, Path)) and for_platform(path := Path(source).expanduser()):
+        sent, sha256, file_name = packed(path)
+        return Spool(sent, sha256, 0, file_name)
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - handed on, closed by the caller
     digest, count = hashlib.sha256(), 0
     for line in _lines(source):
@@ -90,8 +94,7 @@ def _dict_lines(rows: Iterable[Any]) -> Iterator[bytes]:
 
 def _folder_lines(folder: Path, without: Collection[str]) -> Iterator[bytes]:
     known = (*TEXT_SUFFIXES, *ROW_SUFFIXES)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
-    readable = [p for p in paths if p.suffix.lower() in known and p.name not in without]
+    readable = [p for p in files_of(folder) if p.suffix.lower() in known and p.name not in without]
     if not readable:
         raise Invalid(f"{folder} holds no {', '.join(known)} file", reason="DATASET_EMPTY")
     for path in readable:
@@ -111,7 +114,13 @@ def _file_lines(path: Path, shown: str) -> Iterator[bytes]:
             yield from _dict_lines([{"id": shown, "text": text, "metadata": {"path": shown}}])
     else:
         raise Invalid(
-            f"{path} is none of {', '.join((*TEXT_SUFFIXES, *ROW_SUFFIXES))}", reason="FORMAT_UNKNOWN"
+            f"{path} is none of {', '.join((*TEXT_SUFFIXES, *ROW_SUFFIXES))}"
+            + (
+                f"; upload it and read its rows: `ingrain dataset upload {path}`"
+                if suffix in FILE_SUFFIXES
+                else ""
+            ),
+            reason="FORMAT_UNKNOWN",
         )
 
 
@@ -128,10 +137,6 @@ def _jsonl_lines(path: Path, shown: str) -> Iterator[bytes]:
             if not isinstance(row, dict):
                 raise _invalid_row(f"{shown}:{number}", "is not a JSON object")
             yield line + b"\n"
-
-
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
 
 
 def _invalid_row(field: str, description: str) -> Invalid:

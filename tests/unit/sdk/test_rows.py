@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import pandas
@@ -113,9 +115,53 @@ def test_nothing_to_read(source) -> None:
 
 
 def test_file_of_another_format(tmp_path: Path) -> None:
-    path = tmp_path / "paper.pdf"
-    path.write_bytes(b"%PDF")
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"\x89PNG")
     with pytest.raises(Invalid, match=r"\.jsonl"):
         spool(path)
     with pytest.raises(Invalid, match="holds no"):
         spool(tmp_path)
+
+
+def test_files_that_the_platform_reads_are_sent_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "Paper.PDF"
+    path.write_bytes(b"%PDF-1.7 \x00\xff")
+    sent = spool(str(path))
+    with sent.file:
+        assert (b"".join(sent.chunks(3)), sent.file_name, sent.row_count) == (
+            b"%PDF-1.7 \x00\xff",
+            "Paper.PDF",
+            0,
+        )
+    assert sent.sha256 == hashlib.sha256(b"%PDF-1.7 \x00\xff").hexdigest()
+    with pytest.raises(Invalid, match="ingrain dataset upload"):
+        read_rows(path)
+
+
+def test_a_folder_with_such_files_is_one_zip_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config.txt").write_text("hidden")
+    (folder / "sub" / "page.html").write_text("<p>Ä</p>" * 1000)
+    (folder / "a.md").write_text("# A")
+    (folder / "clip.mp4").write_bytes(b"\0" * 1000)
+    sent = spool(folder)
+    with sent.file, zipfile.ZipFile(sent.file) as archive:
+        assert sent.file_name == "docs.zip"
+        assert archive.namelist() == ["a.md", "clip.mp4", "sub/page.html"]
+        assert archive.read("sub/page.html").decode() == "<p>Ä</p>" * 1000
+        assert archive.getinfo("clip.mp4").file_size == 0  # its name alone, to be counted
+    os.utime(folder / "a.md", (1, 1))
+    again = spool(folder)
+    with again.file:
+        assert again.sha256 == sent.sha256
+    (folder / "sub" / "page.html").unlink()
+    plain = spool(folder)
+    with plain.file:
+        assert plain.file_name == ""
+        assert json.loads(plain.file.read() or b"".join(plain.chunks())) == {
+            "id": "a.md",
+            "text": "# A",
+            "metadata": {"path": "a.md"},
+        }

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli.output import Format, Output, Wait, show, show_all, state, when
+from ingrain.cli.counted import read, skipped
+from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stdout, when
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
 from ingrain.units import size
@@ -23,25 +24,45 @@ COLUMNS = {
 }
 # In lists the id is enough: every command takes it.
 LISTED = {"id": lambda d: short_id(d.name), **{k: v for k, v in COLUMNS.items() if k != "name"}}
+SHOWN = {**COLUMNS, "read": read, "skipped": skipped}
 Id = Annotated[str, typer.Option("--id", help="Id of the new dataset; made up where empty.")]
 Kind = Annotated[
     str, typer.Option(help="documents, messages, prompt_completion or probes; by the first row where empty.")
+]
+Split = Annotated[
+    int,
+    typer.Option(
+        help="Longest row in characters; longer documents are split at headings and sentences. 0: whole."
+    ),
+]
+Overlap = Annotated[
+    int, typer.Option(help="Characters of the row before that a row repeats, in whole sentences.")
 ]
 
 
 @app.command()
 def upload(
     context: typer.Context,
-    path: Annotated[str, typer.Argument(help="A .jsonl, .txt or .md file, or a folder of such.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A .jsonl, .txt, .md, .html, .pdf, .docx, .csv or .parquet file, an archive (.zip, .tar, .gz) "
+            "or a folder of such."
+        ),
+    ],
     id: Id = "",
     kind: Kind = "",
     title: Annotated[str, typer.Option(help="Title for people.")] = "",
+    split: Split = 0,
+    overlap: Overlap = 0,
     output: Output = Format.TABLE,
 ) -> None:
-    """Send rows from this machine."""
+    """Send documents or rows from this machine; says what was read, what was skipped and why."""
     with context.obj.client() as client:
-        dataset = client.datasets.upload(path, id=id, kind=kind or None, display_name=title)
-    show(dataset, output, COLUMNS)
+        dataset = client.datasets.upload(
+            path, id=id, kind=kind or None, display_name=title, splitting=splitting(split, overlap)
+        )
+    show(dataset, output, SHOWN)
 
 
 @app.command("import")
@@ -50,16 +71,32 @@ def import_(
     uri: Annotated[str, typer.Argument(help="s3://bucket/prefix, or file:// on the platform's machine.")],
     id: Id = "",
     kind: Kind = "",
+    split: Split = 0,
+    overlap: Overlap = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what would be read and what not; import nothing.")
+    ] = False,
     wait_: Wait = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """Read rows from a URI that the platform can reach."""
+    """Read documents or rows from a URI that the platform can reach."""
     with context.obj.client() as client:
-        operation = client.datasets.import_(uri, id=id, kind=kind or None)
-        if not wait_:
+        operation = client.datasets.import_(
+            uri, id=id, kind=kind or None, validate_only=estimate, splitting=splitting(split, overlap)
+        )
+        if estimate:
+            for note in operation.metadata.estimate.notes:
+                stdout.print(note, markup=False)
+        elif not wait_:
             print(operation.name)
-            return
-        show(wait(operation, output), output, COLUMNS)
+        else:
+            show(wait(operation, output), output, SHOWN)
+
+
+def splitting(split: int, overlap: int) -> dict[str, int] | None:
+    if not split and not overlap:
+        return None
+    return {"max_characters": split, "overlap_characters": overlap}
 
 
 @app.command("list")
@@ -73,7 +110,7 @@ def list_(context: typer.Context, output: Output = Format.TABLE) -> None:
 def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> None:
     """One dataset."""
     with context.obj.client() as client:
-        show(client.datasets.get(name), output, COLUMNS)
+        show(client.datasets.get(name), output, SHOWN)
 
 
 @app.command()

@@ -31,6 +31,12 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
         content = b"".join(request.chunk for request in requests)
 
         def make() -> datasets_pb2.Dataset:
+            if header.file_name or header.splitting.max_characters:
+                raise Refused(
+                    "FAILED_PRECONDITION",
+                    "READS_NO_FILES",
+                    "the fake platform takes rows as they are: it reads no files and splits no documents",
+                )
             if header.sha256 not in ("", hashlib.sha256(content).hexdigest()):
                 raise Refused(
                     "INVALID_ARGUMENT", "DIGEST_MISMATCH", "the bytes do not match sha256", "sha256"
