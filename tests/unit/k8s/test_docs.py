@@ -1,0 +1,50 @@
+"""What the pages promise about Kubernetes is so."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tools.k8s_check import rendering
+
+ROOT = rendering.ROOT
+README = (ROOT / "README.md").read_text()
+KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+def passed_trials() -> list[Path]:
+    return [
+        path for path in (ROOT / "docs" / "clusters").glob("*.json") if '"passed": true' in path.read_text()
+    ]
+
+
+def test_never_applied_stands_there_until_a_trial_has_passed() -> None:
+    said = [
+        "never applied to a cluster" in README.lower(),
+        "never applied to a cluster" in KUBERNETES.lower(),
+    ]
+    assert said == ([False, False] if passed_trials() else [True, True])
+
+
+def test_every_alert_has_its_remedy() -> None:
+    rules = yaml.safe_load((rendering.MANIFESTS / "components" / "monitoring" / "alerts.yaml").read_text())
+    alerts = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert alerts == re.findall(r"^\| (Ingrain\w+) \|", OPERATIONS, re.MULTILINE)
+
+
+def test_every_secret_that_has_to_be_made_is_made_in_the_guide() -> None:
+    listed = yaml.safe_load((rendering.MANIFESTS / "required-secrets.yaml").read_text())
+    for name, keys in listed.items():
+        assert name in KUBERNETES
+        if name != "ingrain-tls":
+            assert all(f"--from-literal={key}=" in KUBERNETES for key in keys), name
+
+
+def test_folders_and_components_of_the_guide_are_there() -> None:
+    components = {path.name for path in (rendering.MANIFESTS / "components").iterdir()}
+    assert components == set(
+        re.findall(r"`([a-z0-9-]+)`", re.search(r"`components/` \|(.*)\|", KUBERNETES)[1])
+    )
+    overlays = {path.name for path in (rendering.MANIFESTS / "overlays").iterdir()}
+    assert overlays == set(rendering.OPTIONAL)
