@@ -99,7 +99,7 @@ class AsyncLineage(Resource):
             for ids in _parts(found.ids):
                 await (await self.withdraw_rows(found.dataset, ids)).result()
             withdrawn[found.dataset] = len(found.ids)
-            say(f"{len(found.ids)} rows of {short_id(found.dataset)} are withdrawn.")
+            say(f"{short_id(found.dataset)}: {len(found.ids):,} withdrawn.")
         for found in emptied:
             await self._client.datasets.delete(found.dataset)
             withdrawn[found.dataset] = len(found.ids)

@@ -283,6 +283,8 @@ def test_ctrl_c_detaches_with_130() -> None:
         ["up"],
         ["down"],
         ["ask"],
+        ["augment"],
+        ["lineage"],
         ["context"],
         ["context", "create"],
         ["world"],

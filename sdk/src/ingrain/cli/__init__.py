@@ -14,12 +14,14 @@ import typer
 from ingrain.cli import (
     aliases,
     ask,
+    augment,
     batches,
     contexts,
     datasets,
     estimating,
     evaluations,
     keys,
+    lineage,
     models,
     operations,
     platform,
@@ -74,6 +76,8 @@ def connect(
 app.command("up", context_settings=platform.PASS_ON)(platform.up)
 app.command("down")(platform.down)
 app.add_typer(datasets.app, name="dataset")
+app.command("augment")(augment.augment)
+app.command("lineage")(lineage.lineage)
 app.add_typer(models.app, name="model")
 app.add_typer(studies.app, name="study")
 app.command("estimate")(estimating.estimate)

@@ -1,6 +1,7 @@
 """Live progress of long work: bars in a terminal, JSON lines elsewhere; both on stderr."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from ingrain.names import short_id
 from ingrain.v1 import common_pb2, studies_pb2
 
 _LINE_EVERY_S = 5.0
+_LEFT = re.compile(r"about ([0-9.]+ \w+ left)")
 _MARKS = {"RUNNING": " ", "DONE": "✓", "REUSED": "↺", "ERROR": "✗", "STATUS_UNSPECIFIED": " "}
 
 
@@ -69,7 +71,7 @@ def reporter(output: Format) -> Iterator[Reporter]:
         TextColumn("{task.fields[mark]} {task.description}"),
         BarColumn(bar_width=20),
         _Counts(),
-        TimeElapsedColumn(),
+        _Time(),
     )
     with Progress(*columns, console=stderr) as progress:
         yield _Bars(progress)
@@ -82,11 +84,17 @@ class _Bars:
 
     def step(self, id: str, status: str, metadata: common_pb2.OperationMetadata) -> None:
         if id not in self._tasks:
-            self._tasks[id] = self._progress.add_task(escape(id), total=None, mark=" ", unit="")
+            self._tasks[id] = self._progress.add_task(escape(id), total=None, mark=" ", unit="", left="")
         task = self._tasks[id]
         total = metadata.total_count or None
+        left = _LEFT.search(metadata.message)
         self._progress.update(
-            task, total=total, completed=metadata.completed_count, mark=_MARKS[status], unit=metadata.unit
+            task,
+            total=total,
+            completed=metadata.completed_count,
+            mark=_MARKS[status],
+            unit=metadata.unit,
+            left=left[1] if left else "",
         )
         if status in ("DONE", "REUSED", "ERROR"):
             self._progress.update(task, total=total or 1, completed=total or 1)
@@ -101,6 +109,15 @@ class _Counts(ProgressColumn):
         if not task.total or not task.fields["unit"]:
             return Text("")
         return Text(f"{task.completed:g}/{task.total:g} {task.fields['unit']}", style="dim")
+
+
+class _Time(TimeElapsedColumn):
+    """How long it has taken; how long it will take, where that is known."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["left"] and not task.finished:
+            return Text(task.fields["left"], style="progress.remaining")
+        return super().render(task)
 
 
 class _Lines:
