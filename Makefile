@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds bench-inference bench-training
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -61,6 +61,15 @@ build/trl/bin/trl: | setup
 bench-training: setup build/trl/bin/trl ## the trainer beside TRL and in Ray beside itself, into benchmarks/TRAINING.md (PARTS=full-30m,ray)
 	$(PY) -m benchmarks.training $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
+build/datasketch/.made: | setup
+	$(PY) -m venv build/datasketch
+	build/datasketch/bin/python -m pip install -q -c constraints.txt datasketch==2.0.0
+	touch $@
+
+# Which parts: rate, local, global, near; all of them take a quarter of an hour.
+bench-augmentation: setup build/datasketch/.made ## a derivation beside the engine, plain loops and datasketch, into benchmarks/AUGMENTATION.md (PARTS=rate,near)
+	$(PY) -m benchmarks.augmentation $(if $(PARTS),--parts $(PARTS)) $(ARGS)
+
 golden: setup ## rewrite the golden files; review the diff
 	INGRAIN_REWRITE_GOLDEN=1 $(PY) -m pytest tests -k golden
 
@@ -82,8 +91,30 @@ check-training-estimate: setup ## what is foreseen of trainings, and what they t
 measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
 	$(PY) -m tools.worlds_measure $(ARGS)
 
+measure-gates: setup ## what gates of augmentation drop rightly and wrongly, by the truth of worlds (docs/gates.json and .md, some five minutes)
+	$(PY) -m tools.gates_measure $(ARGS)
+
+dose-response: setup ## 1, 4 and 16 samples of each prompt at equal training steps, into docs/dose.md (fifteen minutes)
+	$(PY) -m tools.dose_response $(ARGS)
+
 prove: setup ## one checkpoint, one set of documents: estimate, study, verdict (MODEL=folder or hub id, DOCS=folder, ARGS=--yes)
 	$(PY) -m tools.prove --model "$(MODEL)" --docs "$(DOCS)" $(ARGS)
+
+build/k8s/.stamp: | setup
+	$(PY) -m venv build/k8s
+	build/k8s/bin/python -m pip install -q kubernetes-validate==1.37.0
+	touch $@
+
+k8s-schemas: build/k8s/.stamp ## Kubernetes' schemas, in an environment of their own in build/
+
+k8s-check: build/k8s/.stamp ## manifests by schemas, own rules and planted faults (CRDS=folder of KubeRay's definitions)
+	$(PY) -m tools.k8s_check $(if $(CRDS),--crds "$(CRDS)") $(ARGS)
+
+k8s-golden: setup ## the golden renderings anew, by kubectl; review the diff
+	$(PY) -m tools.k8s_check --golden $(if $(CRDS),--crds "$(CRDS)")
+
+k8s-smoke: setup ## a trial on a cluster: install, study, ask, uninstall, result file (KUBECONFIG=file OVERLAY=laptop IMAGES=registry/)
+	$(PY) -m tools.k8s_smoke --kubeconfig "$(KUBECONFIG)" --overlay $(or $(OVERLAY),laptop) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
 pretrain: setup ## pretrain the bundled model from scratch (hours, resumable)
 	$(PY) models/pretrain.py
