@@ -31,12 +31,13 @@ class Forgetting:
 
     async def count(self, texts: Collection[str]) -> int:
         """Outputs that `forget` would erase."""
-        digests = list({sights.text_digest(text) for text in texts})
+        digests = sorted(texts)
         return len(await self._database.run(lambda connection: self._affected(connection, digests)))
 
     async def forget(self, texts: Collection[str]) -> int:
-        """Erases what was written to prompts that had one of the texts in sight; how many outputs that were."""
-        digests = list({sights.text_digest(text) for text in texts})
+        """Erases what was written to prompts that had one of the texts, named by digests, in sight; how many outputs that
+        were."""
+        digests = sorted(texts)
         affected = await self._database.run(lambda connection: self._affected(connection, digests))
         for key in dict.fromkeys(place.storage_key for place in affected):
             await self._rewrite(key, {place.digest for place in affected if place.storage_key == key})

@@ -154,9 +154,14 @@ def named_by(ids: Collection[str], row: Row) -> set[str]:
     own = row.get("id")
     if not isinstance(own, str):
         return set()
+    return {id for id in (own, original_of(own), whole_of(row)) if id and id in ids}
+
+
+def whole_of(row: Row) -> str | None:
+    """Of a part of a split document the id of the whole, as it says it."""
     metadata = row.get("metadata") or {}
     whole = metadata.get("source") if {"start", "end"} <= metadata.keys() else None
-    return {id for id in (own, original_of(own), whole) if isinstance(id, str) and id in ids}
+    return whole if isinstance(whole, str) else None
 
 
 def original_of(id: str) -> str | None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,14 +25,31 @@ from servicekit.operations import Operations
 from servicekit.tables import operation as operation_table
 from servicekit.worker import Deferred, Task
 from services.augmenter.forgetting import Forgetting
-from services.augmenter.intake import fill, take_in
-from services.augmenter.tracing import named_by, row_not_found
+from services.augmenter.intake import fill, kept_originals, take_in
+from services.augmenter.sights import text_digest
+from services.augmenter.tracing import named_by, row_not_found, whole_of
 
 if TYPE_CHECKING:
     from services.augmenter.datasets import Datasets
 
 VERB = "WithdrawRows"
 ERASE_AGAIN_S = 10.0  # while storage is away
+
+
+@dataclass
+class Found:
+    """Rows that are to go: their numbers, digests of their texts, and ids of documents that they are parts of."""
+
+    numbers: set[int] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+    originals: set[str] = field(default_factory=set)
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        self.numbers.add(number)
+        if isinstance(row.get("text"), str):
+            self.texts.add(text_digest(row["text"]))
+        if whole := whole_of(row):
+            self.originals.add(whole)
 
 
 class Withdrawing:
@@ -71,18 +89,20 @@ class Withdrawing:
 
     async def _replaced(self, task: Task, dataset: pb.Dataset, row_ids: Sequence[str]) -> pb.Dataset:
         await task.progress("looking for the rows", 0, dataset.row_count, "rows")
-        gone, texts = await self._look_for(dataset, row_ids)
-        if len(gone) == dataset.row_count:
-            raise nothing_left(dataset)
+        found = await self._look_for(dataset, row_ids)
         # Whoever is killed from here on leaves objects under prefixes that are written down.
         prefixes = [*task.notes.get("prefixes", await self._prefixes(dataset.name)), task.prefix]
         await task.note(old_uri=dataset.uri, prefixes=prefixes)
         await task.progress("erasing outputs")
-        await self._forgetting(dataset).forget(texts)
-        await task.progress("writing", 0, dataset.row_count - len(gone), "rows")
-        left = self._without(dataset, gone)
+        await self._forgetting(dataset).forget(found.texts)
+        await task.progress("writing", 0, dataset.row_count - len(found.numbers), "rows")
         taken = await take_in(
-            self.datasets.storage, task.prefix, left, dataset.kind, self.datasets.settings.most_rows
+            self.datasets.storage,
+            task.prefix,
+            self._without(dataset, found.numbers),
+            dataset.kind,
+            self.datasets.settings.most_rows,
+            originals=self._originals_without(dataset, found.originals),
         )
         failpoint("augmenter.before_swap")
         dataset.withdrawn_row_count += dataset.row_count - taken.row_count
@@ -90,21 +110,21 @@ class Withdrawing:
         await task.show(dataset)
         return dataset
 
-    async def _look_for(self, dataset: pb.Dataset, row_ids: Sequence[str]) -> tuple[set[int], set[str]]:
-        """Numbers of the rows that are meant, and their texts."""
+    async def _look_for(self, dataset: pb.Dataset, row_ids: Sequence[str]) -> Found:
+        """The rows that are meant. NotFound for an id that none has, Invalid where they are all that there are."""
         wanted, met = set(row_ids), set[str]()
-        numbers, texts, number = set[int](), set[str](), 0
+        found, number = Found(), 0
         async for line in self.datasets.lines(dataset):
             row = json.loads(line)
             if named := named_by(wanted, row):
                 met |= named
-                numbers.add(number)
-                if isinstance(row.get("text"), str):
-                    texts.add(row["text"])
+                found.add(number, row)
             number += 1
         if missing := sorted(wanted - met):
             raise row_not_found(dataset.name, missing)
-        return numbers, texts
+        if len(found.numbers) == number:
+            raise nothing_left(dataset)
+        return found
 
     async def _without(self, dataset: pb.Dataset, gone: Collection[int]) -> AsyncIterator[bytes]:
         number = 0
@@ -112,6 +132,12 @@ class Withdrawing:
             if number not in gone:
                 yield line.encode()
             number += 1
+
+    async def _originals_without(self, dataset: pb.Dataset, gone: Collection[str]) -> AsyncIterator[bytes]:
+        """An original goes as a whole with any of its parts."""
+        async for line in kept_originals(self.datasets.storage, dataset.uri):
+            if json.loads(line)["id"] not in gone:
+                yield line
 
     async def _prefixes(self, name: str) -> list[str]:
         """Of everything that lies under the dataset's name, before anything is written."""
@@ -129,15 +155,13 @@ class Withdrawing:
                 failpoint("augmenter.while_erasing")
 
     async def _estimate(self, dataset: pb.Dataset, request: pb.WithdrawRowsRequest) -> common_pb2.Estimate:
-        gone, texts = await self._look_for(dataset, request.row_ids)
-        if len(gone) == dataset.row_count:
-            raise nothing_left(dataset)
-        outputs = await self._forgetting(dataset).count(texts)
+        found = await self._look_for(dataset, request.row_ids)
+        outputs = await self._forgetting(dataset).count(found.texts)
         notes = [
-            f"{len(gone)} of {dataset.row_count} rows would go, and {outputs} outputs that were kept",
+            f"{len(found.numbers)} of {dataset.row_count} rows would go, and {outputs} outputs that were kept",
             "rows that were derived from them are other datasets' rows; TraceRows names them",
         ]
-        return common_pb2.Estimate(row_count=len(gone), notes=notes)
+        return common_pb2.Estimate(row_count=len(found.numbers), notes=notes)
 
     def _forgetting(self, dataset: pb.Dataset) -> Forgetting:
         project = dataset.name.partition("/datasets/")[0]

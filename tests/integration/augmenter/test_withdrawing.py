@@ -88,6 +88,30 @@ async def test_an_original_takes_its_parts_along(client: AsyncClient) -> None:
     assert (await withdrawn(client, "documents", "x.pdf")).row_count == 1
 
 
+async def test_an_original_that_was_split_goes_with_any_of_its_parts(
+    client: AsyncClient, settings: AugmenterSettings
+) -> None:
+    """Split as an upload splits: the whole document lies beside the rows."""
+    said = {name: " ".join(f"{name} says {n}." for n in range(40)) for name in ("one", "two", "three")}
+    rows = [{"id": name, "text": text} for name, text in said.items()]
+    made = await client.datasets.upload(rows, id="documents", splitting={"max_characters": 200})
+    assert made.row_count > 6
+    assert all(len(stored(settings, text)) == 1 for text in said.values())
+    one = [row["id"] for row in await rows_of(client, "documents") if row["metadata"]["source"] == "one"]
+    await withdrawn(client, "documents", one[1])
+    assert not stored(settings, said["one"])
+    assert stored(settings, said["two"])
+    await withdrawn(client, "documents", "two")
+    assert not stored(settings, "two says")
+    assert stored(settings, said["three"])
+    assert {row["metadata"]["source"] for row in await rows_of(client, "documents")} == {"one", "three"}
+    (manifest,) = folder(settings).rglob("manifest.json")
+    assert [file["name"] for file in json.loads(manifest.read_text())["files"]] == [
+        "rows.jsonl",
+        "originals.jsonl",
+    ]
+
+
 async def test_what_would_go_is_said_before(client: AsyncClient) -> None:
     await client.datasets.upload(ROWS, id="documents")
     operation = await withdraw(client, "documents", *GONE, validate_only=True)
