@@ -63,15 +63,16 @@ def from_markup(markup: str) -> str:
     if tree.body is None:
         return ""
     mains = tree.css("main, [role=main]")
-    text = _written(mains[0] if len(mains) == 1 else tree.body)
+    page = _read(mains[0] if len(mains) == 1 else tree.body)
+    text = page.finished()
     title = tree.css_first("head > title")
     named = " ".join(title.text().split()) if title else ""
-    if named and text and not re.search(r"^# ", text, re.MULTILINE):
+    if named and text and not any(block.startswith("# ") for block in page.blocks):
         return f"# {named}\n\n{text}"
     return text
 
 
-def _written(root: LexborNode) -> str:
+def _read(root: LexborNode) -> "_Page":
     """Walks without recursion: pages may nest as deep as they like."""
     page = _Page()
     stack: list[tuple[LexborNode, bool]] = [(root, True)]
@@ -86,7 +87,7 @@ def _written(root: LexborNode) -> str:
             page.enter(node.tag, node)
             stack.append((node, False))
             stack.extend((child, True) for child in reversed(list(node.iter(include_text=True))))
-    return page.finished()
+    return page
 
 
 def _left_out(node: LexborNode, page: "_Page") -> bool:
