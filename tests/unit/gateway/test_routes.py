@@ -18,6 +18,8 @@ GET = routes.find("/google.longrunning.Operations/GetOperation")
     [
         ("/ingrain.v1.Datasets/UploadDataset", "augmenter", False, True, False, False),
         ("/ingrain.v1.Datasets/ReadRows", "augmenter", True, False, False, False),
+        ("/ingrain.v1.Datasets/TraceRows", "augmenter", True, False, False, False),
+        ("/ingrain.v1.Datasets/WithdrawRows", "augmenter", False, False, False, True),
         ("/ingrain.v1.Augmenter/AugmentDataset", "augmenter", False, False, False, True),
         ("/ingrain.v1.Trainer/UploadModel", "trainer", False, True, False, False),
         ("/ingrain.v1.Trainer/WatchTraining", "trainer", True, False, True, False),
@@ -36,7 +38,7 @@ def test_methods_are_as_their_descriptors_say(
 
 
 def test_methods_that_make_delete_or_stop_something_do_not_count_as_reading() -> None:
-    verbs = ("Create", "Delete", "Upload", "Import", "Augment", "Cancel")
+    verbs = ("Create", "Delete", "Upload", "Import", "Augment", "Withdraw", "Cancel")
     for method in routes.METHODS.values():
         if method.path.rpartition("/")[2].startswith(verbs):
             assert not method.reads, method.path
