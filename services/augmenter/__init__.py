@@ -5,7 +5,12 @@ rows        what a row may be: pure checks, each error with row and field
 bulk_rows   the same of what batches ask and answer
 intake      bytes -> checked, canonical JSONL in object storage
 sources     files and folders of a URI -> rows
+reading     a dataset's rows out of storage
 datasets    the Datasets service
+tracing     rows -> what was derived of them
+withdrawing rows out of a dataset for good
+forgetting  outputs out of the store
+sweeping    the bytes of deleted datasets go
 entities    what a document is about: pure
 strategies  one way to ask per file, and the dict that lists them
 prompts     the prompt texts
@@ -19,6 +24,7 @@ derivation  outputs -> statements -> rows, with what was dropped: pure
 judging     the gates that ask a model
 planning    what is asked, in which order, in how many calls: pure
 outputs     what was written, by what it depends on, so that nothing is asked twice
+sights      which documents the prompts of these had in sight
 underway    what is asked at this moment, so that two who want the same ask once
 generating  a batch of prompts -> what the model writes, waiting while inference is full or away
 rounds      batches side by side, each kept as it ends

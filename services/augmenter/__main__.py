@@ -17,6 +17,7 @@ from services.augmenter.augment import AugmenterServicer
 from services.augmenter.datasets import Datasets, DatasetsServicer
 from services.augmenter.pipeline import Pipeline
 from services.augmenter.settings import AugmenterSettings
+from services.augmenter.sweeping import Sweeping
 from services.augmenter.withdrawing import VERB, Withdrawing
 
 
@@ -26,6 +27,7 @@ class Parts:
 
     database: Database
     worker: Worker
+    sweeping: Sweeping
     register: Callable[[grpc.aio.Server], list[str]]
 
 
@@ -48,12 +50,12 @@ async def assemble(settings: AugmenterSettings) -> Parts:
         augmenter_pb2_grpc.add_AugmenterServicer_to_server(AugmenterServicer(pipeline, operations), server)
         return ["ingrain.v1.Datasets", "ingrain.v1.Augmenter", add_operations(server, operations)]
 
-    return Parts(database, Worker(operations, handlers, settings), register)
+    return Parts(database, Worker(operations, handlers, settings), Sweeping(datasets), register)
 
 
 async def run(settings: AugmenterSettings) -> None:
     parts = await assemble(settings)
-    await serve(settings, "augmenter", parts.register, background=[parts.worker.run()])
+    await serve(settings, "augmenter", parts.register, background=[parts.worker.run(), parts.sweeping.run()])
     await parts.database.close()
 
 

@@ -1,6 +1,6 @@
 """Outputs out of the store, with the documents that their prompts had in sight.
 
-Erased are outputs whose documents are not known, too: they cost being asked again, not more. An object holds outputs of
+Where it matters outputs whose documents are not known are erased too: they cost being asked again, not more. An object holds outputs of
 many prompts; what stays of it is written anew, the rows that name it are changed, and then the old one goes. A crash
 in between leaves objects that no row names; these go the next time.
 """
@@ -32,13 +32,13 @@ class Forgetting:
     async def count(self, texts: Collection[str]) -> int:
         """Outputs that `forget` would erase."""
         digests = sorted(texts)
-        return len(await self._database.run(lambda connection: self._affected(connection, digests)))
+        return len(await self._database.run(lambda connection: self._affected(connection, digests, True)))
 
-    async def forget(self, texts: Collection[str]) -> int:
-        """Erases what was written to prompts that had one of the texts, named by digests, in sight; how many outputs that
-        were."""
+    async def forget(self, texts: Collection[str], unknown_too: bool = True) -> int:
+        """Erases what was written to prompts that had one of the texts, named by digests, in sight, and with `unknown_too`
+        what was written to prompts of which nobody knows; how many outputs that were."""
         digests = sorted(texts)
-        affected = await self._database.run(lambda connection: self._affected(connection, digests))
+        affected = await self._database.run(lambda c: self._affected(c, digests, unknown_too))
         for key in dict.fromkeys(place.storage_key for place in affected):
             await self._rewrite(key, {place.digest for place in affected if place.storage_key == key})
             failpoint("augmenter.after_forgetting")
@@ -46,7 +46,9 @@ class Forgetting:
         await self._sweep()
         return len(affected)
 
-    def _affected(self, connection: sa.Connection, documents: Sequence[str]) -> list[Place]:
+    def _affected(
+        self, connection: sa.Connection, documents: Sequence[str], unknown_too: bool
+    ) -> list[Place]:
         seen = sights.seen_table
         joined = sa.and_(seen.c.project == table.c.project, seen.c.digest == table.c.digest)
         places = (
@@ -54,7 +56,7 @@ class Forgetting:
             .select_from(table.outerjoin(seen, joined))
             .where(table.c.project == self._project)
         )
-        found = list(connection.execute(places.where(seen.c.sight.is_(None))))
+        found = list(connection.execute(places.where(seen.c.sight.is_(None)))) if unknown_too else []
         for part in sights.parts_of(sorted(sights.that_hold(connection, self._project, documents))):
             found += connection.execute(places.where(seen.c.sight.in_(part)))
         return found

@@ -13,6 +13,7 @@ class AugmenterSettings(ServiceSettings):
     endpoint_prompt_batch: int = 16  # the same where another server answers: what a crash may pay for again
     prompt_calls: int = 4  # calls of Generate at once, for each derivation
     patience_s: float = 600.0  # how long inference may answer nothing before an attempt is given up
+    erase_deleted_s: float = 3600.0  # how long the bytes of a deleted dataset stay for who is reading them
     prices: Path | None = (
         None  # the operator's price table, a PriceTable as JSON; money is shown only with one
     )
