@@ -37,6 +37,7 @@ class AsyncEvaluations(Resource):
         subset: float | None = None,
         subset_seed: int = 0,
         retrieval: Mapping[str, Any] | None = None,
+        request_id: str = "",
         validate_only: bool = False,
     ) -> AsyncOperation:
         """Asks `model` every probe, with the documents of `dataset` in its context where given.
@@ -69,6 +70,7 @@ class AsyncEvaluations(Resource):
                 judge=judged,
                 asking=asking or None,
             ),
+            request_id=request_id,
             validate_only=validate_only,
         )
         return AsyncOperation(self._client, await self._client.stubs.evaluator.CreateEvaluation(request))

@@ -133,10 +133,11 @@ class AsyncModels(Resource):
         display_name: str = "",
         validate_only: bool = False,
         resume_from: str = "",
+        request_id: str = "",
         **training: Any,
     ) -> AsyncOperation:
         """Fine-tunes. `datasets`: a name, names, or weights by name; keywords are those of TrainingSpec. `resume_from`: a model whose
-        training failed or was cancelled; what is left out is as it was there."""
+        training failed or was cancelled; what is left out is as it was there. Safe to repeat with the same `request_id`."""
         request = pb.CreateModelRequest(
             parent=self._client.parent,
             model_id=id or "",
@@ -144,6 +145,7 @@ class AsyncModels(Resource):
             display_name=display_name,
             validate_only=validate_only,
             resume_from=self._name(resume_from) if resume_from else "",
+            request_id=request_id,
         )
         # An estimate may take some steps first.
         timeout_s = _ESTIMATE_TIMEOUT_S if validate_only else None

@@ -57,11 +57,12 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 def ingrain(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Runs the command line against the fake platform, without a terminal, in this process."""
+    """Runs the command line against the fake platform, without a terminal, in this process; tables unless told."""
 
     def run(*arguments: str, **variables: str) -> Ran:
         monkeypatch.delenv("INGRAIN_API_KEY", raising=False)
-        for key, value in {"INGRAIN_TARGET": platform.target, **variables}.items():
+        fixed = {"INGRAIN_TARGET": platform.target, "INGRAIN_OUTPUT": "table"}
+        for key, value in (fixed | variables).items():
             monkeypatch.setenv(key, value)
         monkeypatch.setattr(sys, "argv", ["ingrain", *arguments])
         out, err, code = io.StringIO(), io.StringIO(), 0

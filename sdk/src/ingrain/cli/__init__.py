@@ -1,7 +1,8 @@
 """The command `ingrain`.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 the operation failed, 5 the platform cannot be reached,
-130 detached with Ctrl-C (the work goes on).
+6 measured below what was asked for, 75 the platform's own fault or no room now, 130 and 143 detached with Ctrl-C or
+SIGTERM (the work goes on). `ingrain.cli.ending` says more.
 """
 
 import os
@@ -29,7 +30,8 @@ from ingrain.cli import (
     studies,
     worlds,
 )
-from ingrain.cli.output import Connection, exit_code, explain
+from ingrain.cli.ending import TERMINATED, Terminated, at_signals, exit_code, tell
+from ingrain.cli.output import Connection, explain
 from ingrain.client import DEFAULT_TARGET
 from ingrain.errors import IngrainError
 from ingrain.tls import CA_VARIABLE
@@ -68,9 +70,17 @@ def connect(
             help="Use TLS, with this file (PEM) of authorities.",
         ),
     ] = None,
+    request_id: Annotated[
+        str,
+        typer.Option(
+            envvar="INGRAIN_REQUEST_ID",
+            help="The same again finds what it began instead of beginning anew.",
+            metavar="ID",
+        ),
+    ] = "",
 ) -> None:
     target = target or platform.gateway_of(platform.DEFAULT_DATA_DIR) or DEFAULT_TARGET
-    context.obj = Connection(target, project, ca or tls)
+    context.obj = Connection(target, project, ca or tls, request_id)
 
 
 app.command("up", context_settings=platform.PASS_ON)(platform.up)
@@ -81,6 +91,7 @@ app.command("lineage")(lineage.lineage)
 app.add_typer(models.app, name="model")
 app.add_typer(studies.app, name="study")
 app.command("estimate")(estimating.estimate)
+app.command("evaluate")(evaluations.create)
 app.add_typer(evaluations.app, name="evaluation")
 app.add_typer(probes.app, name="probes")
 app.command("ask")(ask.ask)
@@ -93,14 +104,23 @@ app.add_typer(worlds.app, name="world")
 
 
 def main() -> None:
-    try:
-        app()
-    except IngrainError as error:
-        print(explain(error), file=sys.stderr)
-        sys.exit(exit_code(error))
-    except Exception as error:
-        if os.environ.get("INGRAIN_DEBUG"):
-            raise
-        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
-        print("This is a fault of this command; INGRAIN_DEBUG=1 shows where.", file=sys.stderr)
-        sys.exit(1)
+    with at_signals():
+        try:
+            app()
+        except Terminated:
+            said = "Ended by SIGTERM before there was work to wait for; run the same command again."
+            print(said, file=sys.stderr)
+            tell("terminated", TERMINATED, message=said)
+            sys.exit(TERMINATED)
+        except IngrainError as error:
+            print(explain(error), file=sys.stderr)
+            code = exit_code(error)
+            tell("failed", code, message=str(error), reason=error.reason, operation=error.operation)
+            sys.exit(code)
+        except Exception as error:
+            if os.environ.get("INGRAIN_DEBUG"):
+                raise
+            print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+            print("This is a fault of this command; INGRAIN_DEBUG=1 shows where.", file=sys.stderr)
+            tell("failed", 1, message=f"{type(error).__name__}: {error}")
+            sys.exit(1)

@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli.output import Format, Output, Wait, as_dict, print_json, show, show_all, state, stderr, when
+from ingrain import Client
+from ingrain.cli.beginning import begun, request_id
+from ingrain.cli.ending import tell
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Output,
+    Wait,
+    as_dict,
+    chosen,
+    print_json,
+    show,
+    show_all,
+    state,
+    stderr,
+    when,
+)
 from ingrain.cli.progress import wait
 from ingrain.names import short_id, target_of
 from ingrain.v1.batches_pb2 import Batch
@@ -53,22 +70,28 @@ def create(
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends an answer; repeat it.")] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take; ask nothing.")] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Ask a model every row. What is answered is kept, also when it is cancelled."""
+    output = chosen(output)
     with context.obj.client() as client:
         if Path(questions).suffix in (".jsonl", ".ndjson") and Path(questions).is_file():
-            questions = client.datasets.upload(questions, kind="prompts").name
-        operation = client.batches.create(
-            model,
-            questions,
-            id,
-            context=held,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            stop=stop or (),
-            validate_only=estimate,
+            questions = uploaded(client, Path(questions), context.obj.request_id)
+        operation = begun(
+            "" if estimate else context.obj.request_id,
+            lambda id_of_request: client.batches.create(
+                model,
+                questions,
+                id,
+                context=held,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed,
+                stop=stop or (),
+                request_id=id_of_request,
+                validate_only=estimate,
+            ),
         )
         if estimate:
             print_json(as_dict(operation.result()))
@@ -76,8 +99,10 @@ def create(
         if not wait_:
             print(operation.name)
             return
-        wait(operation, output)
-        show(client.batches.get(target_of(operation.name)), output, COLUMNS)
+        wait(operation, output, cancel_on_exit)
+        batch = client.batches.get(target_of(operation.name))
+        show(batch, output, COLUMNS)
+        tell("done", 0, batch=batch.name, verdict=_answered(batch), answers=batch.output_dataset)
 
 
 @app.command("list")
@@ -122,3 +147,9 @@ def cancel(context: typer.Context, name: str) -> None:
     with context.obj.client() as client:
         client.batches.cancel(name)
     stderr.print(f"Asked {short_id(name)} to end.")
+
+
+def uploaded(client: Client, questions: Path, given: str) -> str:
+    """The dataset of a file; the same one when the command is run again with the same id of its request."""
+    again = request_id(f"{given} {questions}") if given else None
+    return str(client.datasets.upload(questions, kind="prompts", request_id=again).name)

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stderr, when
+from ingrain.cli import gates
+from ingrain.cli.beginning import begun
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Output,
+    Wait,
+    chosen,
+    show,
+    show_all,
+    state,
+    stderr,
+    when,
+)
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
 from ingrain.v1.evaluator_pb2 import KindResult
@@ -54,29 +68,46 @@ def create(
         int, typer.Option(min=0, help="Each question is asked with so many documents that are found for it.")
     ] = 0,
     passages: Annotated[bool, typer.Option("--passages", help="Passages are found, not documents.")] = False,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A gate: exit code 6 where a kind of probe has less, such as reversal=0.8; repeat it.",
+            metavar="KIND=VALUE",
+        ),
+    ] = None,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Ask a model all probes; of a dataset of documents, how well it foresees them."""
+    least, output = gates.parsed(fail_below or ()), chosen(output)
+    if least and not wait_:
+        raise typer.BadParameter("a gate has to wait for the result", param_hint="--no-wait")
     retrieval = {"top_k": top_k, "unit": "passage" if passages else "document"} if top_k or passages else None
     with context.obj.client() as client:
-        operation = client.evaluations.create(
-            model,
-            probes,
-            id,
-            dataset=documents,
-            group_key=group_key,
-            cluster_key=cluster_key,
-            judge=judge,
-            rubric=rubric,
-            asking=asking,
-            subset=part if part < 1 else None,
-            retrieval=retrieval,
+        operation = begun(
+            context.obj.request_id,
+            lambda request_id: client.evaluations.create(
+                model,
+                probes,
+                id,
+                dataset=documents,
+                group_key=group_key,
+                cluster_key=cluster_key,
+                judge=judge,
+                rubric=rubric,
+                asking=asking,
+                subset=part if part < 1 else None,
+                retrieval=retrieval,
+                request_id=request_id,
+            ),
         )
         if not wait_:
             print(operation.name)
             return
-        show(wait(operation, output), output, COLUMNS)
+        evaluation = wait(operation, output, cancel_on_exit)
+        show(evaluation, output, COLUMNS)
+        gates.judge(evaluation, least, output)
 
 
 @app.command("list")

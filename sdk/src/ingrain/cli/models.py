@@ -9,8 +9,22 @@ import typer
 
 from ingrain import Operation
 from ingrain.cli import watching
+from ingrain.cli.beginning import begun
+from ingrain.cli.ending import tell
 from ingrain.cli.estimating import show_estimate
-from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stderr, when
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Output,
+    Wait,
+    chosen,
+    show,
+    show_all,
+    state,
+    stderr,
+    when,
+)
 from ingrain.cli.progress import wait
 from ingrain.errors import Invalid
 from ingrain.names import short_id
@@ -76,7 +90,7 @@ def import_(
         bool, typer.Option("--in-place", help="Files of an s3:// source stay there; they must not change.")
     ] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    output: LongOutput = None,
 ) -> None:
     """Bring in a base model. A folder on this machine is uploaded."""
     with context.obj.client() as client:
@@ -94,7 +108,7 @@ def import_endpoint(
     ] = "",
     window: Annotated[int, typer.Option(help="Prompt and answer together in tokens; 0: 8,192.")] = 0,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    output: LongOutput = None,
 ) -> None:
     """Let another server answer for a model. It can be asked for text, not scored or trained."""
     with context.obj.client() as client:
@@ -113,7 +127,7 @@ def upload(
         int, typer.Option(help="Parts at a time; 0: four for folders above 64 MiB, else one stream.")
     ] = 0,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    output: LongOutput = None,
 ) -> None:
     """Send a base model from this machine. After a failure the same command sends what is missing."""
     with context.obj.client() as client:
@@ -176,7 +190,8 @@ def train(
         bool, typer.Option("--estimate", help="Say what it would take and whether it fits; start nothing.")
     ] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Fine-tune a model on datasets."""
     options = {
@@ -194,13 +209,23 @@ def train(
     }
     given = {name: value for name, value in options.items() if value not in ("", 0, None)}
     with context.obj.client() as client:
-        operation = client.models.create(
-            base, dataset, id=id, resume_from=resume_from, validate_only=estimate, **(_settings(spec) | given)
+        settings = _settings(spec) | given
+        operation = begun(
+            "" if estimate else context.obj.request_id,
+            lambda request_id: client.models.create(
+                base,
+                dataset,
+                id=id,
+                resume_from=resume_from,
+                request_id=request_id,
+                validate_only=estimate,
+                **settings,
+            ),
         )
         if estimate:
             show_estimate(operation.metadata.estimate)
             return
-        _finish(operation, wait_, output)
+        _finish(operation, wait_, output, cancel_on_exit)
 
 
 @app.command("list")
@@ -286,8 +311,11 @@ def _searching(rates: str) -> dict[str, Any]:
         ) from None
 
 
-def _finish(operation: Operation, wait_: bool, output: Format) -> None:
-    if wait_:
-        show(wait(operation, output), output, DETAILS)
-    else:
+def _finish(operation: Operation, wait_: bool, output: Format | None, cancel_on_exit: bool = False) -> None:
+    if not wait_:
         print(operation.name)
+        return
+    output = chosen(output)
+    model = wait(operation, output, cancel_on_exit)
+    show(model, output, DETAILS)
+    tell("done", 0, model=model.name, verdict=verified(model.summary.verification))

@@ -6,7 +6,19 @@ import typer
 from rich.table import Table
 
 from ingrain import Operation
-from ingrain.cli.output import Format, Output, as_dict, print_json, show, stderr, stdout
+from ingrain.cli.ending import tell
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Output,
+    as_dict,
+    chosen,
+    print_json,
+    show,
+    stderr,
+    stdout,
+)
 from ingrain.cli.progress import wait as wait_for
 from ingrain.names import short_id
 
@@ -59,11 +71,18 @@ def get(context: typer.Context, name: Name, output: Output = Format.TABLE) -> No
 
 
 @app.command()
-def wait(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
+def wait(
+    context: typer.Context,
+    name: Name,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
+) -> None:
     """Wait for its end; prints what it made."""
+    output = chosen(output)
     with context.obj.client() as client:
-        made = wait_for(client.operations.get(name), output)
+        made = wait_for(client.operations.get(name), output, cancel_on_exit)
         show(made, output, {"name": lambda m: m.name})
+        tell("done", 0, made=made.name)
 
 
 @app.command()

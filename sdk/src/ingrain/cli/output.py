@@ -28,12 +28,40 @@ class Format(str, enum.Enum):
     TABLE = "table"
     JSON = "json"
     NAME = "name"
+    LINES = "lines"
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Form of the result.")]
+# Of commands that wait: without a terminal nobody looks on, and programs read.
+LongOutput = Annotated[
+    Format | None,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="INGRAIN_OUTPUT",
+        help="Form of the result. lines: progress and result as JSON lines, as without a terminal.",
+    ),
+]
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the operation's name.")
 ]
+CancelOnExit = Annotated[
+    bool,
+    typer.Option(
+        "--cancel-on-exit",
+        envvar="INGRAIN_CANCEL_ON_EXIT",
+        help="Ctrl-C or SIGTERM while waiting cancels the work too.",
+    ),
+]
+
+
+def chosen(output: Format | None) -> Format:
+    return output or (Format.TABLE if sys.stdout.isatty() else Format.LINES)
+
+
+def print_line(event: str, **told: Any) -> None:
+    """One of JSON lines on stdout."""
+    print(json.dumps({"event": event, **told}, ensure_ascii=False), flush=True)
 
 
 @dataclass(frozen=True)
@@ -41,6 +69,7 @@ class Connection:
     target: str
     project: str
     tls: bool | Path
+    request_id: str = ""  # of the long work that a command begins; empty: one made up
 
     def client(self) -> Client:
         return Client(self.target, project=self.project, tls=self.tls)
@@ -55,6 +84,8 @@ def show(message: Message, output: Format, columns: Columns) -> None:
         print(message.name)
     elif output is Format.JSON:
         print_json(as_dict(message))
+    elif output is Format.LINES:
+        print_line("result", result=as_dict(message))
     else:
         table = Table.grid(padding=(0, 2))
         for title, cell in columns.items():
@@ -71,6 +102,9 @@ def show_all(messages: Iterable[Message], output: Format, columns: Columns, noth
             print(message.name)
     elif output is Format.JSON:
         print_json([as_dict(message) for message in found])
+    elif output is Format.LINES:
+        for message in found:
+            print_line("result", result=as_dict(message))
     elif not found:
         stderr.print(nothing)
     else:
@@ -117,22 +151,3 @@ def explain(error: errors.IngrainError) -> str:
     elif isinstance(error, errors.Internal) and error.request_id:
         lines.append(f"The platform's log has more under request {error.request_id}.")
     return "\n".join(lines)
-
-
-def exit_code(error: errors.IngrainError) -> int:
-    if isinstance(error, errors.OperationFailed):
-        return 4
-    if isinstance(error, errors.NotFound):
-        return 3
-    if isinstance(error, errors.Unavailable):
-        return 5
-    return 1
-
-
-def detach(operation: str) -> typer.Exit:
-    """What to raise after Ctrl-C while waiting."""
-    print(
-        f"\nDetached; the work goes on. Wait again: ingrain operation wait {operation.split('/', 2)[-1]}",
-        file=sys.stderr,
-    )
-    return typer.Exit(130)

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingrain import Client, Operation, errors, general
+from ingrain import Client, errors, general
 from ingrain.cli import own_probes
 from ingrain.cli.output import Format, stderr
 from ingrain.cli.progress import wait
 from ingrain.models import checkpoint_files, source_uri
 from ingrain.names import full_name, short_id
 from ingrain.rows import read_rows
-from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, trainer_pb2
 
 BUNDLED = "bundled://small"
 # Tokens of a packed row: the trainer's default, and the most that is taken for the sake of long documents.
@@ -99,23 +99,6 @@ def methods_for(
         "each question instead of read whole."
     )
     return ("base", "icl_retrieved", "rag", "finetune", "augmented_finetune_local")
-
-
-def same_with_documents(client: Client, before: studies_pb2.Study, documents: Path, id: str) -> Operation:
-    """The earlier study's spec on the folder's present documents; its probes stay."""
-    rows = read_rows(documents, without=[own_probes.FILE])
-    dataset = upload(client, rows, documents.resolve().name, "documents")
-    if dataset.name == before.spec.dataset:
-        stderr.print("The documents are those of the earlier study: everything will be found.")
-    spec = studies_pb2.StudySpec()
-    spec.CopyFrom(before.spec)
-    spec.dataset, spec.previous_study = dataset.name, before.name
-    request = studies_pb2.CreateStudyRequest(
-        parent=client.parent,
-        study_id=id,
-        study=studies_pb2.Study(display_name=before.display_name, spec=spec),
-    )
-    return client.operations.get(client.stubs.studies.CreateStudy(request).name)
 
 
 def bring_in(client: Client, model: str, output: Format) -> trainer_pb2.Model:

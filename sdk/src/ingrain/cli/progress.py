@@ -1,4 +1,4 @@
-"""Live progress of long work: bars in a terminal, JSON lines elsewhere; both on stderr."""
+"""Live progress of long work: bars in a terminal, JSON lines elsewhere; both on stderr, or among the result's lines."""
 
 import json
 import re
@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
+import typer
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -20,8 +21,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ingrain import Client, Operation
-from ingrain.cli.output import Format, detach, stderr
+from ingrain import Client, Operation, errors
+from ingrain.cli.ending import INTERRUPTED, TERMINATED, Terminated, tell
+from ingrain.cli.output import Format, stderr
 from ingrain.names import short_id
 from ingrain.v1 import common_pb2, studies_pb2
 
@@ -35,36 +37,59 @@ class Reporter(Protocol):
     def line(self, text: str) -> None: ...
 
 
-def wait(operation: Operation, output: Format) -> Any:
-    """The finished resource, with progress meanwhile. Ctrl-C detaches."""
-    try:
-        with reporter(output) as report:
-            for metadata in operation.progress():
-                report.step(_title(metadata), "RUNNING", metadata)
-            return operation.result()
-    except KeyboardInterrupt:
-        raise detach(operation.name) from None
+def wait(operation: Operation, output: Format, cancel_on_exit: bool = False) -> Any:
+    """The finished resource, with progress meanwhile. Ctrl-C and SIGTERM detach."""
+    with leaving(operation, cancel_on_exit), reporter(output) as report:
+        for metadata in operation.progress():
+            report.step(_title(metadata), "RUNNING", metadata)
+        return operation.result()
 
 
-def wait_for_study(client: Client, study: str, operation: Operation, output: Format) -> studies_pb2.Study:
+def wait_for_study(
+    client: Client, study: str, operation: Operation, output: Format, cancel_on_exit: bool = False
+) -> studies_pb2.Study:
     """The same with a line for each of the study's steps."""
+    with leaving(operation, cancel_on_exit), reporter(output) as report:
+        for event in client.studies.watch(study):
+            if event.step.id:
+                status = studies_pb2.StudyStep.Status.Name(event.step.status)
+                report.step(event.step.id, status, event.progress)
+            elif event.message:
+                report.line(event.message)
+        return operation.result()
+
+
+@contextmanager
+def leaving(operation: Operation, cancel_on_exit: bool) -> Iterator[None]:
+    """Says how to come back, or cancels, where a signal ends the waiting."""
     try:
-        with reporter(output) as report:
-            for event in client.studies.watch(study):
-                if event.step.id:
-                    status = studies_pb2.StudyStep.Status.Name(event.step.status)
-                    report.step(event.step.id, status, event.progress)
-                elif event.message:
-                    report.line(event.message)
-            return operation.result()
-    except KeyboardInterrupt:
-        raise detach(operation.name) from None
+        yield
+    except (KeyboardInterrupt, Terminated) as left:
+        code = TERMINATED if isinstance(left, Terminated) else INTERRUPTED
+    else:
+        return
+    short = operation.name.split("/", 2)[-1]
+    status, said = "detached", f"Detached; the work goes on. Wait again: ingrain operation wait {short}"
+    if cancel_on_exit:
+        try:
+            operation.cancel()
+            status, said = "cancelled", f"Cancelled {short}; what was finished is kept."
+        except errors.IngrainError as error:
+            said = (
+                f"It could not be cancelled and goes on: {error}. Cancel it: ingrain operation cancel {short}"
+            )
+    print(f"\n{said}", file=sys.stderr)
+    tell(status, code, operation=operation.name, message=said)
+    raise typer.Exit(code)
 
 
 @contextmanager
 def reporter(output: Format) -> Iterator[Reporter]:
+    if output is Format.LINES:
+        yield _Lines(sys.stdout)
+        return
     if output is Format.JSON or not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(sys.stderr)
         return
     columns = (
         SpinnerColumn(finished_text=" "),
@@ -123,7 +148,8 @@ class _Time(TimeElapsedColumn):
 class _Lines:
     """One JSON object when a step's status or stage changes, and every few seconds while it is at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._last: dict[str, tuple[str, str, int]] = {}
         self._told_s: dict[str, float] = {}
 
@@ -149,7 +175,9 @@ class _Lines:
 
     def _print(self, told: dict[str, Any]) -> None:
         told = {key: value for key, value in told.items() if value not in ("", 0)}
-        print(json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+        if self._stream is sys.stdout:
+            told = {"event": "progress", **told}
+        print(json.dumps(told, ensure_ascii=False), file=self._stream, flush=True)
 
 
 def _title(metadata: common_pb2.OperationMetadata) -> str:

@@ -10,11 +10,25 @@ from typer.core import TyperGroup
 from ingrain.cli import again as exporting
 from ingrain.cli import study_course
 from ingrain.cli import study_options as options
+from ingrain.cli.beginning import begun
 from ingrain.cli.comparison import beside, redone
 from ingrain.cli.estimating import show_estimate
-from ingrain.cli.output import Format, Output, Wait, print_json, show, show_all, stderr, stdout
-from ingrain.cli.own_documents import BUNDLED, prepared, same_with_documents
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Output,
+    Wait,
+    chosen,
+    print_json,
+    show,
+    show_all,
+    stderr,
+    stdout,
+)
+from ingrain.cli.own_documents import BUNDLED, prepared
 from ingrain.cli.own_documents import retention as kept_by
+from ingrain.cli.present_documents import is_changed, present, same_on, unchanged
 from ingrain.cli.study_course import COLUMNS, conclude, finish
 from ingrain.names import full_name, short_id, target_of
 
@@ -70,7 +84,8 @@ def run(
     latency: options.Latency = 0.0,
     previous: options.Previous = "",
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Compare the methods on a dataset and its probes."""
     more = options.spec_of(
@@ -90,20 +105,24 @@ def run(
     with context.obj.client() as client:
         if retention and options.trains(method):
             more["retention"] = kept_by(client, client.models.get(model))
-        operation = client.studies.create(
-            dataset,
-            probes,
-            model,
-            id=id,
-            methods=method or (),
-            training={"max_steps": steps, "seed": seed} if steps or seed else None,
-            group_key=group_key,
-            distinct_key=distinct_key,
-            seed=seed,
-            question_count=questions,
-            **more,
+        operation = begun(
+            context.obj.request_id,
+            lambda request_id: client.studies.create(
+                dataset,
+                probes,
+                model,
+                id=id,
+                methods=method or (),
+                training={"max_steps": steps, "seed": seed} if steps or seed else None,
+                group_key=group_key,
+                distinct_key=distinct_key,
+                seed=seed,
+                question_count=questions,
+                request_id=request_id,
+                **more,
+            ),
         )
-        finish(client, operation, wait_, output)
+        finish(client, operation, wait_, output, cancel_on_exit)
 
 
 @app.command(hidden=True)
@@ -134,9 +153,11 @@ def documents(
     previous: options.Previous = "",
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take, and stop.")] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Upload documents, make or upload probes, compare the methods, recommend."""
+    output = chosen(output)
     with context.obj.client() as client:
         arguments = prepared(
             client,
@@ -168,7 +189,11 @@ def documents(
         if estimate:
             show_estimate(client.studies.estimate(trial=True, **arguments))
             return
-        finish(client, client.studies.create(id=id, **arguments), wait_, output)
+        operation = begun(
+            context.obj.request_id,
+            lambda request_id: client.studies.create(id=id, request_id=request_id, **arguments),
+        )
+        finish(client, operation, wait_, output, cancel_on_exit)
 
 
 @app.command("list")
@@ -189,12 +214,17 @@ def get(context: typer.Context, name: str, output: Output = Format.TABLE) -> Non
 
 
 @app.command()
-def watch(context: typer.Context, name: str, output: Output = Format.TABLE) -> None:
+def watch(
+    context: typer.Context,
+    name: str,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
+) -> None:
     """Follow a study until it ends."""
     with context.obj.client() as client:
         study = full_name(client.parent, "studies", name)
         operation = next(client.operations.list(study))
-        finish(client, operation, True, output)
+        finish(client, operation, True, output, cancel_on_exit)
 
 
 app.command()(study_course.pause)
@@ -206,19 +236,37 @@ app.command()(study_course.cancel)
 def again(
     context: typer.Context,
     name: str,
-    folder: Annotated[Path, typer.Argument(help="The documents as they are now.", exists=True)],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The documents as they are now; else the newest dataset of the title that the study's had.",
+            exists=True,
+        ),
+    ] = None,
     id: Id = "",
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Begin nothing where the documents are the same.")
+    ] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """The same study on changed documents; the rest is found.
 
-    With the folder's present documents: only what depends on a change is done again.
+    With the present documents: only what depends on a change is done again. With --if-changed the same documents
+    find the same study, however often it is asked.
     """
+    output = chosen(output)
     with context.obj.client() as client:
         before = client.studies.get(name)
-        operation = same_with_documents(client, before, folder, id)
-        finish(client, operation, wait_, output)
+        dataset = present(client, before, folder)
+        if if_changed and not is_changed(client, before, dataset):
+            unchanged(before, dataset, output)
+            return
+        # Of this study on these documents there is one, whichever run of a schedule begins it.
+        request_id = f"{before.name} {dataset.name}" if if_changed else context.obj.request_id
+        operation = begun(request_id, lambda given: same_on(client, before, dataset, id, given))
+        finish(client, operation, wait_, output, cancel_on_exit)
         if wait_ and output is Format.TABLE:
             now = client.studies.get(target_of(operation.name))
             stdout.print(beside(before, now), soft_wrap=False)

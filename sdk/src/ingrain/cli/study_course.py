@@ -4,7 +4,8 @@ import typer
 
 from ingrain import Client, Operation
 from ingrain.cli.comparison import comparison
-from ingrain.cli.output import Format, show, state, stderr, stdout, when
+from ingrain.cli.ending import tell
+from ingrain.cli.output import Format, chosen, show, state, stderr, stdout, when
 from ingrain.cli.progress import wait_for_study
 from ingrain.names import full_name, short_id, target_of
 from ingrain.v1 import studies_pb2
@@ -41,11 +42,20 @@ def cancel(context: typer.Context, name: str) -> None:
     stderr.print("Cancelled; what was finished is kept.")
 
 
-def finish(client: Client, operation: Operation, wait_: bool, output: Format) -> None:
+def finish(
+    client: Client,
+    operation: Operation,
+    wait_: bool,
+    output: Format | None,
+    cancel_on_exit: bool = False,
+) -> None:
     if not wait_:
         print(operation.name)
         return
-    study = wait_for_study(client, target_of(operation.name), operation, output)
+    output = chosen(output)
+    study = wait_for_study(client, target_of(operation.name), operation, output, cancel_on_exit)
+    advice = study.recommendation
+    tell("done", 0, study=study.name, recommended=advice.method, verdict=advice.reason)
     if output is not Format.TABLE:
         show(study, output, COLUMNS)
         return
