@@ -17,6 +17,7 @@ from ingrain.lineage_of import (
     Withdrawal,
     aliases_of,
     batches_of,
+    copies_of,
     derived_from,
     evaluations_of,
     meant_by,
@@ -46,8 +47,12 @@ class AsyncLineage(Resource):
         """
         name = self._name(dataset)
         rows = await self.rows(name, row_ids)
-        concerned = Concerned(frozenset(found.dataset for found in rows), await self._withdrawals(name))
-        return await self._around(Lineage(name, tuple(row_ids), tuple(rows)), concerned)
+        datasets = await _all(self._client.datasets.list())
+        concerned = Concerned(
+            frozenset(found.dataset for found in rows), await self._withdrawals(name, datasets)
+        )
+        copies = tuple(copies_of(name, datasets))
+        return await self._around(Lineage(name, tuple(row_ids), tuple(rows), copies=copies), concerned)
 
     async def rows(self, dataset: str, row_ids: Sequence[str] = ()) -> list[Rows]:
         """The rows that are there, and derived ones by dataset, in order of derivation."""
@@ -106,8 +111,10 @@ class AsyncLineage(Resource):
             deleted.append(found.dataset)
             say(f"{short_id(found.dataset)} is deleted: all its rows were withdrawn.")
         # What was made until now is concerned as well.
+        datasets = await _all(self._client.datasets.list())
         concerned = Concerned(
-            frozenset(found.dataset for found in lineage.rows), await self._withdrawals(lineage.dataset)
+            frozenset(found.dataset for found in lineage.rows),
+            await self._withdrawals(lineage.dataset, datasets),
         )
         lineage = await self._around(lineage, concerned, [m for m in lineage.models if m.name in deleted])
         for context in lineage.contexts:
@@ -138,10 +145,10 @@ class AsyncLineage(Resource):
                 say(f"The model {short_id(model.name)} is deleted.")
         return deleted
 
-    async def _withdrawals(self, name: str) -> dict[str, float]:
+    async def _withdrawals(self, name: str, datasets: Sequence[pb.Dataset]) -> dict[str, float]:
         """Until when each dataset of the chain held rows that it does not hold now. Where nobody knows: for ever."""
         until: dict[str, float] = {}
-        for dataset in derived_from(name, [one async for one in self._client.datasets.list()]):
+        for dataset in derived_from(name, datasets):
             if not dataset.withdrawn_row_count:
                 continue
             ended = [
@@ -170,6 +177,7 @@ class AsyncLineage(Resource):
             lineage.row_ids,
             lineage.rows,
             *map(tuple, (contexts, models, evaluations, studies, batches, aliases)),
+            copies=lineage.copies,
         )
 
 
@@ -178,6 +186,10 @@ def _remaining(
 ) -> list[str]:
     touched = {*(model.name for model in left), *deleted}
     return [
+        *(
+            f"The dataset {short_id(name)} held the same rows; withdraw them from it, too."
+            for name in lineage.copies
+        ),
         *(
             f"The model {short_id(model.name)} was trained on them; train it again or delete it."
             for model in left

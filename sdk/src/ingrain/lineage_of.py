@@ -34,7 +34,8 @@ class Lineage:
     """What came of rows. `rows`: the rows themselves first, then derived ones; everything else newest first.
 
     `contexts` read one of the datasets, whichever rows of it; `models` were trained on one of them or, at any remove,
-    from a model that was; the others asked, measured or compared any of these.
+    from a model that was; the others asked, measured or compared any of these. `copies` are names of datasets that are
+    the same byte for byte: what was made of the one may have been taken for the other.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Lineage:
     studies: tuple[studies_pb2.Study, ...] = ()
     batches: tuple[batches_pb2.Batch, ...] = ()
     aliases: tuple[aliases_pb2.Alias, ...] = ()
+    copies: tuple[str, ...] = ()
 
     @property
     def row_count(self) -> int:
@@ -91,6 +93,13 @@ def derived_from(source: str, datasets: Iterable[datasets_pb2.Dataset]) -> list[
             return found
         found += more
         reached.update(dataset.name for dataset in more)
+
+
+def copies_of(name: str, datasets: Iterable[datasets_pb2.Dataset]) -> list[str]:
+    known = {dataset.name: dataset.sha256 for dataset in datasets}
+    return [
+        other for other, sha256 in known.items() if other != name and sha256 and sha256 == known.get(name)
+    ]
 
 
 def source_of(dataset: datasets_pb2.Dataset) -> str:

@@ -81,6 +81,16 @@ def test_withdrawing_takes_all_of_it_and_says_what_remains(measured: Client) -> 
     assert names(measured.lineage.of("docs", ["1"]).models) == ["further", "trained"]
 
 
+def test_the_same_documents_under_another_name_are_named(
+    chain: Client, documents: list[dict[str, Any]]
+) -> None:
+    chain.datasets.upload(documents, id="copy")
+    assert chain.lineage.of("docs", ["2"]).copies == ("projects/default/datasets/copy",)
+    done = chain.lineage.withdraw("docs", ["2"])
+    assert "The dataset copy held the same rows; withdraw them from it, too." in done.remaining
+    assert chain.lineage.of("docs", ["1"]).copies == ()
+
+
 def test_models_are_deleted_when_asked(chain: Client) -> None:
     done = chain.lineage.withdraw("docs", ["2"], delete_models=True)
     assert done.retrain == ()

@@ -109,6 +109,15 @@ def test_a_fingerprint_depends_on_inputs_and_settings_and_not_on_names() -> None
     assert one != fingerprint({s.id: s for s in plan(normalised(given))}["train finetune"], DIGESTS)
 
 
+def test_after_a_withdrawal_what_reads_the_documents_is_made_anew_and_nothing_else() -> None:
+    """A withdrawal changes the digest of the dataset; of evaluations of trained models the model has another, too."""
+    steps = steps_of(seed=1, methods=FIVE)
+    withdrawn = {**DIGESTS, "documents": "e" * 64}
+    anew = {id for id, step in steps.items() if fingerprint(step, DIGESTS) != fingerprint(step, withdrawn)}
+    trained = {f"train {method}" for method in FIVE[2:]}
+    assert anew == {"augment", "augment shuffled", "evaluate icl", *trained}
+
+
 def test_shuffled_rows_are_another_dataset() -> None:
     steps = steps_of(methods=FIVE)
     assert fingerprint(steps["augment"], DIGESTS) != fingerprint(steps["augment shuffled"], DIGESTS)

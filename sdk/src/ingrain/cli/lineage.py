@@ -104,6 +104,8 @@ def _table_of(found: Lineage, console: Any) -> None:
     for kind, name, detail in _lines(found):
         table.add_row(Text(kind, style="dim"), name, Text(detail, style="dim"))
     console.print(table, soft_wrap=False)
+    for name in found.copies:
+        console.print(f"{short_id(name)} is the same dataset under another name.", soft_wrap=False)
     if not _own(found):
         console.print("The rows themselves are withdrawn; this was made before.", soft_wrap=False)
 
@@ -156,4 +158,10 @@ def _names(found: Lineage) -> list[str]:
 def _as_dict(found: Lineage) -> dict[str, Any]:
     rows = [{"dataset": one.dataset, "depth": one.depth, "row_ids": list(one.ids)} for one in found.rows]
     named = {kind: [one.name for one in getattr(found, kind)] for kind in _KINDS}
-    return {"dataset": found.dataset, "row_ids": list(found.row_ids), "rows": rows, **named}
+    return {
+        "dataset": found.dataset,
+        "row_ids": list(found.row_ids),
+        "copies": list(found.copies),
+        "rows": rows,
+        **named,
+    }
