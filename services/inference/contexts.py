@@ -165,7 +165,7 @@ class Contexts:
         if context.HasField("retrieval"):
             return await self._index(context)
         if name not in self._texts:
-            text = (await self._storage.get(self._storage.key(context.uri))).decode()
+            text = (await self._stored(context)).decode()
             self._texts[name] = ContextRef(digest(text), text, context.pinned)
             while len(self._texts) > REMEMBERED:
                 self._texts.popitem(last=False)
@@ -183,7 +183,7 @@ class Contexts:
     async def _index(self, context: pb.Context) -> Index:
         """Kept within a number of bytes; one that is gone is built again from what is stored."""
         if context.name not in self._indices:
-            content = await self._storage.get(self._storage.key(context.uri))
+            content = await self._stored(context)
             index = await asyncio.to_thread(lambda: Index(retrieval.read(content), context.retrieval))
             self._indices[context.name] = index
             while len(self._indices) > 1 and self._index_bytes() > self._settings.index_bytes:
@@ -191,11 +191,18 @@ class Contexts:
         self._indices.move_to_end(context.name)
         return self._indices[context.name]
 
+    async def _stored(self, context: pb.Context) -> bytes:
+        """What was written for it; NotFound where it was deleted since somebody looked."""
+        try:
+            return await self._storage.get(self._storage.key(context.uri))
+        except NotFound:
+            raise identity.not_found(context.name) from None
+
     def _index_bytes(self) -> int:
         return sum(index.size_bytes for index in self._indices.values())
 
     async def delete(self, name: str) -> None:
-        """Hides it, and drops its keys and values; a context of the same text computes them again."""
+        """Hides it, drops its keys and values, and erases its text; a context of the same text computes them again."""
         context = await self.resources.get(name)
         await self.resources.delete(name)
         await self.leases.end(name)
@@ -204,6 +211,8 @@ class Contexts:
         if context.uri and not context.HasField("retrieval") and await self._backend.ready():
             text = (await self._storage.get(self._storage.key(context.uri))).decode()
             await self._backend.call("forget", ForgetCall(ContextRef(digest(text), text)))
+        for key in [found.key async for found in self._storage.list(f"{name}/")]:
+            await self._storage.delete(key)
 
     async def of_dataset(self, parent: str, meaning: Meaning) -> str:
         """The context of a virtual name, made once for the model and dataset as they are."""

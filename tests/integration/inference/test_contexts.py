@@ -58,6 +58,8 @@ async def test_a_context_is_read_once_and_shared_by_all_questions(
     ]
     manifest = json.loads((text.parent / "manifest.json").read_text())
     assert manifest["files"][0]["size_bytes"] == text.stat().st_size
+    await client.contexts.delete("all")
+    assert not [path for path in text.parents[1].rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
