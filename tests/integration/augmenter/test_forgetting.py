@@ -1,0 +1,105 @@
+"""Outputs out of the store: those that had a text in sight and no others, whatever breaks off in between."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servicekit.database import Database
+from servicekit.storage import open_storage
+from services.augmenter import forgetting
+from services.augmenter.forgetting import Forgetting
+from services.augmenter.outputs import Outputs
+from services.augmenter.settings import AugmenterSettings
+from services.augmenter.sights import Sight, text_digest
+
+PROJECT = "projects/demo"
+GROUP = Sight.of(["A.", "B."])
+
+
+class Store:
+    def __init__(self, settings: AugmenterSettings, database: Database) -> None:
+        self.root = Path(settings.storage.removeprefix("file://"))
+        self.outputs = Outputs(database, open_storage(settings), PROJECT)
+        self.other = Outputs(database, open_storage(settings), "projects/other")
+        self.forgetting = Forgetting(database, open_storage(settings), PROJECT)
+
+    def texts(self, project: str = PROJECT) -> str:
+        return " ".join(path.read_text() for path in (self.root / project / "outputs").glob("*.json"))
+
+    async def there(self) -> set[str]:
+        found = await self.outputs.find(["of-a", "of-b", "of-both", "of-c", "unknown"])
+        assert all(output.text == f"written {digest}" for digest, output in found.items())
+        return set(found)
+
+
+@pytest.fixture
+async def store(settings: AugmenterSettings) -> AsyncIterator[Store]:
+    database = Database(settings.database_url, schema="augmenter")
+    await database.create_all()
+    store = Store(settings, database)
+    seen = {"of-a": Sight.of(["A."]), "of-b": Sight.of(["B."]), "of-both": GROUP}
+    await store.outputs.keep("d", written(*seen), seen)
+    await store.outputs.keep("d", written("of-c", "unknown"), {"of-c": Sight.of(["C."])})
+    await store.other.keep("d", written("of-a"), {"of-a": Sight.of(["A."])})
+    yield store
+    await database.close()
+
+
+def written(*digests: str) -> dict[str, tuple[str, list[float]]]:
+    return {digest: (f"written {digest}", [1.0]) for digest in digests}
+
+
+async def test_what_had_the_text_in_sight_goes_and_what_nobody_knows(store: Store) -> None:
+    assert await store.forgetting.count([text_digest("A.")]) == 3
+    assert await store.forgetting.forget([text_digest("A.")]) == 3
+    assert await store.there() == {"of-b", "of-c"}
+    for digest in ("of-a", "of-both", "unknown"):
+        assert f"written {digest}" not in store.texts()
+    assert "written of-a" in store.texts("projects/other")
+    assert len(list((store.root / PROJECT / "outputs").glob("*.json"))) == 2
+    assert await store.forgetting.forget([text_digest("A.")]) == 0
+
+
+async def test_what_nobody_knows_may_stay(store: Store) -> None:
+    assert await store.forgetting.forget([text_digest("A.")], unknown_too=False) == 2
+    assert await store.there() == {"of-b", "of-c", "unknown"}
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    ["augmenter.after_outputs_object", "augmenter.after_outputs_rows", "augmenter.after_forgetting"],
+)
+async def test_broken_off_it_is_done_the_next_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, boundary: str
+) -> None:
+    def fails(name: str) -> None:
+        if name == boundary:
+            raise ConnectionError(name)
+
+    monkeypatch.setattr(forgetting, "failpoint", fails)
+    with pytest.raises(ConnectionError):
+        await store.forgetting.forget([text_digest("A.")])
+    monkeypatch.setattr(forgetting, "failpoint", lambda name: None)
+    assert {"of-b", "of-c"} <= await store.there()
+    await store.forgetting.forget([text_digest("A.")])
+    assert await store.there() == {"of-b", "of-c"}
+    assert "written of-a" not in store.texts()
+    assert "written of-both" not in store.texts()
+
+
+async def test_an_object_that_somebody_took_away_does_not_stop_it(store: Store) -> None:
+    for path in (store.root / PROJECT / "outputs").glob("*.json"):
+        path.unlink()
+    assert await store.forgetting.forget([text_digest("A.")]) == 3
+    assert await store.there() == set()
+
+
+async def test_a_kept_output_may_be_written_anew(store: Store) -> None:
+    """What is asked again after it was forgotten is known with what it has in sight."""
+    await store.forgetting.forget([text_digest("A.")])
+    seen: dict[str, Any] = {"of-a": Sight.of(["A."])}
+    await store.outputs.keep("e", written("of-a"), seen)
+    assert "of-a" in await store.there()
+    assert await store.forgetting.count([text_digest("A.")]) == 1
