@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ingrain import errors
 from ingrain.v1 import common_pb2, trainer_pb2
+from services.augmenter.gates.contradiction import contradiction
 from services.augmenter.gates.near import near_duplicates
 from tools.probe_truth import Truth
 
@@ -53,13 +54,16 @@ async def test_the_papers_setting_keeps_what_the_default_drops(world: Any) -> No
 
 
 async def test_near_duplicates_are_dropped_at_the_threshold(world: Any) -> None:
-    _, every = await derived(world, "all", **LINK)
+    usual, every = await derived(world, "all", **LINK)
     made, rows = await derived(world, "few", **LINK, gates={"near_duplicate_threshold": 0.3})
     texts = [row["text"] for row in every]
     wanted = [text for text, near in zip(texts, near_duplicates(texts, 0.3), strict=True) if near is None]
     assert 0 < len(wanted) < len(texts)
     assert [row["text"] for row in rows] == wanted
-    assert made.provenance.dropped_counts["near_duplicate"] == len(texts) - len(wanted)
+    # What repeats a near duplicate is one again, and no longer a duplicate.
+    dropped, before = made.provenance.dropped_counts, usual.provenance.dropped_counts
+    assert dropped["near_duplicate"] >= len(texts) - len(wanted)
+    assert sum(dropped.values()) == sum(before.values()) + len(texts) - len(wanted)
 
 
 async def test_only_what_is_about_its_documents_is_on_topic(
@@ -67,7 +71,7 @@ async def test_only_what_is_about_its_documents_is_on_topic(
 ) -> None:
     made, rows = await derived(world, "on-topic", **LINK, gates={"on_topic": True})
     _, every = await derived(world, "every", **LINK)
-    assert len(rows) + made.provenance.dropped_counts["off_topic"] <= len(every)
+    assert made.provenance.dropped_counts["off_topic"] >= len(every) - len(rows) > 0
     by_id = {document["id"]: document["text"].casefold() for document in documents}
     for row in rows:
         sources = " ".join(by_id[id] for id in row["provenance"]["source_rows"])
@@ -81,8 +85,11 @@ async def test_the_likelier_of_statement_and_contradiction_stays_and_is_paid_onc
     gates = {"likelier_than_contradiction": True}
     made, rows = await derived(world, "likelier", **LINK, gates=gates)
     assert made.provenance.dropped_counts["unlikely"] == len(every) - len(rows) > 0
-    margins = [row["provenance"]["verdicts"]["contradiction"]["margin"] for row in rows]
+    weighed = [row for row in rows if contradiction(row["text"]) is not None]
+    assert [row for row in rows if "verdicts" in row["provenance"]] == weighed
+    margins = [row["provenance"]["verdicts"]["contradiction"]["margin"] for row in weighed]
     assert min(margins) >= 0
+    assert len(margins) > 0.8 * len(rows)
     assert len(set(margins)) > len(margins) / 2
     assert right(rows, documents) > right(every, documents)
 
