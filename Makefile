@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke
+.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ check-estimate: setup ## an estimate, the study itself, and how far they are apa
 
 check-training-estimate: setup ## what is foreseen of trainings, and what they then take (docs/training-estimates.md, some ten minutes)
 	$(PY) -m tools.training_estimate_check $(ARGS)
+
+real-documents: setup ## documentation of the installed packages through import, splitting and what needs no model, into docs/real-documents.md (a minute)
+	$(PY) -m tools.real_documents $(ARGS)
 
 measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
 	$(PY) -m tools.worlds_measure $(ARGS)

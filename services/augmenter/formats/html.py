@@ -14,6 +14,7 @@ _LEFT_OUT = {
     *("button", "select", "input", "textarea", "dialog", "audio", "video", "map"),
 }
 _LEFT_OUT_ROLES = {"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar"}
+_ANCHORS = {"#", "¶", "§", "🔗"}  # what headings link to themselves by
 _PAGE_EDGES = {"header", "footer", "aside"}  # of the page, not of an article
 _BLOCKS = {
     *(
@@ -96,7 +97,7 @@ def _left_out(node: LexborNode, page: "_Page") -> bool:
         return True
     if (attributes.get("role") or "") in _LEFT_OUT_ROLES:
         return True
-    if tag == "a" and "headerlink" in (attributes.get("class") or ""):
+    if tag == "a" and (attributes.get("href") or "").startswith("#") and node.text().strip() in _ANCHORS:
         return True
     return tag in _PAGE_EDGES and not page.inside_article
 
@@ -180,10 +181,10 @@ class _Page:
 
     def finished(self) -> str:
         self.flush()
-        written = ""
+        pieces = []
         for before, block in zip(["", *self.blocks], self.blocks, strict=False):
-            written += ("\n" if _is_item(before) and _is_item(block) else "\n\n") + block
-        return written.strip()
+            pieces += ["\n" if _is_item(before) and _is_item(block) else "\n\n", block]
+        return "".join(pieces).strip()
 
     def _taken(self) -> str:
         text = "".join(self.inline)
