@@ -83,7 +83,7 @@ class Record:
         RESULTS.mkdir(parents=True, exist_ok=True)
         today = datetime.datetime.now(datetime.UTC)
         path = RESULTS / f"{today:%Y-%m-%d-%H%M}-{self.overlay}.json"
-        passed = all("error" not in step for step in self.steps)
+        passed = "answer" in self.facts and all("error" not in step for step in self.steps)
         body = {
             "date": f"{today:%Y-%m-%d}",
             "overlay": self.overlay,

@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,25 +54,26 @@ def checked(item: Object, crds: dict[tuple[str, str], Object]) -> tuple[str, Tol
 
 
 def by_versions(item: Object) -> Iterator[tuple[str, str, str]]:
-    import kubernetes_validate
+    from kubernetes_validate import utils
 
+    if not hasattr(
+        utils.schema_contents, "cache_info"
+    ):  # else its definitions are parsed anew for every object
+        utils.schema_contents = lru_cache(maxsize=None)(utils.schema_contents)
     for version in versions():
         try:
-            kubernetes_validate.validate(item, version, strict=True)
-        except kubernetes_validate.ValidationError as error:
+            utils.validate(item, version, strict=True)
+        except utils.ValidationError as error:
             yield name_of(item), "schema-kubernetes", f"{version}: {said(error)}"
-        except Exception as error:  # no schema for what it calls itself
-            yield name_of(item), "schema-kubernetes", f"{version}: {type(error).__name__}: {error}"
+        except utils.SchemaNotFoundError as error:
+            yield name_of(item), "schema-kubernetes", f"{version}: {error.message}"
 
 
 def versions() -> list[str]:
     """From 1.28 to the newest that the package knows."""
-    import kubernetes_validate
+    from kubernetes_validate import utils
 
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
-    found = {
-        tuple(map(int, path.name.strip("v").split(".")[:2])) for path in folder.glob("v*") if path.is_dir()
-    }
+    found = {tuple(map(int, utils.major_minor(version).split("."))) for version in utils.all_versions()}
     return [f"{major}.{minor}" for major, minor in sorted(found) if (major, minor) >= OLDEST]
 
 
@@ -118,3 +120,7 @@ def strict(schema: Object) -> Object:
     ]:
         out["required"] = required
     return {"anyOf": [out, {"type": "null"}]} if schema.get("nullable") else out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """A PostgreSQL, an S3 server and made-up secrets: what manifests find in their namespace."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from tools import platform
 from tools.k8s_check.__main__ import SECRETS
 
 
+def postgres() -> pgserver.PostgresServer:
+    """In a folder of its own: the server's user may not enter pytest's."""
+    return pgserver.get_server(tempfile.mkdtemp(prefix="ingrain-postgres-"), cleanup_mode="delete")
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """`postgres`: a SQLAlchemy URL; the rest are the variables of an S3 server."""
     folder = tmp_path_factory.mktemp("stores")
-    server = pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+    server = postgres()
     url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     with platform.s3_server(folder / "s3") as variables:
         yield {"postgres": url, **variables}

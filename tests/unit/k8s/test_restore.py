@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ PROGRAMS = Path(pgserver.__file__).parent / "pginstall" / "bin"
 @contextmanager
 def stores_in(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(exist_ok=True)
-    server = pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+    server = pgserver.get_server(tempfile.mkdtemp(prefix="ingrain-postgres-"), cleanup_mode="delete")
     try:
         with platform.s3_server(folder / "s3") as variables:
             yield {"postgres": server.get_uri(), **variables}

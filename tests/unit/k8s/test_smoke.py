@@ -40,7 +40,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tool, notes = tmp_path / "kubectl", tmp_path / "asked"
     tool.write_text(
         f'#!/bin/sh\necho "$@" >> {notes}\ncase "$*" in\n'
-        f"*'get namespace'*) cat {tmp_path}/there 2>/dev/null ;;\n"
+        f"*'get namespace'*) [ ! -e {tmp_path}/there ] || cat {tmp_path}/there ;;\n"
         '*\'version -o json\'*) echo \'{"serverVersion": {"gitVersion": "v1.28.0"}}\' ;;\n'
         "*apply*) echo 'the server says no' >&2; exit 1 ;;\nesac\n"
     )
@@ -74,6 +74,11 @@ def test_a_failure_is_told_and_what_was_made_goes(
     assert told["server"] == {"gitVersion": "v1.28.0"}
     assert "the server says no" in told["steps"][0]["error"]
     assert "delete namespace ingrain" in kubectl.read_text()
+
+
+def test_without_a_step_nothing_has_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k8s_smoke, "RESULTS", tmp_path)
+    assert not json.loads(k8s_smoke.Record("laptop").write().read_text())["passed"]
 
 
 def test_manifests_are_sent_as_they_are_rendered() -> None:
