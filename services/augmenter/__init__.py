@@ -4,7 +4,11 @@ settings    what it needs beyond ServiceSettings
 rows        what a row may be: pure checks, each error with row and field
 bulk_rows   the same of what batches ask and answer
 intake      bytes -> checked, canonical JSONL in object storage
-sources     files and folders of a URI -> rows
+formats     files from outside -> documents and rows, in a process of their own
+sources     files and folders of a URI
+splitting   long documents -> rows: pure
+importing   files -> rows, with what was skipped and why
+receiving   an upload's bytes -> rows
 reading     a dataset's rows out of storage
 datasets    the Datasets service
 tracing     rows -> what was derived of them
