@@ -62,6 +62,8 @@ CASES = (
     Case("34M full", MEDIUM, 10),
     Case("34M full, checkpointed", MEDIUM, 8, {"gradient_checkpointing": True}),
     Case("34M LoRA", MEDIUM, 10, LORA),
+    Case("34M full, 2 workers, ZeRO 2", MEDIUM, 6, {"num_workers": 2}),
+    Case("34M full, 2 workers, ZeRO 3", MEDIUM, 6, {"num_workers": 2, "zero_stage": 3}),
 )  # fmt: skip
 
 

@@ -23,6 +23,12 @@ FIXED_BYTES = {
     True: 300 << 20,
 }  # kernels, threads and heaps of a processor; workspaces of a GPU
 QUANTIZED_BYTES = 0.53  # of a 4-bit weight with its scales
+TOGETHER_BYTES = (
+    100e6,
+    100e6,
+    100e6,
+    145e6,
+)  # by ZeRO's stage, of several workers on processors; fitted (docs/training-estimates.md)
 ANY_TEXTS = Texts()
 
 
@@ -94,7 +100,7 @@ def worker_memory(
         activations,
         head,
         kernels=0.0 if gpu or not bf16 else kernel_bytes(config, texts),
-        fixed=FIXED_BYTES[gpu],
+        fixed=FIXED_BYTES[gpu] + (TOGETHER_BYTES[stage] if workers > 1 and not gpu else 0.0),
         host=host,
     )
 
