@@ -91,7 +91,10 @@ async def test_the_likelier_of_statement_and_contradiction_stays_and_is_paid_onc
     assert min(margins) >= 0
     assert len(margins) > 0.8 * len(rows)
     assert len(set(margins)) > len(margins) / 2
-    assert right(rows, documents) > right(every, documents)
+    # What follows from one document is likelier than its contradiction; slips that mix documents up mostly are, too.
+    alone = [row["text"] for row in every if row["metadata"]["strategy"] == "reverse"]
+    assert right([row for row in every if row["text"] in alone], documents) == 1.0
+    assert set(alone) <= {row["text"] for row in rows}
 
     trouble = world.behind.trouble
     asked = trouble.calls["Score"]
