@@ -17,10 +17,16 @@ TOOL_PYTHON = ROOT / "build" / "lm-eval" / "bin" / "python"  # made by `make bui
 class Contender(AbstractContextManager["Contender"]):
     """A worker module, run by an interpreter; `turn` waits for its answer."""
 
-    def __init__(self, module: str, *arguments: object, python: Path | str = sys.executable) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: object,
+        python: Path | str = sys.executable,
+        package: str = "benchmarks.inference",
+    ) -> None:
         offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
-            [str(python), "-m", f"benchmarks.inference.{module}", *map(str, arguments)],
+            [str(python), "-m", f"{package}.{module}", *map(str, arguments)],
             cwd=ROOT,
             env=os.environ | offline,
             stdin=subprocess.PIPE,
