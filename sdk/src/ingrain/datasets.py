@@ -82,6 +82,7 @@ class AsyncDatasets(Resource):
         model: str = "",
         id: str | None = None,
         validate_only: bool = False,
+        request_id: str = "",
         **spec: Any,
     ) -> AsyncOperation:
         """A dataset that `model` infers from `dataset`; keywords are those of AugmentationSpec. Strategies that ask no model
@@ -91,6 +92,7 @@ class AsyncDatasets(Resource):
             dataset_id=id or "",
             spec=self.augmentation(dataset, model, **spec),
             validate_only=validate_only,
+            request_id=request_id,
         )
         return AsyncOperation(self._client, await self._client.stubs.augmenter.AugmentDataset(request))
 

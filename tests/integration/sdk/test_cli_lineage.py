@@ -10,11 +10,12 @@ from ingrain import Client
 from ingrain.cli import augment as command
 from ingrain.cli import augment_options as options
 from ingrain.cli import lineage as lineage_command
+from ingrain.cli import progress
 from ingrain.cli.output import Format
 from ingrain.errors import Invalid
 from ingrain.lineage_of import Lineage, Rows
 from ingrain.testing.services import Augmenter
-from ingrain.v1 import augmenter_pb2, datasets_pb2, trainer_pb2
+from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_every_option_reaches_the_spec(
         "--gate", "judge=small", "--gate", "max-characters=300", "--gate", "keep-copies",
         "--prompt", f"rhyme={tmp_path}/mine.txt:one-document:structured",
         "--context-documents", "5", "--original-copies", "1", "--min-agreement", "2",
-        "--group-key", "world", "--distinct-key", "fact",
+        "--group-key", "world", "--distinct-key", "fact", "-o", "table",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (spec,) = seen
@@ -126,6 +127,30 @@ def test_every_option_reaches_the_spec(
     assert max(map(len, done.stdout.splitlines())) <= 80
     for part in ("3 rows from docs.", "kept", "rephrase", "dropped", "copy", "Zed is an internal tool"):
         assert part in done.stdout
+
+
+def test_the_same_request_is_derived_once_and_programs_get_lines(ingrain, derived: Client) -> None:
+    again = ("--request-id", "night-1", "augment", "docs", "--model", "small", "--id", "once", "-o", "lines")
+    first, second = ingrain(*again), ingrain(*again)
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    result = json.loads(first.stdout.splitlines()[-1])
+    assert (result["event"], result["result"]["name"]) == ("result", "projects/default/datasets/once")
+    assert len([one for one in derived.datasets.list() if one.name.endswith("/once")]) == 1
+
+
+def test_a_bar_says_how_long_it_will_take() -> None:
+    from rich.progress import Progress
+
+    metadata = common_pb2.OperationMetadata(stage="generating", completed_count=10, total_count=400)
+    metadata.message = "12.5 prompts/s, about 3 min left, 20 were there already"
+    columns = Progress(progress._Counts(), progress._Time())
+    bars = progress._Bars(columns)
+    bars.step("derived generating", "RUNNING", metadata)
+    (task,) = columns.tasks
+    assert progress._Time().render(task).plain == "3 min left"
+    metadata.message = ""
+    bars.step("derived generating", "RUNNING", metadata)
+    assert "left" not in progress._Time().render(task).plain
 
 
 def test_a_preview_shows_prompts_and_rows_and_stores_nothing(ingrain, derived: Client) -> None:

@@ -8,8 +8,20 @@ from rich.table import Table
 from rich.text import Text
 
 from ingrain.cli import augment_options as options
+from ingrain.cli.beginning import begun
+from ingrain.cli.ending import tell
 from ingrain.cli.estimating import duration, show_estimate
-from ingrain.cli.output import Format, Output, Wait, as_dict, print_json, show, stdout
+from ingrain.cli.output import (
+    CancelOnExit,
+    Format,
+    LongOutput,
+    Wait,
+    as_dict,
+    chosen,
+    print_json,
+    show,
+    stdout,
+)
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
 from ingrain.units import count
@@ -55,7 +67,8 @@ def augment(
         bool, typer.Option("--estimate", help="Say what it would take; start nothing.")
     ] = False,
     wait_: Wait = True,
-    output: Output = Format.TABLE,
+    cancel_on_exit: CancelOnExit = False,
+    output: LongOutput = None,
 ) -> None:
     """Let a model write down what follows from documents.
 
@@ -80,17 +93,26 @@ def augment(
         spec = {name: value for name, value in given.items() if value}
         spec |= {} if temperature is None else {"temperature": temperature}
         if preview:
-            _show_preview(client.datasets.preview_augmentation(dataset, model, preview, **spec), output)
+            shown = client.datasets.preview_augmentation(dataset, model, preview, **spec)
+            _show_preview(shown, output or Format.TABLE)
             return
-        operation = client.datasets.augment(dataset, model, id=id, validate_only=estimate, **spec)
+        operation = begun(
+            "" if estimate else context.obj.request_id,
+            lambda request_id: client.datasets.augment(
+                dataset, model, id=id, validate_only=estimate, request_id=request_id, **spec
+            ),
+        )
         if estimate:
             found = operation.result()
-            show_estimate(found) if output is Format.TABLE else print_json(as_dict(found))
+            show_estimate(found) if output in (None, Format.TABLE) else print_json(as_dict(found))
             return
         if not wait_:
             print(operation.name)
             return
-        _show_made(wait(operation, output), output)
+        output = chosen(output)
+        made = wait(operation, output, cancel_on_exit)
+    _show_made(made, output)
+    tell("done", 0, dataset=made.name, verdict=told_of(made))
 
 
 def _show_made(dataset: datasets_pb2.Dataset, output: Format) -> None:
