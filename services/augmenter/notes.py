@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from services.augmenter.derivation import Derivation
 from services.augmenter.planning import Planned
+from services.augmenter.strategies.base import ALL_DOCUMENTS, SUBJECT_AMONG_ALL
 
 
 def notes_of(
@@ -30,7 +31,12 @@ def notes_of(
 
 def _narrowed(made: Derivation, planned: Sequence[Planned], context_window: int) -> list[str]:
     """Where all documents were to be read and did not fit."""
-    read = [len(item.ask.read) for item in planned if item.ask.read]
+    of_group = {
+        name
+        for name in made.spec.strategies
+        if made.spec.strategy(name).sees in (ALL_DOCUMENTS, SUBJECT_AMONG_ALL)
+    }
+    read = [len(item.ask.read) for item in planned if item.ask.read and item.strategy in of_group]
     if not read or made.spec.context_document_count:
         return []
     count = str(min(read)) if min(read) == max(read) else f"{min(read)} to {max(read)}"

@@ -151,6 +151,7 @@ async def test_pairs_are_asked_about_with_all_that_has_both_in_sight(world: Any,
     # What ends in the middle of a sentence is no statement; every pair that has no recording said that.
     assert provenance.dropped_counts["unparsable"] == provenance.prompt_count - 1
     assert provenance.dropped_examples["unparsable"].texts[0] == RECORDED["related?"]
+    assert not provenance.notes  # what has both names is read, and nothing was left out for want of room
 
 
 STRUCTURED = {
