@@ -27,6 +27,6 @@ class AugmenterSettings(ServiceSettings):
     import_depth: int = 1  # archives in archives: 1 leaves what is inside of the first
     import_pages: int = 5_000
     import_file_s: float = (
-        60.0  # the parser's time for a document, a thousand rows of a table or a member of an archive
+        60.0  # of a processor, for a document, a thousand rows of a table or a member of an archive
     )
     import_memory_bytes: int = 2 << 30  # address space of the parser

@@ -47,7 +47,7 @@ class Source:
 
 
 async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source], Counter[str]]:
-    """Readable files, and how many others were skipped by their ending."""
+    """Readable files, and how many others were skipped: by their ending, or because they are hidden."""
     found = (
         [s async for s in _s3(source_uri, settings)]
         if source_uri.startswith("s3://")
@@ -56,7 +56,9 @@ async def find(source_uri: str, settings: ServiceSettings) -> tuple[list[Source]
     skipped: Counter[str] = Counter()
     readable = []
     for source in sorted(found, key=lambda source: source.path):
-        if family_of(source.path):
+        if len(found) > 1 and any(part.startswith(".") for part in source.path.split("/")):
+            skipped["skipped hidden files"] += 1
+        elif family_of(source.path):
             readable.append(source)
         else:
             skipped[skipped_by_ending(source.path)] += 1

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bounds:
-    """`most_s` is the parser's time for one document, one batch of a table's rows or one member of an archive."""
+    """`most_s` is the parser's time on a processor for one document, one batch of a table's rows or one member of an
+    archive; by the clock it may be four times as long."""
 
     most_files: int  # in an archive
     most_bytes: int  # unpacked, of an archive or a table

@@ -69,10 +69,10 @@ def bound(bounds: Bounds) -> None:
 
 
 def allow_time(bounds: Bounds) -> None:
-    """Another share of the processor, should nobody be left to end this process; archives and tables get one each
-    time that something of theirs is finished."""
+    """Another share of the processor: for each request, and for archives and tables each time that something of theirs
+    is finished. Whoever is over it is ended by the kernel, also when nobody is left to look."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime + bounds.most_s) + 2
+    limit = int(used.ru_utime + used.ru_stime + bounds.most_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 

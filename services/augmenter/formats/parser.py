@@ -15,6 +15,7 @@ from services.augmenter.formats.bounds import Bounds, Refused
 from services.augmenter.formats.child import LENGTH, arguments
 
 _ROOT = Path(__file__).parents[3]
+_WAIT = 4  # times as long by the clock as of a processor: others are at work on this machine, too
 _MOST_FRAME_BYTES = 1 << 28  # a document's characters as JSON
 # Nothing of the service's environment, where its credentials are. Arrow's own allocator reserves more than it uses.
 _ENVIRONMENT = {
@@ -71,14 +72,14 @@ class Parser:
     async def _frame(self, process: Process) -> tuple[int, dict[str, Any]]:
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(self.bounds.most_s):
+            async with asyncio.timeout(_WAIT * self.bounds.most_s):
                 length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
                 if length > _MOST_FRAME_BYTES:
                     raise Refused("TOO_LARGE", "has more text than a document may have")
                 return length, json.loads(await process.stdout.readexactly(length))
         except TimeoutError:
             raise Refused(
-                "TOO_SLOW", f"kept its parser at work for more than {self.bounds.most_s:g} s"
+                "TOO_SLOW", f"kept its parser at work for more than {_WAIT * self.bounds.most_s:g} s"
             ) from None
         except asyncio.IncompleteReadError:
             code = await process.wait()

@@ -48,6 +48,7 @@ def handbook(folder: Path) -> Path:
             "rows.jsonl": '{"id": "r1", "text": "from rows"}\n',
             "table.csv": "id,text,page\nc1,from csv,4\n",
             "empty.txt": " \n",
+            ".git/config.md": "hidden",
             "clip.mp4": b"\0\0",
             "sub/notes.rst": "Notes\n=====\n\nText.",
         },
@@ -72,4 +73,5 @@ READ = {
     "rows from .parquet": 1,
     "skipped empty files": 1,
     "skipped.mp4": 1,
+    "skipped hidden files": 1,
 }

@@ -64,7 +64,7 @@ async def test_files_that_break_their_parser_cost_themselves_only(client: AsyncC
         assert [dataset async for dataset in client.datasets.list()]
         slowest = max(slowest, time.monotonic() - asked)
         await asyncio.sleep(0.05)
-    assert slowest < 1.5  # the service serves while a file keeps its parser at work for two seconds
+    assert slowest < 5.0  # it serves; the page alone would keep it for minutes
     made = await operation.result(timeout_s=60)
     assert [row["text"] for row in await rows_of(client, "mixed")] == ["First.", "Inside.", "Last."]
     counts = dict(made.counts)
