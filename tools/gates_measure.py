@@ -45,7 +45,7 @@ def main() -> None:
     started = time.monotonic()
     sizes = replace(Sizes(), reversal_worlds=options.worlds, syllogism_worlds=options.worlds, catalogues=0)
     with local.platform(OUT.absolute() / "platform") as address:
-        measured = asyncio.run(measure(address, sizes, options.samples, options.seed))
+        measured = asyncio.run(measure_at(address, sizes, options.samples, options.seed))
     result = {
         "seed": options.seed,
         "sizes": asdict(sizes),
@@ -57,39 +57,43 @@ def main() -> None:
     print(write(result, options.into))
 
 
-async def measure(address: str, sizes: Sizes, samples: int, seed: int) -> dict[str, Any]:
+async def measure_at(address: str, sizes: Sizes, samples: int, seed: int) -> dict[str, Any]:
     world = suite(seed, sizes)
-    truths = truths_of(world.documents)
     async with AsyncClient(address) as client:
         model = await bundled_model(client)
         documents, _ = await upload_worlds(client, world)
+        return await measure(client, documents.name, model, truths_of(world.documents), samples, seed)
 
-        async def derived(name: str, **spec: Any) -> tuple[Any, list[dict[str, Any]]]:
-            identity = "".join(c if c.isalnum() else "-" for c in name)
-            operation = await client.datasets.augment(
-                documents.name,
-                model,
-                id=f"gates-{identity}-{int(time.time())}",
-                group_key="world",
-                distinct_key="fact",
-                samples_per_document=samples,
-                temperature=0.7,
-                max_tokens=64,
-                seed=seed,
-                **spec,
-            )
-            made = await operation.result(timeout_s=1800)
-            return made.provenance, [row async for row in client.datasets.rows(made.name)]
 
-        paper, written = await derived("paper", gates=ALL_OFF)
-        usual, rows = await derived("usual")
-        found: dict[str, Judged] = {}
-        for name, changes in GATES.items():
-            provenance, kept = await derived(name, **changes)
-            found[name] = judged(
-                rows, kept, truths, provenance.cost.compute_seconds - usual.cost.compute_seconds
-            )
-            print(name, found[name], flush=True)
+async def measure(
+    client: AsyncClient, documents: str, model: str, truths: Mapping[str, Truth], samples: int, seed: int
+) -> dict[str, Any]:
+    """`truths`: of each world of the documents."""
+
+    async def derived(name: str, **spec: Any) -> tuple[Any, list[dict[str, Any]]]:
+        identity = "".join(c if c.isalnum() else "-" for c in name)
+        operation = await client.datasets.augment(
+            documents,
+            model,
+            id=f"gates-{identity}-{int(time.time())}",
+            group_key="world",
+            distinct_key="fact",
+            samples_per_document=samples,
+            temperature=0.7,
+            max_tokens=64,
+            seed=seed,
+            **spec,
+        )
+        made = await operation.result(timeout_s=1800)
+        return made.provenance, [row async for row in client.datasets.rows(made.name)]
+
+    paper, written = await derived("paper", gates=ALL_OFF)
+    usual, rows = await derived("usual")
+    found: dict[str, Judged] = {}
+    for name, changes in GATES.items():
+        provenance, kept = await derived(name, **changes)
+        found[name] = judged(rows, kept, truths, provenance.cost.compute_seconds - usual.cost.compute_seconds)
+        print(name, found[name], flush=True)
     return {
         "written": {
             "rows": len(written),
