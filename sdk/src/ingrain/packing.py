@@ -7,6 +7,7 @@ nobody reads only the names go along: the dataset's counts then say what was lef
 import hashlib
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -34,11 +35,11 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
 
 
-def packed(path: Path) -> tuple[IO[bytes], str, str]:
-    """What is sent, its sha256, and under which name; the caller closes it."""
+def packed(path: Path, without: Collection[str] = ()) -> tuple[IO[bytes], str, str]:
+    """What is sent, its sha256, and under which name; of a folder without the files of these names. The caller closes it."""
     name = path.name
     if path.is_dir():
-        file, name = _zipped(path), f"{path.resolve().name or 'files'}.zip"
+        file, name = _zipped(path, without), f"{path.resolve().name or 'files'}.zip"
     else:
         file = path.open("rb")
     file.seek(0)
@@ -48,10 +49,12 @@ def packed(path: Path) -> tuple[IO[bytes], str, str]:
     return file, digest.hexdigest(), name
 
 
-def _zipped(folder: Path) -> IO[bytes]:
+def _zipped(folder: Path, without: Collection[str]) -> IO[bytes]:
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - handed on, closed by the caller
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files_of(folder):
+            if path.name in without:
+                continue
             # Of one date: the bytes are those of the files alone.
             info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED

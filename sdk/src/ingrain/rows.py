@@ -36,6 +36,8 @@ class Spool(NamedTuple):
 def spool(source: Any) -> Spool:
     """Writes the source's rows as JSONL, or what the platform is to read. Raises Invalid naming file and line, or row,
     that is wrong."""
+    if isinstance(source, Spool):
+        return source
     if isinstance(source, (str, Path)) and for_platform(path := Path(source).expanduser()):
         sent, sha256, file_name = packed(path)
         return Spool(sent, sha256, 0, file_name)

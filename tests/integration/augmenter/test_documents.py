@@ -1,5 +1,6 @@
 """Files as people have them, over the wire: read, split, skipped by name, and refused where they are all there is."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from ingrain import AsyncClient
+from ingrain import AsyncClient, Client
+from ingrain.cli.folder_documents import documents_of
 from ingrain.v1 import common_pb2
+from servicekit import identity
 from servicekit.storage import open_root
 from services.augmenter.settings import AugmenterSettings
 from tests.integration.augmenter.files import IDS, LONG, READ, handbook, imported, rows_of, write
@@ -116,6 +119,33 @@ async def test_an_estimate_says_what_would_be_read(client: AsyncClient, root: Pa
     assert "1 skipped.mp4" in notes
     assert "1 skipped unsafe path: more.zip/../z.md" in notes
     assert [dataset async for dataset in client.datasets.list()] == []
+
+
+async def test_a_study_of_a_folder_reads_what_the_platform_reads(
+    client: AsyncClient, settings: AugmenterSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = handbook(tmp_path / "book")
+    write(folder, {"probes.jsonl": '{"kind": "k", "question": "q", "answers": ["a"]}'})
+    metadata = (
+        (identity.GATEWAY_TOKEN, settings.gateway_token.get_secret_value()),
+        (identity.CALLER_KIND, "user"),
+        (identity.CALLER_ID, "test"),
+        (identity.CALLER_PROJECT, client.parent),
+    )
+
+    def read() -> list[dict[str, Any]]:
+        with Client(f"127.0.0.1:{settings.port}", project=client.parent, metadata=metadata) as plain:
+            return documents_of(plain, folder)
+
+    rows = await asyncio.to_thread(read)
+    assert [row["id"] for row in rows] == IDS
+    assert "mp4" in capfd.readouterr().err
+    assert await asyncio.to_thread(read) == rows
+    assert len([dataset async for dataset in client.datasets.list()]) == 1  # the same files are read once
+    plain = write(tmp_path / "plain", {"a.md": "# A"})
+    folder = plain
+    assert [row["id"] for row in await asyncio.to_thread(read)] == ["a.md"]
+    assert len([dataset async for dataset in client.datasets.list()]) == 1
 
 
 @pytest.fixture

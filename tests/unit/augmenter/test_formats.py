@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.augmenter.formats import docx, endings, html, pdf, text
@@ -48,7 +48,7 @@ def test_of_a_page_that_says_what_its_content_is_only_that_is_taken() -> None:
     assert html.from_markup("<table><tr><td><h2>T</h2><table><tr><td>x</table></table>") == "## T\n\nx"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.sampled_from(

@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingrain.v1 import datasets_pb2
@@ -30,7 +30,7 @@ PIECES = st.sampled_from(
 DOCUMENTS = st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=400)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENTS, st.integers(10, 300), st.integers(0, 149))
 def test_rows_cover_the_document_and_fit(text: str, most: int, overlap: int) -> None:
     splitting = Splitting(most, min(overlap, (most - 1) // 2))
@@ -51,7 +51,7 @@ def test_rows_cover_the_document_and_fit(text: str, most: int, overlap: int) -> 
     assert covered <= len(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENTS.filter(str.strip), st.integers(10, 300))
 def test_a_row_is_the_text_that_it_says_it_is(text: str, most: int) -> None:
     document = {"id": "a", "text": text, "metadata": {"path": "a.md", "n": 1}}

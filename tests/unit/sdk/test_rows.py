@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingrain.errors import Invalid
@@ -22,7 +22,7 @@ JSON = st.recursive(
 ROWS = st.lists(st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, chunk_bytes=st.integers(1, 64))
 def test_chunks_of_any_size_carry_the_rows(rows, chunk_bytes) -> None:
     spooled = spool(rows)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from servicekit.sentences import sentence_spans, sentences
@@ -25,6 +25,7 @@ def test_abbreviations_end_no_sentence() -> None:
     assert sentences("xNo. 3") == ["xNo.", "3"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS)
 def test_spans_cover_all_that_is_no_space(text: str) -> None:
     spans = sentence_spans(text)

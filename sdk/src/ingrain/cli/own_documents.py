@@ -10,6 +10,7 @@ from typing import Any
 
 from ingrain import Client, errors, general
 from ingrain.cli import own_probes
+from ingrain.cli.folder_documents import documents_of
 from ingrain.cli.output import Format, stderr
 from ingrain.cli.progress import wait
 from ingrain.models import checkpoint_files, source_uri
@@ -42,7 +43,7 @@ def prepared(
     **spec: Any,
 ) -> dict[str, Any]:
     """Uploads what is new, makes probes where there are none: the arguments of `client.studies.create`."""
-    rows = read_rows(documents, without=[own_probes.FILE])
+    rows = documents_of(client, documents)
     where = probes_file or own_probes.path(documents)
     made_world = all("world" in row.get("metadata", {}) for row in rows)
     group_key = group_key or ("world" if made_world else "")

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from ingrain import Client, Operation, errors
-from ingrain.cli import own_probes
 from ingrain.cli.ending import tell
+from ingrain.cli.folder_documents import documents_of
 from ingrain.cli.output import Format, print_line, stderr
 from ingrain.cli.own_documents import upload
 from ingrain.names import short_id
-from ingrain.rows import read_rows
 from ingrain.v1 import common_pb2, datasets_pb2, studies_pb2
 
 
@@ -16,7 +15,7 @@ def present(client: Client, before: studies_pb2.Study, folder: Path | None) -> d
     """The folder's documents, uploaded where they are new; without a folder the newest dataset that has the title and
     kind of the study's."""
     if folder is not None:
-        rows = read_rows(folder, without=[own_probes.FILE])
+        rows = documents_of(client, folder)
         return upload(client, rows, folder.resolve().name, "documents")
     own = client.datasets.get(before.spec.dataset)
     if not own.display_name:

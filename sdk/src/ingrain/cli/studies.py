@@ -128,7 +128,10 @@ def run(
 @app.command(hidden=True)
 def documents(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Folder or file: .txt, .md, .jsonl.", exists=True)],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="The documents: a folder or file, as `dataset upload` takes it.", exists=True),
+    ],
     model: Model = BUNDLED,
     probes: Annotated[
         Path | None, typer.Option("--probes", help="JSONL of probes; made from the documents if none.")
