@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke real-documents
+.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ protos: setup ## generate the stubs from protos/
 
 protos-bundle: setup ## dist/ingrain-protos.tar.gz for callers in other languages
 	$(PY) tools/protos_bundle.py
+
+build/callers/node_modules: examples/typescript/package-lock.json
+	mkdir -p build/callers && cp examples/typescript/package.json examples/typescript/package-lock.json build/callers/
+	npm ci --silent --prefix build/callers && touch $@
+
+callers: build/callers/node_modules ## npm's packages, for the test of the example in TypeScript
 
 # An environment of its own over .venv's torch and transformers: nothing of it is ever a dependency of ours.
 build/lm-eval/bin/lm_eval: | setup
