@@ -24,4 +24,3 @@ fi
 case "$SERVICE" in
   trainer | ray) mkdir -p "$PREFIX/models" && cp -r models/small "$PREFIX/models/small" ;;
 esac
-"$PREFIX/bin/python" -m compileall -q "$PREFIX/lib" || true

@@ -12,7 +12,7 @@ from tools.k8s_check.objects import Object, name_of
 FILE = Path(__file__).with_name("faults.yaml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fault:
     name: str
     overlay: str
@@ -25,12 +25,15 @@ class Fault:
     def is_of_schemas(self) -> bool:
         return self.found_by.startswith("schema-")
 
+    @property
+    def owner(self) -> str:
+        return self.at.partition(" ")[0]
+
     def planted(self, objects: list[Object]) -> list[Object]:
         """A copy of the rendering with the fault in it. LookupError where its place is not there."""
         planted = deepcopy(objects)
-        owner, _, path = self.at.partition(" ")
-        (item,) = [one for one in planted if name_of(one) == owner]
-        *way, last = _parts(path)
+        (item,) = [one for one in planted if name_of(one) == self.owner]
+        *way, last = _parts(self.at.partition(" ")[2])
         for part in way:
             item = item[part]
         if self.edit:

@@ -17,7 +17,7 @@ import yaml
 from tools.k8s_check.objects import Object, load, name_of
 
 OLDEST = (1, 28)
-Told = list[tuple[str, str, str]]  # where, rule, message
+Told = list[tuple[str, str, str, str]]  # file, where, rule, message
 
 
 def main() -> None:
@@ -26,26 +26,27 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="+")
     options = parser.parse_args()
     crds = read_crds(options.crds) if options.crds else {}
-    seen: dict[str, Object] = {}
+    seen: dict[str, tuple[str, Object]] = {}
     for file in options.file:
-        seen |= {json.dumps(item, sort_keys=True, default=str): item for item in load(file.read_text())}
+        for item in load(file.read_text()):
+            seen.setdefault(json.dumps(item, sort_keys=True, default=str), (file.name, item))
     told: Told = []
     counts = {"objects": len(seen), "kubernetes": 0, "kuberay": 0, "unchecked": 0}
-    for item in seen.values():
+    for file_name, item in seen.values():
         kind, found = checked(item, crds)
         counts[kind] += 1
-        told += found
+        told += [(file_name, name_of(item), *one) for one in found]
     json.dump({"versions": versions(), "counts": counts, "findings": told}, sys.stdout)
 
 
-def checked(item: Object, crds: dict[tuple[str, str], Object]) -> tuple[str, Told]:
-    """By which schemas, and what they say."""
+def checked(item: Object, crds: dict[tuple[str, str], Object]) -> tuple[str, list[tuple[str, str]]]:
+    """By which schemas, and what they say: rules and messages."""
     import jsonschema
 
     key = (item.get("apiVersion", ""), item.get("kind", ""))
     if key in crds:
         errors = jsonschema.Draft202012Validator(crds[key]).iter_errors(item)
-        return "kuberay", [(name_of(item), "schema-kuberay", said(error)) for error in errors]
+        return "kuberay", [("schema-kuberay", said(error)) for error in errors]
     if "." in key[0] and not key[0].split("/")[0].endswith("k8s.io"):
         return "unchecked", []
     if key[0].startswith("kueue."):
@@ -53,7 +54,7 @@ def checked(item: Object, crds: dict[tuple[str, str], Object]) -> tuple[str, Tol
     return "kubernetes", list(by_versions(item))
 
 
-def by_versions(item: Object) -> Iterator[tuple[str, str, str]]:
+def by_versions(item: Object) -> Iterator[tuple[str, str]]:
     from kubernetes_validate import utils
 
     if not hasattr(
@@ -64,9 +65,9 @@ def by_versions(item: Object) -> Iterator[tuple[str, str, str]]:
         try:
             utils.validate(item, version, strict=True)
         except utils.ValidationError as error:
-            yield name_of(item), "schema-kubernetes", f"{version}: {said(error)}"
+            yield "schema-kubernetes", f"{version}: {said(error)}"
         except utils.SchemaNotFoundError as error:
-            yield name_of(item), "schema-kubernetes", f"{version}: {error.message}"
+            yield "schema-kubernetes", f"{version}: {error.message}"
 
 
 def versions() -> list[str]:
