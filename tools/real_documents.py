@@ -44,7 +44,7 @@ LARGEST_BYTES = 20 << 20
 SPLITTING = {"max_characters": 1500, "overlap_characters": 150}
 WITHOUT_MODEL = ["reverse_words", "identity_bridge", "masked"]
 DERIVED_FROM = 400  # rows; all would be as many again three times over
-PROBED = 1500  # sentences
+PROBED = 800  # sentences
 
 
 def main() -> None:

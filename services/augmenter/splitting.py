@@ -22,7 +22,8 @@ _UNDERLINE_LEVELS = {"=": 1, "-": 2, "~": 3, "^": 4, '"': 5}
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n\s*")
 # A line of running text that was broken for its width: long, and no list, table, quote or heading follows.
-_WRAPPED = re.compile(r"(?<=[^\n]{40})\r?\n(?=[\w(\"'“‘])")
+_WRAPPED = re.compile(r"(?<=[^\n]{40})\r?\n(?=[ \t]*(?!\d+[.)]\s)[\w(\"'“‘`])")
+_ITEM_MARK = re.compile(r"\(?(?:\d{1,3}|[A-Za-z])[.)]|[-*•]")
 _SPACE = re.compile(r"\s+")
 _LONGEST_TITLE = 200
 _SPLITTER_BLOCK = 8192  # characters
@@ -240,10 +241,21 @@ def _units(text: str, part: Part, most: int) -> Iterator[_Unit]:
         paragraph = text[position : part.start + end]
         # Of the same length, so that places in it are places in the text.
         running = paragraph if _FENCE.match(paragraph) else _WRAPPED.sub(_spaces, paragraph)
-        spans = sentence_spans(running)
+        spans = list(_items(running, sentence_spans(running)))
         for number, (left, right) in enumerate(spans, start=1):
             yield from _cut(text, position + left, position + right, most, number == len(spans))
         position = part.start + end
+
+
+def _items(text: str, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The mark of a list's item ("2.") goes with what it counts."""
+    mark: int | None = None
+    for index, (start, end) in enumerate(spans):
+        if index + 1 < len(spans) and _ITEM_MARK.fullmatch(text, start, end):
+            mark = start if mark is None else mark
+            continue
+        yield (start if mark is None else mark), end
+        mark = None
 
 
 def _spaces(match: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ _CLOSE = 1.2  # sizes between the lines of one heading
 _ASIDE = 6  # sizes from the left edge of the line before: another column or table
 _SEEN_ON = 3  # pages on which a first or last line repeats before it is taken for the page's own
 _ITEM = re.compile(r"(?:[•◦▪‣–—*-]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s")
+_LEADERS = re.compile(r"(?:\s?\.){6,}\s*(?:\d+|[ivxlc]+)?$")  # a line of a table of contents
 _SENTENCE_ENDS = re.compile(r"[.!?:]['\"”’)\]]*$")
 
 
@@ -131,7 +132,8 @@ def written(pages: list[list[Line]]) -> str:
 
 
 def without_edges(pages: list[list[Line]]) -> list[list[Line]]:
-    """Without the lines at the top and the foot that repeat from page to page, but for their numbers."""
+    """Without the lines at the top and the foot that repeat from page to page, but for their numbers, and without the
+    table of contents, which the headings tell better."""
     seen = Counter(_shape(line) for page in pages for line in _edges(page))
     repeated = {
         shape
@@ -139,7 +141,12 @@ def without_edges(pages: list[list[Line]]) -> list[list[Line]]:
         if count >= _SEEN_ON and ("#" in shape or count * 2 > len(pages))
     }
     return [
-        [line for line in page if not (_shape(line) in repeated and line in _edges(page))] for page in pages
+        [
+            line
+            for line in page
+            if not _LEADERS.search(line.text) and not (_shape(line) in repeated and line in _edges(page))
+        ]
+        for page in pages
     ]
 
 

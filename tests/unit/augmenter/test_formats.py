@@ -133,6 +133,8 @@ def test_lines_that_repeat_at_the_edges_of_pages_are_left_out() -> None:
         ["Text d"],
     ]
     assert without_edges([page(0), page(1)]) == [page(0), page(1)]  # two pages show no rule
+    contents = Line("3.1. Habits . . . . . . . . . . . 12", 10, 0, 100, 650)
+    assert without_edges([[*page(0), contents]]) == [page(0)]
 
 
 def test_pdfs_that_cannot_be_read_say_why(tmp_path: Path) -> None:

@@ -125,13 +125,20 @@ def test_overlap_is_whole_sentences_of_the_row_before() -> None:
     assert apart == [said[0:4], said[4:8], said[8:12]]
 
 
-def test_lines_broken_for_their_width_are_no_sentences() -> None:
+@pytest.mark.parametrize("indent", ["", "   "])
+def test_lines_broken_for_their_width_are_no_sentences(indent: str) -> None:
     text = (
-        "This is a sentence of a file whose lines were all broken\nbecause they were to be no longer than that. "
-        "A second sentence follows\nand ends here in the middle of a line. And this is the third one of them."
+        f"This is a sentence of a file whose lines were all broken\n{indent}because they were to be no longer than that. "
+        f"A second sentence follows\n{indent}and ends here in the middle of a line. And this is the third one of them."
     )
-    rows = [text[p.start : p.end] for p in split(text, Splitting(120, 0))]
+    rows = [text[p.start : p.end] for p in split(text, Splitting(125, 0))]
     assert [row.endswith(".") for row in rows] == [True, True]
+
+
+def test_lines_of_a_list_are_sentences() -> None:
+    items = ["1. The first of the items is a rather long line", "2. The second of the items is about as long"]
+    text = "\n".join(items)
+    assert [text[p.start : p.end] for p in split(text, Splitting(60, 0))] == items
 
 
 def test_a_sentence_that_is_too_long_is_cut_between_words() -> None:
