@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke real-documents
+.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke scale real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -124,6 +124,15 @@ k8s-golden: setup ## the golden renderings anew, by kubectl; review the diff
 
 k8s-smoke: setup ## a trial on a cluster: install, study, ask, uninstall, result file (KUBECONFIG=file OVERLAY=laptop IMAGES=registry/)
 	$(PY) -m tools.k8s_smoke --kubeconfig "$(KUBECONFIG)" --overlay $(or $(OVERLAY),laptop) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
+
+build/scale/.stamp: | setup
+	$(PY) -m venv build/scale
+	build/scale/bin/python -m pip install -q simpy==4.1.2
+	touch $@
+
+scale: build/scale/.stamp ## 100,000 studies a day on 1,000 GPUs, simulated, into docs/scale.md (minutes)
+	build/scale/bin/python -m tools.scale.simulation > build/scale/found.json
+	$(PY) -m tools.scale.page build/scale/found.json
 
 pretrain: setup ## pretrain the bundled model from scratch (hours, resumable)
 	$(PY) models/pretrain.py

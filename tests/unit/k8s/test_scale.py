@@ -1,0 +1,68 @@
+"""The capacity model's arithmetic, and what the page says of a simulation."""
+
+from dataclasses import asdict
+
+from tools.scale import load
+from tools.scale.load import Installation, Outcome
+from tools.scale.page import page
+from tools.scale.simulation import MEASURED_S, WARM_UP_S, overlap
+
+
+def outcome(**changes: object) -> Outcome:
+    parts = Installation("one").slots
+    plain = {
+        "installation": Installation("one"),
+        "ended_a_day": 1000.0,
+        "busy": dict.fromkeys(parts, 0.5),
+        "waiting": dict.fromkeys(parts, 0.0),
+        "open_operations": 100.0,
+        "fits": 1.0,
+        "median_s": 600.0,
+        "p95_s": 900.0,
+    }
+    return Outcome(**(plain | changes))  # type: ignore[arg-type]
+
+
+def test_a_slot_is_a_pod_times_its_operations_and_a_trainer_has_one_fit() -> None:
+    slots = Installation("one", studies=3, trainer=5, at_once=7).slots
+    assert (slots["studies"], slots["trainer"]) == (21, 5)
+
+
+def test_what_is_needed_is_the_rate_times_the_demand() -> None:
+    rate_s = load.STUDIES_A_DAY / load.DAY_S
+    needed = load.needed(rate_s, busy=1.0)
+    for part, seconds in load.demands().items():
+        assert 0 <= needed[part] - rate_s * seconds <= 1.5
+    assert needed["engines"] + needed["training"] < load.GPUS
+
+
+def test_the_bottleneck_is_where_most_wait_and_only_where_it_is_full() -> None:
+    full = outcome(
+        busy={**outcome().busy, "trainer": 1.0},
+        waiting={**outcome().waiting, "trainer": 50.0, "studies": 2.0},
+    )
+    assert full.bottleneck == "trainer"
+    assert outcome(waiting={**outcome().waiting, "trainer": 50.0}).bottleneck == ""
+
+
+def test_transactions_grow_with_those_who_wait() -> None:
+    few, many = outcome(), outcome(open_operations=1100.0)
+    assert many.transactions_s() - few.transactions_s() == 1000 * (
+        load.POLLS_OF_A_WAITER_S + load.HEARTBEATS_S
+    )
+
+
+def test_only_the_measured_hours_count() -> None:
+    end = WARM_UP_S + MEASURED_S
+    assert overlap(0.0, WARM_UP_S) == 0.0
+    assert overlap(WARM_UP_S - 10, WARM_UP_S + 10) == 10.0
+    assert overlap(end - 5, end + 5) == 5.0
+
+
+def test_the_page_names_what_is_short() -> None:
+    full = outcome(busy={**outcome().busy, "trainer": 1.0}, waiting={**outcome().waiting, "trainer": 50.0})
+    told = [asdict(full) | {"bottleneck": full.bottleneck}, asdict(outcome()) | {"bottleneck": ""}]
+    text = page(10.0, told, told[1:])
+    assert "| trainers (a fit each) |" in text
+    assert "| nothing |" in text
+    assert "never run" in text

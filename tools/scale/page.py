@@ -1,0 +1,124 @@
+"""docs/scale.md, from what `simulation` saw (docs/scale.json)."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.scale import load
+from tools.scale.database import counted
+from tools.scale.load import Installation, Outcome
+
+DOCS = Path(__file__).parents[2] / "docs"
+WORDS = {
+    "studies": "places for studies",
+    "augmenter": "places for augmentations",
+    "evaluator": "places for evaluations",
+    "trainer": "trainers (a fit each)",
+    "engines": "GPUs of engines",
+    "training": "GPUs of training",
+}
+GATEWAY_MS, DOOR_MS, CORE_BUSY = 0.85, 1.78, 0.7
+
+
+def main() -> None:
+    if len(sys.argv) > 1:  # what a simulation saw anew
+        seen = {"transactions_of_an_operation": counted(), **json.loads(Path(sys.argv[1]).read_text())}
+        (DOCS / "scale.json").write_text(json.dumps(seen, indent=1) + "\n")
+    told = json.loads((DOCS / "scale.json").read_text())
+    (DOCS / "scale.md").write_text(page(told["transactions_of_an_operation"], told["widened"], told["more"]))
+
+
+def page(transactions: float, widened: list[dict[str, Any]], more: list[dict[str, Any]]) -> str:
+    outcomes = [outcome(one, transactions) for one in widened]
+    beyond = [outcome(one, transactions) for one in more]
+    return "\n".join(
+        [
+            HEAD.format(gpus=load.GPUS, studies=load.STUDIES_A_DAY),
+            *demand_table(),
+            "",
+            *found(outcomes),
+            "",
+            *further(beyond),
+            TAIL,
+        ]
+    )
+
+
+def outcome(told: dict[str, Any], transactions: float) -> Outcome:
+    fields = {
+        name: value for name, value in told.items() if name not in ("bottleneck", "installation", "facts")
+    }
+    facts = {"transactions_of_an_operation": transactions}
+    return Outcome(installation=Installation(**told["installation"]), facts=facts, **fields)
+
+
+def demand_table() -> list[str]:
+    rate_s = load.STUDIES_A_DAY / load.DAY_S
+    needed = load.needed(rate_s)
+    lines = [
+        "| of what | seconds a study holds one | busy on average | for 85 % busy |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for part, seconds in load.demands().items():
+        lines.append(f"| {WORDS[part]} | {seconds:.0f} | {rate_s * seconds:.0f} | {needed[part]:,} |")
+    return lines
+
+
+def found(outcomes: list[Outcome]) -> list[str]:
+    lines = [
+        "| places: studies, augmentations, evaluations, trainers | studies a day that ended | median study, min | busy: engines, training | transactions a second | what is short |",
+        "| --- | ---: | ---: | --- | ---: | --- |",
+    ]
+    for one in outcomes:
+        slots = one.installation.slots
+        places = ", ".join(f"{slots[part]:,}" for part in ("studies", "augmenter", "evaluator", "trainer"))
+        busy = ", ".join(f"{one.busy[part]:.0%}" for part in ("engines", "training"))
+        short = WORDS.get(one.bottleneck, "nothing")
+        lines.append(
+            f"| {places} | {one.ended_a_day:,.0f} | {one.median_s / 60:.0f} | {busy} | {one.transactions_s():,.0f} | {short} |"
+        )
+    return lines
+
+
+def further(outcomes: list[Outcome]) -> list[str]:
+    lines = [
+        "| studies a day that ended, of more asked for | busy: engines, training | what is short |",
+        "| ---: | --- | --- |",
+    ]
+    for one in outcomes:
+        busy = ", ".join(f"{one.busy[part]:.0%}" for part in ("engines", "training"))
+        lines.append(f"| {one.ended_a_day:,.0f} | {busy} | {WORDS.get(one.bottleneck, 'nothing')} |")
+    return lines
+
+
+HEAD = """# Past one cluster
+
+Where {gpus:,} GPUs and {studies:,} studies a day would first run into a wall, and what moves it. **Simulated, never run**: `make scale` plays hours of studies as events
+(simpy), against queues with as many places as an installation has. No cluster and no GPU was at hand.
+
+## A study's demands
+
+Typical: 100 pages, a model of 8 billion parameters, LoRA, two fits, five methods, 1,000 probes. GPU seconds are those of [sizing.md](sizing.md) (computed); a fit's start (60 s of its GPU) is
+assumed; sizes vary log-normally (0.8). What `{studies:,}` a day then hold of each:
+"""
+
+TAIL = f"""
+## What it says
+
+- **GPUs are not the first wall.** As `deploy/k8s` ships it, there is one trainer with one fit at a time, and two pods of four studies each: most of the GPUs stay idle. The first
+  wall is the number of operations at once, and each of the lines above moves it: `INGRAIN_WORKER_CONCURRENCY` (4 in a pod; what waits for others costs little, so studies and
+  evaluators can have 64), and for fits the limit of one in a trainer, which is code (`services/trainer/__main__.py`) and today needs a trainer for each fit that runs.
+- **Then polling.** Whoever waits for an operation looks at its row five times a second, and every pod looks for work twice a second: the column of transactions is nearly all that.
+  It grows with what is waited for, not with what is done. Telling instead of looking (PostgreSQL's LISTEN and NOTIFY, or looks that get rarer) is the change to make before a second database.
+- **Connections.** Each pod holds one. Some hundred are PostgreSQL's default; with more, a pooler in session mode (`search_path` is set once per connection).
+- **Single calls** do not matter beside that: a study makes some {load.CALLS} of them. For callers of the winners: a core carries {CORE_BUSY * 1000 / GATEWAY_MS:,.0f} calls a second as a gateway and
+  {CORE_BUSY * 1000 / DOOR_MS:,.0f} as inference's door, at {CORE_BUSY:.0%} busy (measured: {GATEWAY_MS} and {DOOR_MS} ms of a processor a call, `benchmarks/RESULTS.md`), each being one process of one core.
+- **One Ray cluster for training** of hundreds of GPUs is one head that all fits share. Several trainers may each have a cluster of their own (`INGRAIN_RAY_DASHBOARD`), and should before a hundred nodes.
+- **More than one cluster of Kubernetes**: a platform for each, projects divided among them, one object storage. Nothing here spans two.
+
+Not in it: the object storage's own limits, networks, models that have to be loaded before they answer, failures, and days that are not alike.
+"""
+
+if __name__ == "__main__":
+    main()
