@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.augmentation.derivations import derive, prompts_of
 from benchmarks.inference import material
-from benchmarks.inference.contender import Contender
+from benchmarks.inference.contender import ROOT, Contender
 from benchmarks.inference.hop import model_that_answers
 from benchmarks.inference.material import Texts
 from benchmarks.inference.paired import ratio
@@ -25,7 +25,7 @@ RANDOM = "A Llama shape of 135 million random weights; what it writes falls to t
 def local(pairs: int, tiny: bool) -> Found:
     """One document in sight."""
     count, tokens, timed = (8, 20, 1) if tiny else (64, 120, 8)
-    measured, _ = asyncio.run(_turns(LOCAL, count, tokens, timed, pairs, in_sight=False))
+    measured, _ = asyncio.run(_turns(LOCAL, count, tokens, timed, pairs, in_sight=False, tiny=tiny))
     said = (
         f"{count} documents of {tokens} tokens, `rephrase`, {WRITTEN} tokens written, over the whole platform. The other asks {timed} of the prompts one "
         f"after the other in each turn, and its time is multiplied. {RANDOM}"
@@ -37,7 +37,7 @@ def local(pairs: int, tiny: bool) -> Found:
 def whole(pairs: int, tiny: bool) -> Found:
     """All documents in the context, one in focus."""
     count, tokens = (4, 20) if tiny else (64, 64)
-    measured, facts = asyncio.run(_turns(WHOLE, count, tokens, 1, pairs, in_sight=True))
+    measured, facts = asyncio.run(_turns(WHOLE, count, tokens, 1, pairs, in_sight=True, tiny=tiny))
     said = (
         f"{count} documents of {tokens} tokens, all of them in the context and one in focus: `link`, {WRITTEN} tokens written, reading included. The other reads "
         f"the documents before each prompt; one prompt of it is timed a turn and multiplied, for it shares nothing. {RANDOM}"
@@ -47,12 +47,20 @@ def whole(pairs: int, tiny: bool) -> Found:
 
 
 async def _turns(
-    strategies: dict[str, Any], count: int, tokens: int, timed: int, pairs: int, in_sight: bool
+    strategies: dict[str, Any],
+    count: int,
+    tokens: int,
+    timed: int,
+    pairs: int,
+    *,
+    in_sight: bool,
+    tiny: bool,
 ) -> tuple[list[tuple[float, float]], dict[str, Any]]:
     spec = {**SPEC, **strategies}
     with tempfile.TemporaryDirectory(prefix="ingrain-bench-") as root:
-        folder = Path(root) / "model"
-        material.make_model(folder)
+        folder = ROOT / "models" / "small" if tiny else Path(root) / "model"
+        if not tiny:
+            material.make_model(folder)
         with Contender("peer_generate", folder) as loop, platform() as running:
             async with running.gateway() as client:
                 await model_that_answers(client)
@@ -62,7 +70,7 @@ async def _turns(
                 await derive(client, model, "warm", warm, **{**spec, "strategies": LOCAL["strategies"]})
                 loop.turn("generate", prompts=[texts.of(tokens)], max_tokens=2)
                 measured, hits = [], []
-                for number in range(pairs):
+                for number in range(max(2, pairs - 2)):
                     rows = [{"id": f"d{n}", "text": texts.of(tokens)} for n in range(count)]
                     prompts = prompts_of(rows, **spec)[:timed]
                     documents = "\n".join(row["text"] for row in rows) if in_sight else ""

@@ -54,7 +54,7 @@ async def _turns(
         warm = documents(-1, 32)
         direct.turn("generate", prompts=prompts_of(warm, **SPEC), max_tokens=WRITTEN)
         await derive(client, model, "warm", warm, **SPEC)
-        measured, texts, known = [], [], 0
+        measured, statements, known = [], [], 0.0
         for number in range(pairs):
             rows = documents(number, count)
             prompts = prompts_of(rows, **SPEC)
@@ -69,14 +69,14 @@ async def _turns(
                 theirs, answer = await alone
             measured.append((ours, theirs))
             texts = [row["text"] async for row in client.datasets.rows(made.name)]
-            written = {line.strip() for text in answer["texts"] for line in text.splitlines()}
-            known += sum(text in written for text in texts) / len(texts) / pairs
+            statements = [line.strip() for text in answer["texts"] for line in text.splitlines()]
+            known += sum(text in statements for text in texts) / len(texts) / pairs
         began = time.perf_counter()
-        near_duplicates(texts, THRESHOLD)
+        near_duplicates(statements, THRESHOLD)
         share = (time.perf_counter() - began) / measured[-1][0]
     facts = {
         "share of derived rows that the engine alone wrote too": f"{known:.3f}",
-        f"near duplicates among the last {len(texts):,} rows, share of the derivation's time": (
+        f"near duplicates among the last {len(statements):,} statements, share of the derivation's time": (
             f"{share:.4f} (goal: under {GOAL_SHARE})"
         ),
     }
