@@ -115,7 +115,7 @@ def derived_in(report: dict[str, Any]) -> dict[str, Any]:
         "flops": derived["cost"]["flops"],
         "compute_seconds": derived["cost"]["compute_seconds"],
         "price": step["price"],
-        "currency": report["prices"]["currency_code"],
+        "currency": report["prices"]["currency_code"] if report["prices"] else "",
     }
 
 

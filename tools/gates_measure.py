@@ -16,22 +16,20 @@ from typing import Any
 
 from ingrain import AsyncClient
 from tools import platform as local
-from tools.gates_report import Judged, judged, write
+from tools.gates_report import Judged, judged, near_claims, write
 from tools.probe_truth import Truth
 from tools.worlds_study import Sizes, bundled_model, suite, upload_worlds
 
 OUT = Path("out/gates")
 ALL_OFF = {"keep_copies": True, "keep_duplicates": True}
+NEAR = (0.9, 0.7, 0.5, 0.3)
 # What is measured: changes of the spec, by name.
 GATES: dict[str, dict[str, Any]] = {
     "likelier_than_contradiction": {"gates": {"likelier_than_contradiction": True}},
     "on_topic": {"gates": {"on_topic": True}},
     "min_agreement 2": {"min_agreement": 2},
     "min_agreement 3": {"min_agreement": 3},
-    "near_duplicate 0.9": {"gates": {"near_duplicate_threshold": 0.9}},
-    "near_duplicate 0.7": {"gates": {"near_duplicate_threshold": 0.7}},
-    "near_duplicate 0.5": {"gates": {"near_duplicate_threshold": 0.5}},
-    "near_duplicate 0.3": {"gates": {"near_duplicate_threshold": 0.3}},
+    **{f"near_duplicate {at}": {"gates": {"near_duplicate_threshold": at}} for at in NEAR},
 }
 
 
@@ -105,6 +103,7 @@ async def measure(
             name: told([row for row in rows if row["metadata"]["strategy"] == name], truths)
             for name in usual.strategies
         },
+        "near": near_claims(rows, NEAR),
         "gates": {name: asdict(one) for name, one in found.items()},
     }
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.augmenter.gates.near import near_duplicates
+from tools.probe_truth import claim_of
+
 BEGIN, END = "<!-- measured by make measure-gates -->", "<!-- end of what was measured -->"
 Row = Mapping[str, Any]
 
@@ -67,6 +70,20 @@ def judged(
     )
 
 
+def near_claims(rows: Sequence[Row], thresholds: Sequence[float]) -> dict[str, dict[str, int]]:
+    """Of near duplicates: how many say what the statement says that they are near to, and how many something else."""
+    texts = [row["text"] for row in rows]
+    found = {}
+    for threshold in thresholds:
+        counts: Counter[str] = Counter(same=0, other=0, untold=0)
+        for place, near in enumerate(near_duplicates(texts, threshold)):
+            if near is not None:
+                one, first = claim_of(texts[place]), claim_of(texts[near])
+                counts["untold" if None in (one, first) else "same" if one == first else "other"] += 1
+        found[str(threshold)] = dict(counts)
+    return found
+
+
 def table(result: Mapping[str, Any]) -> str:
     sizes, usual = result["sizes"], result["usual"]
     lines = [
@@ -88,6 +105,12 @@ def table(result: Mapping[str, Any]) -> str:
             f"{part(one.recall, one.dropped_false + one.kept_false)} | {part(one.lost, one.dropped_true + one.kept_true)} | "
             f"{kept:,}; {part(one.kept_true / max(1, one.kept_true + one.kept_false), one.kept_true + one.kept_false)} |"
         )
+    lines += ["", "Near duplicates, by what they say:", ""]
+    lines += ["| threshold | the same | something else | not told |", "| --- | ---: | ---: | ---: |"]
+    lines += [
+        f"| {threshold} | {one['same']:,} | {one['other']:,} | {one['untold']:,} |"
+        for threshold, one in result["near"].items()
+    ]
     lines += [
         "",
         "By strategy, of the rows kept by default:",

@@ -63,6 +63,13 @@ class Truth:
         return None
 
 
+def claim_of(statement: str) -> tuple[str, ...] | None:
+    """What a comparison, or the last of several claims with a quantifier, says, in lower case; None for anything else."""
+    compared, claims = _COMPARED.search(statement), _CLAIM.findall(statement)
+    said = compared.groups() if compared else claims[-1] if claims else None
+    return tuple(word.lower() for word in said) if said else None
+
+
 def entails(premises: Sequence[Claim], conclusion: Claim) -> bool:
     """Whether it holds in every small world in which the premises hold and none of the kinds is empty."""
     names = sorted({name for _, subject, predicate in premises for name in (subject, predicate)})
