@@ -71,7 +71,10 @@ def test_jobs_are_of_the_schemas() -> None:
 def test_what_would_end_the_same_is_not_tried_again(file: Path) -> None:
     spec, container = job_of(file)
     ignored, failed = spec["podFailurePolicy"]["rules"]
-    assert (ignored["action"], ignored["onPodConditions"]) == ("Ignore", [{"type": "DisruptionTarget"}])
+    assert (ignored["action"], ignored["onPodConditions"]) == (
+        "Ignore",
+        [{"type": "DisruptionTarget", "status": "True"}],
+    )
     codes = failed["onExitCodes"]
     assert (failed["action"], codes["containerName"]) == ("FailJob", container["name"])
     same = [ending.FAILED, ending.USAGE, ending.NOT_FOUND, ending.OPERATION_FAILED, ending.BELOW]
