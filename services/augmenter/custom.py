@@ -17,6 +17,7 @@ from services.augmenter.strategies.base import (
 )
 
 Sees = augmenter_pb2.PromptTemplate.Sees
+COPIES = "original"  # the strategy of a copy of a document
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def check_prompts(prompts: Sequence[Prompt], strategies: Sequence[str]) -> None:
         if name in (earlier.strategy for earlier in prompts[:index]):
             raise Invalid(
                 "DUPLICATE_PROMPT", f"{name!r} has a prompt already; give one", field=f"{field}.strategy"
+            )
+        if name == COPIES:
+            raise Invalid(
+                "RESERVED_NAME",
+                f"{name!r} is what copies of documents are called; name it otherwise",
+                field=f"{field}.strategy",
             )
         if name not in strategies:
             raise Invalid(

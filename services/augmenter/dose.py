@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.augmenter.custom import COPIES
 from services.augmenter.planning import Planned
 
-ORIGINAL = "original"  # the strategy of a copy of a document
+ORIGINAL = COPIES
 
 
 def rounds(planned: Sequence[Planned], target_tokens: int) -> Iterator[list[Planned]]:

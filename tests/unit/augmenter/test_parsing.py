@@ -29,6 +29,13 @@ def spec_of(temperature: float = 0.7) -> Spec:
         ('{"statements": ["A is B.", "C is', ["A is B.", "C is"]),  # cut off by max_tokens
         ("{'statements': ['A is B.',]}", ["A is B."]),
         ('{"statements": ["Two\\n lines."]}', ["Two lines."]),
+        ('{"statements": ["A is \\"B\\".", "C\\u00e9 is', ['A is "B".', "C\\u00e9 is"]),
+        ('{"statements": ["A is B."', ["A is B."]),
+        ('{"statements": ["A is B.",', ["A is B."]),
+        ('Well. {"statements": ["A is B."]} {"statements": ["C is D."]}', ["A is B."]),
+        ('{"statements": ["A is "B"."]}', ['A is "B".']),  # quotes that should have been escaped
+        ("{statements: ['A is B.']}", ["A is B."]),
+        ('{"statements": [', [""]),
         ('{"statements": []}', [""]),
         ('{"statements": "A is B."}', []),
         ('{"statements": [{"text": "A is B."}]}', []),
@@ -36,6 +43,8 @@ def spec_of(temperature: float = 0.7) -> Spec:
         ("A is B.", []),
         ("", []),
         ("{" * 100_000, []),
+        ('{"statements": [' + "{" * 100_000, []),
+        ('{"statements": [' + "'a\" " * 100_000, []),
     ],
 )
 def test_structured_output_is_read_repaired_or_refused(output: str, statements: list[str]) -> None:

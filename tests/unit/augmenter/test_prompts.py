@@ -186,6 +186,12 @@ def test_a_strategy_by_prompt_alone_sees_what_it_says() -> None:
         ),
         ("spec.prompts[0].strategy", "UNUSED_PROMPT", ["infer"], [prompt("reverse", "{document}")]),
         ("spec.prompts[0].strategy", "UNUSED_PROMPT", [], [prompt("own", "{document}", "ONE_DOCUMENT")]),
+        (
+            "spec.prompts[0].strategy",
+            "RESERVED_NAME",
+            ["original"],
+            [prompt("original", "{document}", "ONE_DOCUMENT")],
+        ),
         ("spec.prompts[0].strategy", "ASKS_NO_MODEL", ["masked"], [prompt("masked", "{document}")]),
     ],
 )
