@@ -14,6 +14,9 @@ import pytest
 from ingrain import AsyncClient, errors
 from ingrain.operation import AsyncOperation
 from ingrain.v1 import common_pb2, datasets_pb2
+from servicekit.errors import Unavailable
+from servicekit.folder import FolderStorage
+from services.augmenter import withdrawing
 from services.augmenter.settings import AugmenterSettings
 
 PROJECT = "projects/demo"
@@ -226,6 +229,51 @@ async def test_who_looked_before_and_opens_after_reads_the_new_ones(
     lines = [json.loads(line)["id"] async for line in datasets.lines(seen)]
     await database.close()
     assert lines == [row["id"] for row in ROWS[1:]]
+
+
+async def test_a_storage_that_is_away_is_waited_for_until_everything_is_erased(
+    client: AsyncClient, settings: AugmenterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More often than an attempt may fail."""
+    left = 6
+    delete = FolderStorage.delete
+
+    async def away(self: FolderStorage, key: str) -> None:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            raise Unavailable("STORAGE_UNREACHABLE", "the storage is away")
+        await delete(self, key)
+
+    await client.datasets.upload(ROWS, id="documents")
+    monkeypatch.setattr(FolderStorage, "delete", away)
+    monkeypatch.setattr(withdrawing, "ERASE_AGAIN_S", 0.05)
+    made = await withdrawn(client, "documents", "d3")
+    assert (left, made.withdrawn_row_count) == (-1, 1)
+    assert not stored(settings, "secret-3 ")
+
+
+async def test_cancelled_when_the_rows_are_out_the_rest_of_them_goes_all_the_same(
+    client: AsyncClient, settings: AugmenterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, erasing = FolderStorage.delete, asyncio.Event()
+
+    async def slow(self: FolderStorage, key: str) -> None:
+        if not erasing.is_set():
+            erasing.set()
+            await asyncio.sleep(60)
+        await delete(self, key)
+
+    await client.datasets.upload(ROWS, id="documents")
+    monkeypatch.setattr(FolderStorage, "delete", slow)
+    operation = await withdraw(client, "documents", "d3")
+    await asyncio.wait_for(erasing.wait(), 30)
+    await operation.cancel()
+    with pytest.raises(errors.OperationCancelled):
+        await operation.result(timeout_s=30)
+    assert (await client.datasets.get("documents")).withdrawn_row_count == 1
+    assert len(await rows_of(client, "documents")) == 19
+    assert not stored(settings, "secret-3 ")
 
 
 BOUNDARIES = [
