@@ -103,5 +103,5 @@ class Outcome:
     def transactions_s(self) -> float:
         """Of the database: polls, heartbeats, and what operations themselves write (measured by `database`)."""
         polls = self.open_operations * (POLLS_OF_A_WAITER_S + HEARTBEATS_S) + self.fits * TRAINER_POLLS_S
-        written = self.ended_a_day / DAY_S * CHILDREN * self.facts.get("transactions_of_an_operation", 12.0)
+        written = self.ended_a_day / DAY_S * CHILDREN * self.facts.get("transactions_of_an_operation", 4.1)
         return polls + self.installation.pods * POLLS_OF_A_POD_S + written
