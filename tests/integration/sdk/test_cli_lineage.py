@@ -200,6 +200,7 @@ def test_what_was_made_is_told_in_80_columns(
     dataset = datasets_pb2.Dataset(name="projects/default/datasets/derived", row_count=12345)
     made = dataset.provenance
     made.source_dataset = "projects/default/datasets/documents"
+    made.strategies.extend(["rephrase", "link"])
     made.kept_counts["rephrase"], made.kept_counts["link"] = 12000, 345
     made.dropped_counts["near_duplicate"], made.dropped_counts["copy"] = 99, 1000
     made.dropped_examples["copy"].texts.append(
@@ -217,14 +218,23 @@ def test_what_was_made_is_told_in_80_columns(
     text = " ".join(" ".join(lines).split())
     assert "2,000 prompts, 1,500 of them answered before." in text
     assert "It took 5 min." in text
+    assert text.index("rephrase 12,000") < text.index("link 345")
     assert "near duplicate" in text
     assert text.index("copy 1,000") < text.index("near duplicate 99")
     assert command.shortened("x" * 5000).count("x") == 900
 
 
+def test_strategies_stand_in_the_order_in_which_they_were_asked_for() -> None:
+    assert command.in_order(["about", "reverse", "mine"], ["reverse", "link", "about"]) == [
+        "reverse",
+        "about",
+        "mine",
+    ]
+
+
 def test_long_prompts_of_a_preview_are_cut_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
     shown = augmenter_pb2.PreviewAugmentationResponse(prompts={"link": "first " + "y " * 3000 + "last"})
-    command._show_preview(shown, Format.TABLE)
+    command._show_preview(shown, Format.TABLE, [])
     text = capsys.readouterr().out
     assert "first" in text
     assert "last" in text

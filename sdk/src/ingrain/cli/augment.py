@@ -1,6 +1,7 @@
 """`ingrain augment`: a dataset of what a model infers from documents."""
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ from ingrain.names import short_id
 from ingrain.units import count
 from ingrain.v1 import augmenter_pb2, datasets_pb2
 
+_DEFAULT = ("rephrase", "reverse", "infer", "link", "about")
 _SHOWN_PROMPT = 900  # characters of a prompt that a preview shows
 
 
@@ -94,7 +96,7 @@ def augment(
         spec |= {} if temperature is None else {"temperature": temperature}
         if preview:
             shown = client.datasets.preview_augmentation(dataset, model, preview, **spec)
-            _show_preview(shown, output or Format.TABLE)
+            _show_preview(shown, output or Format.TABLE, strategy or _DEFAULT)
             return
         operation = begun(
             "" if estimate else context.obj.request_id,
@@ -121,7 +123,8 @@ def _show_made(dataset: datasets_pb2.Dataset, output: Format) -> None:
         return
     made = dataset.provenance
     stdout.print(f"{dataset.name}\n{told_of(dataset)}\n", soft_wrap=False)
-    _table([("kept", "rows"), *((name, f"{rows:,}") for name, rows in made.kept_counts.items())])
+    kept = [(name, f"{made.kept_counts[name]:,}") for name in in_order(made.kept_counts, made.strategies)]
+    _table([("kept", "rows"), *kept])
     dropped = sorted(made.dropped_counts.items(), key=lambda item: -item[1])
     if dropped:
         examples = {reason: list(found.texts)[:1] for reason, found in made.dropped_examples.items()}
@@ -177,14 +180,22 @@ def cut(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def _show_preview(shown: augmenter_pb2.PreviewAugmentationResponse, output: Format) -> None:
+def in_order(names: Iterable[str], strategies: Iterable[str]) -> list[str]:
+    """As the strategies were asked for, then others."""
+    found = set(names)
+    return [name for name in dict.fromkeys([*strategies, *sorted(found)]) if name in found]
+
+
+def _show_preview(
+    shown: augmenter_pb2.PreviewAugmentationResponse, output: Format, strategies: Iterable[str]
+) -> None:
     if output is not Format.TABLE:
         print_json(as_dict(shown))
         return
     rows = [json.loads(row) for row in shown.rows]
     of_rows = [(row.get("metadata") or {}).get("strategy", "") for row in rows]
-    names = dict.fromkeys([*shown.prompts, *of_rows, *(one.strategy for one in shown.dropped)])
-    for name in sorted(names):
+    names = [*shown.prompts, *of_rows, *(one.strategy for one in shown.dropped)]
+    for name in in_order(names, strategies):
         stdout.print(Text(name, style="bold"), soft_wrap=False)
         if name in shown.prompts:
             _indented("prompt", shortened(shown.prompts[name]), "dim")
