@@ -4,7 +4,7 @@ The services behind the gateway are the real ones. A method that is added withou
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
+from ingrain import uploading
 from services.gateway import routes
 
 ONE = {
@@ -161,30 +162,41 @@ def path_of(short: str) -> str:
     return f"/google.longrunning.Operations/{short.partition(' ')[0]}"
 
 
+class Channels:
+    """Two: grpc.aio loses the status of uploads that are refused while they are being sent (`ingrain.uploading`)."""
+
+    def __init__(self, address: str) -> None:
+        self.calls = grpc.aio.insecure_channel(address)
+        self.uploads = grpc.insecure_channel(address)
+
+
 class Caller:
     """What each call is answered with, for one kind of credential."""
 
-    def __init__(self, channel: grpc.aio.Channel, authorization: str) -> None:
-        self.channel = channel
+    def __init__(self, channels: Channels, authorization: str) -> None:
+        self.channels = channels
         self.metadata = [("authorization", authorization)] if authorization else []
 
     async def ask(self, short: str, requests: list[Message]) -> tuple[grpc.StatusCode, str]:
-        serialized = [request.SerializeToString() for request in requests]
-        call = self.channel.stream_stream(path_of(short))(
-            iter(serialized), metadata=self.metadata, timeout=10
-        )
+        path, serialized = path_of(short), [request.SerializeToString() for request in requests]
+        more: dict[str, Any] = {"metadata": self.metadata, "timeout": 10}
         try:
-            async for _ in call:
-                pass
-        except grpc.aio.AioRpcError as error:
+            if path in routes.METHODS and routes.METHODS[path].uploads:
+                await uploading.stream_unary(self.channels.uploads, path, iter(serialized), **more)
+            else:
+                async for _ in self.channels.calls.stream_stream(path)(iter(serialized), **more):
+                    pass
+        except grpc.RpcError as error:
             return error.code(), error.details() or ""
         return OK, ""
 
 
 @pytest.fixture
-async def channel(whole: Any) -> Any:
-    async with grpc.aio.insecure_channel(whole.address) as opened:
-        yield opened
+async def channel(whole: Any) -> AsyncIterator[Channels]:
+    opened = Channels(whole.address)
+    yield opened
+    await opened.calls.close()
+    opened.uploads.close()
 
 
 def bearer(whole: Any, credential: str) -> str:
@@ -200,13 +212,13 @@ def test_no_method_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("credential", ["none", "malformed", "expired", "revoked"])
-async def test_nobody_comes_in(whole: Any, channel: Any, credential: str) -> None:
+async def test_nobody_comes_in(whole: Any, channel: Channels, credential: str) -> None:
     caller = Caller(channel, bearer(whole, credential))
     for short, requests in cells(whole.operations, "default"):
         assert (await caller.ask(short, requests))[0] is UNKNOWN_CALLER, short
 
 
-async def test_what_is_another_projects_does_not_exist(whole: Any, channel: Any) -> None:
+async def test_what_is_another_projects_does_not_exist(whole: Any, channel: Channels) -> None:
     """Not even by the words: they are those for what was never there."""
     stranger = Caller(channel, bearer(whole, "other project"))
     for short, requests in cells(whole.operations, "default"):
@@ -223,7 +235,7 @@ async def test_what_is_another_projects_does_not_exist(whole: Any, channel: Any)
             assert (await untouched.ask(short, requests))[0] is not NOT_FOUND, short
 
 
-async def test_read_only_keys_read(whole: Any, channel: Any) -> None:
+async def test_read_only_keys_read(whole: Any, channel: Channels) -> None:
     reader = Caller(channel, bearer(whole, "read-only"))
     for short, requests in cells(whole.operations, "default"):
         code, said = await reader.ask(short, requests)
@@ -234,7 +246,7 @@ async def test_read_only_keys_read(whole: Any, channel: Any) -> None:
             assert code is DENIED, (short, code, said)
 
 
-async def test_asking_keys_ask(whole: Any, channel: Any) -> None:
+async def test_asking_keys_ask(whole: Any, channel: Channels) -> None:
     asking = Caller(channel, bearer(whole, "ask"))
     for short, requests in cells(whole.operations, "default"):
         code, said = await asking.ask(short, requests)
@@ -244,7 +256,7 @@ async def test_asking_keys_ask(whole: Any, channel: Any) -> None:
             assert code is DENIED, (short, code, said)
 
 
-async def test_good_keys_find_what_is_theirs(whole: Any, channel: Any) -> None:
+async def test_good_keys_find_what_is_theirs(whole: Any, channel: Channels) -> None:
     """So that NOT_FOUND above tells something: the same requests find it all."""
     good = Caller(channel, bearer(whole, "good"))
     missing = OF_IDS_MADE_UP_HERE | WITHOUT_FILES
@@ -261,7 +273,9 @@ async def test_good_keys_find_what_is_theirs(whole: Any, channel: Any) -> None:
         assert code is not NOT_FOUND or short in missing, (short, code, said)
 
 
-async def test_a_name_of_another_project_inside_of_a_request_opens_nothing(whole: Any, channel: Any) -> None:
+async def test_a_name_of_another_project_inside_of_a_request_opens_nothing(
+    whole: Any, channel: Channels
+) -> None:
     """At every place of every message that takes a name: refused, and told apart from a missing one by nothing."""
     stranger = Caller(channel, bearer(whole, "other project"))
     places = 0
