@@ -58,7 +58,8 @@ def written(measured: Measured, before: str) -> str:
             "`make real-documents` takes the documentation that came with this machine's packages (READMEs, licences, guides, manuals), imports "
             "it through a real augmenter process, splits it, derives rows by the strategies that ask no model and cuts `verbatim` probes out of "
             "it. Which files there are depends on the machine; another one gives other numbers. No model has read any of it: what a capable "
-            "model would derive from such documents has not been tried.",
+            "model would derive from such documents has not been tried. Times are by the clock of a machine that had other work, too; what was "
+            "taken of a processor is the figure to go by.",
             "",
             "| | |",
             "| --- | --- |",

@@ -1,6 +1,7 @@
 """`python -m services.augmenter`: the augmenter's process."""
 
 import asyncio
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,6 +55,9 @@ async def assemble(settings: AugmenterSettings) -> Parts:
 
 
 async def run(settings: AugmenterSettings) -> None:
+    # Uploads, archives and rows wait where the operator gave room for it.
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(settings.scratch)
     parts = await assemble(settings)
     await serve(settings, "augmenter", parts.register, background=[parts.worker.run(), parts.sweeping.run()])
     await parts.database.close()

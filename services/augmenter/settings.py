@@ -29,4 +29,4 @@ class AugmenterSettings(ServiceSettings):
     import_file_s: float = (
         60.0  # of a processor, for a document, a thousand rows of a table or a member of an archive
     )
-    import_memory_bytes: int = 2 << 30  # address space of the parser
+    import_memory_bytes: int = 1 << 30  # address space of the parser

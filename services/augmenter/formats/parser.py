@@ -107,6 +107,11 @@ class Parser:
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
+        assert process.stdout is not None
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        process.stdin.close()
+        # To the end of what it wrote: asyncio lets go of a process only when its pipes are closed.
+        await process.stdout.read()
         await process.wait()
