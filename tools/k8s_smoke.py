@@ -160,7 +160,11 @@ def made_up() -> dict[str, dict[str, str]]:
     values = {name: {key: secrets.token_hex(32) for key in keys} for name, keys in listed.items()}
     password = values["ingrain-database"]["password"]
     values["ingrain-database"]["url"] = f"postgresql+psycopg://ingrain:{password}@postgres:5432/ingrain"
-    del values["ingrain-tls"]  # certificates are not made up; only the tls component asks for them
+    for name in (
+        "ingrain-tls",
+        "ingrain-inside",
+    ):  # certificates are not made up; only components ask for them
+        del values[name]
     return values
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "k8s"
 GOLDEN_FOLDER = ROOT / "tests" / "golden" / "k8s"
-OPTIONAL = {"laptop": ("monitoring", "tls"), "gpu": ("kueue", "monitoring", "postgres", "s3", "tls")}
+OPTIONAL = {
+    "laptop": ("monitoring", "mtls", "tls"),
+    "gpu": ("kueue", "monitoring", "mtls", "postgres", "s3", "tls"),
+}
 LEAST_KUSTOMIZE = (5, 0)
 
 

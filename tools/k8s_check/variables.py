@@ -106,7 +106,7 @@ def right(where: str, of: type[ServiceSettings], plain: dict[str, str]) -> Itera
 
 def listening(where: str, container: Object, plain: dict[str, str]) -> Iterator[Finding]:
     declared = {port.get("containerPort") for port in container.get("ports") or []}
-    for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT"):
+    for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT"):
         if name in plain and plain[name].isdigit() and int(plain[name]) not in declared:
             yield Finding(where, "port", f"listens on {plain[name]} ({name}), which is not declared")
 

@@ -25,6 +25,10 @@ CHILDREN = 9  # operations of a study: itself, one augmentation, two fits, five 
 CALLS = 120  # of a study through the gateway, some 40 of them to engines
 
 
+# Who holds a place of a later one may wait for a place of an earlier one.
+DEEPEST_FIRST = ("engines", "training", "trainer", "augmenter", "evaluator", "studies")
+
+
 @dataclass(frozen=True)
 class Installation:
     """Pods by service, GPUs, and operations at once in a pod."""
@@ -96,9 +100,9 @@ class Outcome:
 
     @property
     def bottleneck(self) -> str:
-        """Where most wait, if anywhere."""
-        part = max(self.waiting, key=lambda name: self.waiting[name])
-        return part if self.busy[part] > 0.95 and self.waiting[part] > 1 else ""
+        """What is short, if anything: of all that is full the one that the others wait for while they hold their own."""
+        full = [part for part in DEEPEST_FIRST if self.busy[part] > 0.95 and self.waiting[part] > 1]
+        return full[0] if full else ""
 
     def transactions_s(self) -> float:
         """Of the database: polls, heartbeats, and what operations themselves write (measured by `database`)."""

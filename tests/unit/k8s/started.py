@@ -37,12 +37,16 @@ class Namespace:
     addresses: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Every Service's port leads to a free port of this machine."""
+        """Every Service's and every container's port leads to a free port of this machine."""
         for item in self.objects:
             if item["kind"] == "Service":
                 name, ports = item["metadata"]["name"], item["spec"]["ports"]
                 for port, free in zip(ports, free_ports(len(ports)), strict=True):
                     self.addresses.setdefault((name, port["port"]), f"127.0.0.1:{free}")
+        for pod in pods(self.objects):  # ports for probes alone
+            declared = [port["containerPort"] for c in pod.containers for port in c.get("ports") or []]
+            for port, free in zip(declared, free_ports(len(declared)), strict=True):
+                self.addresses.setdefault((pod.component, port), f"127.0.0.1:{free}")
 
     def pod(self, component: str) -> Pod:
         (found,) = [pod for pod in pods(self.objects) if pod.component == component]
@@ -90,7 +94,7 @@ class Started:
         plain, by_secret = environment(self.container, self.namespace.objects)
         given = {name: self.namespace.local(value) for name, value in plain.items()}
         given |= {name: self.namespace.secrets[source] for name, source in by_secret.items()}
-        for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT"):
+        for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT"):
             if name in given:
                 given[name] = str(self.namespace.port(self.component, int(given[name])))
         scratch = self.namespace.folder / self.component

@@ -37,7 +37,7 @@ def test_every_secret_that_has_to_be_made_is_made_in_the_guide() -> None:
     listed = yaml.safe_load((rendering.MANIFESTS / "required-secrets.yaml").read_text())
     for name, keys in listed.items():
         assert name in KUBERNETES
-        if name != "ingrain-tls":
+        if name not in ("ingrain-tls", "ingrain-inside"):
             assert all(f"--from-literal={key}=" in KUBERNETES for key in keys), name
 
 

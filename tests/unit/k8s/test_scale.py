@@ -36,13 +36,11 @@ def test_what_is_needed_is_the_rate_times_the_demand() -> None:
     assert needed["engines"] + needed["training"] < load.GPUS
 
 
-def test_the_bottleneck_is_where_most_wait_and_only_where_it_is_full() -> None:
-    full = outcome(
-        busy={**outcome().busy, "trainer": 1.0},
-        waiting={**outcome().waiting, "trainer": 50.0, "studies": 2.0},
-    )
+def test_the_bottleneck_is_what_the_others_wait_for() -> None:
+    waiting = {**outcome().waiting, "trainer": 50.0, "studies": 5000.0}
+    full = outcome(busy={**outcome().busy, "trainer": 1.0, "studies": 1.0}, waiting=waiting)
     assert full.bottleneck == "trainer"
-    assert outcome(waiting={**outcome().waiting, "trainer": 50.0}).bottleneck == ""
+    assert outcome(waiting=waiting).bottleneck == ""
 
 
 def test_transactions_grow_with_those_who_wait() -> None:

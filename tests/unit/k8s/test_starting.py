@@ -1,6 +1,7 @@
 """Every service starts from its manifest's own command and environment, and answers the probes that the manifest asks."""
 
 import datetime
+import ipaddress
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,6 +104,26 @@ def test_with_tls_callers_need_the_authority(
                 client.datasets.get("none")
 
 
+def test_with_mutual_tls_services_answer_the_gateway_alone(
+    tmp_path: Path, made_up: dict[tuple[str, str], str], stores: dict[str, str]
+) -> None:
+    space = namespace("laptop", tmp_path, made_up, stores, "mtls")
+    space.files["/inside"] = certificates(tmp_path / "inside")
+    with running(space, "gateway", "augmenter") as started:
+        for one in started.values():
+            for probe in PROBES:
+                one.until(probe)
+        key = made_up[("ingrain-identity", "operator-token")]
+        address = space.addresses[("augmenter", 7071)]
+        with pytest.raises(errors.Unavailable), Client(address, api_key=key, tls=False) as stranger:
+            stranger.datasets.get("none")
+        with (
+            Client(space.addresses[("gateway", 7070)], api_key=key) as client,
+            pytest.raises(errors.NotFound),
+        ):
+            client.datasets.get("none")
+
+
 def certificates(folder: Path) -> Path:
     """Of "gateway" and this machine, signed by itself; under the names that a TLS Secret has."""
     from cryptography import x509
@@ -113,6 +134,8 @@ def certificates(folder: Path) -> Path:
     folder.mkdir()
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    names = [x509.DNSName(name) for name in ("gateway", "augmenter", "localhost")]
+    names.append(x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -122,9 +145,7 @@ def certificates(folder: Path) -> Path:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(minutes=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("gateway"), x509.DNSName("localhost")]), False
-        )
+        .add_extension(x509.SubjectAlternativeName(names), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )
