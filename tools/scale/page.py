@@ -26,22 +26,14 @@ def main() -> None:
         seen = {"transactions_of_an_operation": counted(), **json.loads(Path(sys.argv[1]).read_text())}
         (DOCS / "scale.json").write_text(json.dumps(seen, indent=1) + "\n")
     told = json.loads((DOCS / "scale.json").read_text())
-    (DOCS / "scale.md").write_text(page(told["transactions_of_an_operation"], told["widened"], told["more"]))
+    (DOCS / "scale.md").write_text(page(told["transactions_of_an_operation"], told["widened"], told["twice"]))
 
 
-def page(transactions: float, widened: list[dict[str, Any]], more: list[dict[str, Any]]) -> str:
+def page(transactions: float, widened: list[dict[str, Any]], twice: dict[str, Any]) -> str:
     outcomes = [outcome(one, transactions) for one in widened]
-    beyond = [outcome(one, transactions) for one in more]
+    head = HEAD.format(gpus=load.GPUS, studies=load.STUDIES_A_DAY)
     return "\n".join(
-        [
-            HEAD.format(gpus=load.GPUS, studies=load.STUDIES_A_DAY),
-            *demand_table(),
-            "",
-            *found(outcomes),
-            "",
-            *further(beyond),
-            TAIL,
-        ]
+        [head, *demand_table(), MIDDLE, *found(outcomes), "", further(outcome(twice, transactions)), TAIL]
     )
 
 
@@ -81,34 +73,38 @@ def found(outcomes: list[Outcome]) -> list[str]:
     return lines
 
 
-def further(outcomes: list[Outcome]) -> list[str]:
-    lines = [
-        "| studies a day that ended, of more asked for | busy: engines, training | what is short |",
-        "| ---: | --- | --- |",
-    ]
-    for one in outcomes:
-        busy = ", ".join(f"{one.busy[part]:.0%}" for part in ("engines", "training"))
-        lines.append(f"| {one.ended_a_day:,.0f} | {busy} | {WORDS.get(one.bottleneck, 'nothing')} |")
-    return lines
+def further(one: Outcome) -> str:
+    busy = " and ".join(f"{one.busy[part]:.0%} of the {WORDS[part]}" for part in ("engines", "training"))
+    return (
+        f"Twice as many studies over the last line's places: {one.ended_a_day:,.0f} a day end, {busy} are busy, and "
+        f"{WORDS.get(one.bottleneck, 'nothing')} are short."
+    )
 
 
 HEAD = """# Past one cluster
 
 Where {gpus:,} GPUs and {studies:,} studies a day would first run into a wall, and what moves it. **Simulated, never run**: `make scale` plays hours of studies as events
-(simpy), against queues with as many places as an installation has. No cluster and no GPU was at hand.
+(simpy 4.1.2), against queues with as many places as an installation has. No cluster and no GPU was at hand.
 
 ## A study's demands
 
-Typical: 100 pages, a model of 8 billion parameters, LoRA, two fits, five methods, 1,000 probes. GPU seconds are those of [sizing.md](sizing.md) (computed); a fit's start (60 s of its GPU) is
-assumed; sizes vary log-normally (0.8). What `{studies:,}` a day then hold of each:
+Typical: 100 pages, a model of 8 billion parameters, LoRA, two fits, four methods, 1,000 probes. GPU seconds are those of [sizing.md](sizing.md) (computed); a fit's start (60 s of its GPU) is
+assumed; sizes vary log-normally (0.8). What {studies:,} a day then hold of each:
+"""
+
+MIDDLE = """
+## What is short, and what moves it
+
+Half an hour to fill up, one hour that counts, the same load each time; each line has four times as many of what the line above lacked. The first one is `deploy/k8s` as it is, but for its GPUs.
+"Short" is what is full and waited for, while those who wait hold no place of it; queues before it grow without end, which is what a long median says.
 """
 
 TAIL = f"""
 ## What it says
 
 - **GPUs are not the first wall.** As `deploy/k8s` ships it, there is one trainer with one fit at a time, and two pods of four studies each: most of the GPUs stay idle. The first
-  wall is the number of operations at once, and each of the lines above moves it: `INGRAIN_WORKER_CONCURRENCY` (4 in a pod; what waits for others costs little, so studies and
-  evaluators can have 64), and for fits the limit of one in a trainer, which is code (`services/trainer/__main__.py`) and today needs a trainer for each fit that runs.
+  walls are trainers, then places for studies and evaluations, over and over; each of the lines above moves one: `INGRAIN_WORKER_CONCURRENCY` (4 in a pod; studies and evaluations mostly wait for others, so a pod may
+  well have 64, which was not tried), and for fits the limit of one in a trainer, which is code (`services/trainer/__main__.py`) and today needs a trainer for each fit that runs.
 - **Then polling.** Whoever waits for an operation looks at its row five times a second, and every pod looks for work twice a second: the column of transactions is nearly all that.
   It grows with what is waited for, not with what is done. Telling instead of looking (PostgreSQL's LISTEN and NOTIFY, or looks that get rarer) is the change to make before a second database.
 - **Connections.** Each pod holds one. Some hundred are PostgreSQL's default; with more, a pooler in session mode (`search_path` is set once per connection).

@@ -1,10 +1,11 @@
 """The capacity model's arithmetic, and what the page says of a simulation."""
 
+import json
 from dataclasses import asdict
 
 from tools.scale import load
 from tools.scale.load import Installation, Outcome
-from tools.scale.page import page
+from tools.scale.page import DOCS, page
 from tools.scale.simulation import MEASURED_S, WARM_UP_S, overlap
 
 
@@ -60,7 +61,14 @@ def test_only_the_measured_hours_count() -> None:
 def test_the_page_names_what_is_short() -> None:
     full = outcome(busy={**outcome().busy, "trainer": 1.0}, waiting={**outcome().waiting, "trainer": 50.0})
     told = [asdict(full) | {"bottleneck": full.bottleneck}, asdict(outcome()) | {"bottleneck": ""}]
-    text = page(10.0, told, told[1:])
+    text = page(10.0, told, told[1])
     assert "| trainers (a fit each) |" in text
     assert "| nothing |" in text
     assert "never run" in text
+
+
+def test_the_page_is_of_the_figures_beside_it() -> None:
+    told = json.loads((DOCS / "scale.json").read_text())
+    assert (DOCS / "scale.md").read_text() == page(
+        told["transactions_of_an_operation"], told["widened"], told["twice"]
+    )
