@@ -1,8 +1,10 @@
 """The Datasets service."""
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -36,6 +38,7 @@ class Datasets:
         self.storage = storage
         self.resources = rows
         self.under_way = UnderWay()
+        self.parsers = asyncio.Semaphore(settings.import_parsers)
 
     async def usable(self, name: str) -> pb.Dataset:
         dataset = await self.resources.get(name)
@@ -56,11 +59,17 @@ class Datasets:
         splitting = splitting_of(request.splitting)
         found, counts = await sources.find(request.source_uri, self.settings)
         kind = request.dataset.kind
-        reading = Reading(bounds_of(self.settings), counts, "source_uri")
-        rows = self._counted(task, reading.rows(found))
-        taken = await take_in(
-            self.storage, task.prefix, rows, kind, self.settings.most_rows, splitting, counts=counts
-        )
+        reading = Reading(bounds_of(self.settings), counts, "source_uri", self.parsers)
+        async with aclosing(reading.rows(found)) as rows:
+            taken = await take_in(
+                self.storage,
+                task.prefix,
+                self._counted(task, rows),
+                kind,
+                self.settings.most_rows,
+                splitting,
+                counts=counts,
+            )
         dataset = fill(await self.resources.get(task.target), taken)
         dataset.counts.update(counts)
         return dataset
@@ -91,7 +100,7 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         splitting = splitting_of(header.splitting, "header.splitting")
         settings, counts = self.datasets.settings, Counter[str]()
         upload = Upload(header, requests)
-        async with upload.rows(settings, counts) as rows:
+        async with upload.rows(settings, counts, self.datasets.parsers) as rows:
             taken = await take_in(
                 self.datasets.storage,
                 prefix,
@@ -118,7 +127,7 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         splitting_of(request.splitting)
         if request.validate_only:
             found, counts = await sources.find(request.source_uri, self.datasets.settings)
-            reading = Reading(bounds_of(self.datasets.settings), counts, "source_uri")
+            reading = Reading(bounds_of(self.datasets.settings), counts, "source_uri", self.datasets.parsers)
             notes = await reading.survey(found)
             return self.operations.done_with_estimate(
                 dataset.name, "ImportDataset", common_pb2.Estimate(notes=notes)

@@ -33,15 +33,16 @@ def bounds_of(settings: AugmenterSettings) -> Bounds:
 
 
 class Reading:
-    """One import. `counts` is filled as files are read; `field` is the request's that named them."""
+    """One import. `counts` is filled as files are read; `field` is the request's that named them, `room` the
+    parsers'."""
 
     def __init__(
-        self, bounds: Bounds, counts: Counter[str], field: str, parser: Parser | None = None
+        self, bounds: Bounds, counts: Counter[str], field: str, room: asyncio.Semaphore | None = None
     ) -> None:
         self.bounds = bounds
         self.counts = counts
         self.field = field
-        self.parser = parser or Parser(bounds)
+        self.parser = Parser(bounds, room=room)
         self._named = Counter[str]()
 
     async def rows(self, sources: Sequence[Source]) -> AsyncIterator[Row | bytes]:

@@ -5,7 +5,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,7 +49,7 @@ class Upload:
 
     @asynccontextmanager
     async def rows(
-        self, settings: AugmenterSettings, counts: Counter[str]
+        self, settings: AugmenterSettings, counts: Counter[str], room: asyncio.Semaphore
     ) -> AsyncIterator[AsyncIterator[Row | bytes]]:
         """What the upload holds, by the ending of its file's name. Invalid for a name that nobody reads."""
         name = PurePosixPath(self.header.file_name.replace("\\", "/")).name
@@ -67,7 +67,8 @@ class Upload:
             size = await self._spooled(file, settings.upload_bytes)
             self.check()
             source = Source(name, size, file=Path(file.name))
-            yield Reading(bounds_of(settings), counts, FIELD).rows([source])
+            async with aclosing(Reading(bounds_of(settings), counts, FIELD, room).rows([source])) as rows:
+                yield rows
 
     async def _spooled(self, file: Any, most_bytes: int) -> int:
         size = 0

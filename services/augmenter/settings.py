@@ -29,4 +29,5 @@ class AugmenterSettings(ServiceSettings):
     import_file_s: float = (
         60.0  # of a processor, for a document, a thousand rows of a table or a member of an archive
     )
+    import_parsers: int = 2  # at once in this process; other imports and uploads of files wait
     import_memory_bytes: int = 1 << 30  # address space of the parser

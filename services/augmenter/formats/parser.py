@@ -27,10 +27,15 @@ _ENVIRONMENT = {
 
 
 class Parser:
-    """One child process for many files; `async with` ends it. Not for two files at a time."""
+    """One child process for many files; `async with` ends it. Not for two files at a time. `room`: taken from the first
+    file on, so that no more parsers are at work than there is memory for."""
 
-    def __init__(self, bounds: Bounds, program: list[str] | None = None) -> None:
+    def __init__(
+        self, bounds: Bounds, program: list[str] | None = None, room: asyncio.Semaphore | None = None
+    ) -> None:
         self.bounds = bounds
+        self._room = room
+        self._has_room = False
         self.started = 0  # processes so far
         self._program = program or arguments(bounds)
         self._process: Process | None = None
@@ -40,6 +45,9 @@ class Parser:
 
     async def __aexit__(self, *_: object) -> None:
         await self._end()
+        if self._room is not None and self._has_room:
+            self._has_room = False
+            self._room.release()
 
     async def frames(
         self, file: Path, path: str, family: str, into: Path | None = None
@@ -89,6 +97,9 @@ class Parser:
             raise Refused("PARSER_DIED", f"broke its parser ({told})") from None
 
     async def _running(self) -> Process:
+        if self._room is not None and not self._has_room:
+            await self._room.acquire()
+            self._has_room = True
         if self._process is None or self._process.returncode is not None:
             path = os.pathsep.join([str(_ROOT), *filter(None, sys.path)])
             self._process = await asyncio.create_subprocess_exec(

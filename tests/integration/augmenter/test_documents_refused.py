@@ -120,6 +120,18 @@ async def test_a_file_that_is_all_there_is_is_refused_by_name(
     await client.datasets.upload([{"text": "x"}], id="refused")  # the id is still free
 
 
+async def test_wrong_rows_of_a_table_are_named_and_take_no_parsers_room(
+    client: AsyncClient, root: Path
+) -> None:
+    write(root, {"twice.csv": "id,text\n1,x\n1,y\n", "good.csv": "id,text\n1,x\n"})
+    for _ in range(3):  # more than parsers at once
+        with pytest.raises(errors.Invalid) as caught:
+            await client.datasets.upload(root / "twice.csv")
+        assert (caught.value.reason, caught.value.field_violations[0].field) == ("DUPLICATE_ID", "rows[1].id")
+    async with asyncio.timeout(60):
+        assert (await client.datasets.upload(root / "good.csv")).row_count == 1
+
+
 async def test_a_name_that_nobody_reads_is_refused(client: AsyncClient) -> None:
     with pytest.raises(errors.Invalid) as caught:
         await sent(client, b"x", file_name="notes.xyz")

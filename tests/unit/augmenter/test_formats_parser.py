@@ -100,6 +100,25 @@ async def test_the_parser_has_nothing_of_the_services_environment(
     assert not [name for name in told if "INGRAIN" in name]
 
 
+async def test_no_more_parsers_than_there_is_room_for(good: Path) -> None:
+    room = asyncio.Semaphore(1)
+
+    async def another() -> list[dict[str, Any]]:
+        async with Parser(bounds(), room=room) as parser:
+            return await read(parser, good, "text")
+
+    async with Parser(bounds(), room=room) as parser:
+        assert await read(parser, good, "text") == GOOD
+        waiting = asyncio.create_task(another())
+        assert await read(parser, good, "text") == GOOD
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+    assert await waiting == GOOD
+    async with Parser(bounds(), room=room):
+        pass  # nothing was read: no room was taken, and none is given back
+    assert room._value == 1
+
+
 async def test_it_ends_with_who_asked(good: Path) -> None:
     async with Parser(bounds()) as parser:
         await read(parser, good, "text")
