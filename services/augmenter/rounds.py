@@ -95,18 +95,19 @@ class Round:
         raised. A cancellation waits only for what is being kept."""
         if not missing:
             return
-        patience = self._asking.generator.patience
         left = self._asking.batches(list(missing.values()))
+        failing = False
         digest_of_item = {id(item): digest for digest, item in missing.items()}
 
         async def one_after_another() -> None:
+            nonlocal failing
             for batch in left:
-                if patience.ended:
+                if failing:
                     return
                 try:
                     await self._answer(batch, [digest_of_item[id(item)] for item in batch])
                 except Exception:
-                    patience.ended = True
+                    failing = self._asking.generator.patience.ended = True
                     raise
 
         calls = [asyncio.create_task(one_after_another()) for _ in range(self._asking.settings.prompt_calls)]
