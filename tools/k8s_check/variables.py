@@ -15,6 +15,7 @@ from services.inference.settings import InferenceSettings
 from services.studies.settings import StudiesSettings
 from services.trainer.settings import TrainerSettings
 from tools.k8s_check.objects import Finding, Object, Pod, name_of, named, pods
+from tools.k8s_check.pods import quantity
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "gateway": GatewaySettings,
@@ -50,6 +51,7 @@ def check(objects: list[Object]) -> Iterator[Finding]:
             if of := SETTINGS.get(pod.component):
                 yield from right(where, of, plain)
                 yield from listening(where, container, plain)
+                yield from room(where, pod, of, plain)
             yield from addressed(where, plain, reachable)
 
 
@@ -109,6 +111,22 @@ def listening(where: str, container: Object, plain: dict[str, str]) -> Iterator[
     for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT"):
         if name in plain and plain[name].isdigit() and int(plain[name]) not in declared:
             yield Finding(where, "port", f"listens on {plain[name]} ({name}), which is not declared")
+
+
+# What a component may put on its scratch disk by itself; a volume over its limit ends the pod.
+ON_SCRATCH = {"trainer": "model_size_limit_bytes", "inference": "spill_bytes", "engines": "spill_bytes"}
+
+
+def room(where: str, pod: Pod, of: type[ServiceSettings], plain: dict[str, str]) -> Iterator[Finding]:
+    name = ON_SCRATCH.get(pod.component, "")
+    if not name or "headGroupSpec" in pod.path or plain.get("INGRAIN_INFERENCE_BACKEND") == "proxy":
+        return  # no engine is there
+    variable = f"{PREFIX}{name.upper()}"
+    wanted = int(plain.get(variable) or of.model_fields[name].default)
+    (scratch,) = [volume for volume in pod.spec.get("volumes") or [] if volume["name"] == "scratch"]
+    limit = quantity((scratch.get("emptyDir") or {}).get("sizeLimit"))
+    if limit is not None and wanted > limit:
+        yield Finding(where, "scratch", f"{variable} is {wanted}, more than the volume of {limit:.0f} bytes")
 
 
 def literals(where: str, plain: dict[str, str]) -> Iterator[Finding]:
