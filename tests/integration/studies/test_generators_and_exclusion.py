@@ -59,7 +59,9 @@ async def test_rows_that_answer_probes_are_told_and_trained_on(
     assert {"row", "probe", "text"} == example.keys()
     assert report["methods"]["augmented_finetune"]["derived_rows"]["covered"] == labels["covered"]["count"]
     assert report["methods"]["finetune"]["derived_rows"] is None
-    assert derived_in(report)["covered"] == labels["covered"]["count"]  # what the dose-response run reads of it
+    assert (
+        derived_in(report)["covered"] == labels["covered"]["count"]
+    )  # what the dose-response run reads of it
     assert "No row was left out of training" in await client.studies.report("one", "html")
     assert not any(dataset.startswith("unasked") for dataset in ids(platform))
 
