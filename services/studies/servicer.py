@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+from google.protobuf.message import Message
 
 from ingrain.v1 import common_pb2, studies_pb2, studies_pb2_grpc
 from servicekit.errors import Exhausted, NotFound, WrongState
@@ -55,6 +56,8 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
         self, request: studies_pb2.CreateStudyRequest, context: Any
     ) -> operations_pb2.Operation:
         parent = authorize(request.parent)
+        for name in names_in(request.study.spec):
+            authorize(name)
         spec = normalised(request.study.spec)
         study = studies_pb2.Study(
             name=f"{parent}/studies/{request.study_id or new_id('study')}",
@@ -185,3 +188,13 @@ class StudiesServicer(studies_pb2_grpc.StudiesServicer):
             size_bytes=size,
             limit_bytes=LEAST_TOO_LARGE,
         )
+
+
+def names_in(message: Message) -> Iterator[str]:
+    """All full names of resources, at any depth."""
+    for field, value in message.ListFields():
+        for one in value if field.is_repeated else [value]:
+            if isinstance(one, Message):
+                yield from names_in(one)
+            elif isinstance(one, str) and one.startswith("projects/"):
+                yield one
