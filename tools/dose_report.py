@@ -124,7 +124,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "",
         f"Written by `make dose-response`: seeds {', '.join(map(str, result['seeds']))}, {result['worlds']} worlds of "
         f"{result['facts']} facts each, {result['minutes']} minutes, commit",
-        f"{result['commit'][:12]}. Each prompt is sampled once, 4 and 16 times at temperature {result['temperature']}; every training "
+        f"{result['commit'][:12]}. A dose of 4x is four samples of each prompt at temperature {result['temperature']}; every training "
         f"takes {result['steps']} steps, so that",
         "doses differ by their data only. `none` is training on the documents alone. A statement with several documents in sight is "
         f"kept where {result['min_agreement']}",
@@ -166,7 +166,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 def derived_line(dose: str, one: Mapping[str, Any]) -> str:
     duplicates = one["dropped"].get("duplicate", 0)
     others = sum(one["dropped"].values()) - duplicates
-    price = "" if one["price"] is None else f"{float(one['price']):.4f} {one['currency']}"
+    price = "" if one["price"] is None else f"{float(one['price']):.3g} {one['currency']}"
     cells = (one["prompts"], one["rows"], one["tokens"], duplicates, others, one["covered"])
     return (
         f"| {dose} | "

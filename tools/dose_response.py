@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 4, 16], help="of each prompt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--worlds", type=int, default=12, help="of comparisons, and as many of syllogisms")
+    parser.add_argument("--worlds", type=int, default=8, help="of comparisons, and as many of syllogisms")
     parser.add_argument("--steps", type=int, default=Doses.max_steps, help="of every training")
     parser.add_argument("--into", type=Path, default=Path("docs"))
     options = parser.parse_args()

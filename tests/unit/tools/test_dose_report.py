@@ -79,7 +79,7 @@ def test_a_dose_is_not_enough_while_any_larger_one_is_better() -> None:
 
 def test_the_page_has_what_was_derived_and_what_it_took() -> None:
     page = markdown(result(0.5, 0.8, 0.81))
-    assert "| 1x | 800 | 200 | 2,000 | 400 | 6 | 10 | 2.00 | 5.0 | 0.0200 EUR |" in page
+    assert "| 1x | 800 | 200 | 2,000 | 400 | 6 | 10 | 2.00 | 5.0 | 0.02 EUR |" in page
     assert page.count("| none | ") == 1  # nothing was derived for it
     assert "n 400" in page
     lines = [line for line in page.splitlines() if line.startswith("| ")]
