@@ -47,6 +47,7 @@ class Gateway(trainer_pb2_grpc.TrainerServicer, inference_pb2_grpc.InferenceServ
         self.asked: Counter[tuple[str, int, str]] = Counter()
         self.contexts: dict[str, inference_pb2.Context] = {}
         self.calls = 0
+        self.under_way = 0
         self.most = 1 << 30
         self.failing = 0
         self.go = asyncio.Event()
@@ -73,6 +74,13 @@ class Gateway(trainer_pb2_grpc.TrainerServicer, inference_pb2_grpc.InferenceServ
 
     async def Generate(self, request: Any, context: Any) -> inference_pb2.GenerateResponse:
         self.calls += 1
+        self.under_way += 1
+        try:
+            return await self._generate(request, context)
+        finally:
+            self.under_way -= 1
+
+    async def _generate(self, request: Any, context: Any) -> inference_pb2.GenerateResponse:
         if self.calls > self.most:
             await self.go.wait()
         await asyncio.sleep(0.02)
@@ -104,7 +112,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 def scripted(settings: AugmenterSettings, gateway: Gateway) -> AugmenterSettings:
-    changes = {"gateway": gateway.target, "prompt_batch": BATCH, "prompt_calls": CALLS, "lease_s": 1.0}
+    changes = {"gateway": gateway.target, "prompt_batch": BATCH, "prompt_calls": CALLS, "lease_s": 2.0}
     return settings.model_copy(update=changes)
 
 
@@ -167,6 +175,8 @@ async def test_killed_anywhere_it_ends_with_the_same_rows_and_asks_nothing_twice
         await client.datasets.upload(DOCUMENTS, id="documents")
         operation = await client.datasets.augment("documents", "m", id="derived", **SPEC)
         assert await asyncio.to_thread(doomed.wait, 60) == -signal.SIGKILL
+        while gateway.under_way:  # calls of the one that was killed
+            await asyncio.sleep(0.05)
         before, kept = gateway.asked.total(), kept_count(scripted)
         assert kept <= before <= kept + BATCH * CALLS
         run_service("augmenter", scripted)
