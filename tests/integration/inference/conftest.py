@@ -335,7 +335,7 @@ def start_door(settings: InferenceSettings) -> Iterator[Callable[[RayHead], Door
     doors = []
 
     def start(head: RayHead, **more: str) -> Door:
-        values = settings.model_dump(mode="json", exclude={"import_root", "port"}) | {
+        values = settings.model_dump(mode="json", exclude={"import_root", "port"}, exclude_none=True) | {
             "gateway_token": GATEWAY_TOKEN,
             "service_token": settings.service_token.get_secret_value(),
             "inference_backend": "serve",
