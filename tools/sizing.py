@@ -186,7 +186,7 @@ def lines() -> Iterator[str]:
     yield "## What was measured"
     yield ""
     yield (
-        "The bundled model (1.4 million parameters) on two shared cores, two workers with ZeRO 2 ([demo-report.md](demo-report.md)): 397,533 "
+        "The bundled model (1.4 million parameters) on two shared cores, two workers with ZeRO 2 (a demo of 2026-11-23): 397,533 "
         "tokens trained in 400 steps took 140 seconds of the processor (3.46 TFLOP, 25 GFLOP/s); augmentation read 276,671 tokens, of which "
         "229,701 from a cache, and wrote 68,833 in 53 seconds. Operations are reckoned by the same formulas; the shares of a GPU's peak are "
         "assumptions that nothing here checks. An estimate by trial (`ingrain estimate`) measures on the machine at hand instead: "
