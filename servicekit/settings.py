@@ -7,9 +7,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """What every service process needs; variables are `INGRAIN_<NAME>`."""
+    """What every service process needs; variables are `INGRAIN_<NAME>`, and an empty one is as good as none."""
 
-    model_config = SettingsConfigDict(env_prefix="INGRAIN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="INGRAIN_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free port

@@ -98,7 +98,7 @@ class Authenticator:
             if self._open_door:
                 return OPERATOR
             raise Unauthenticated("NO_CREDENTIALS", "send an API key as `authorization: Bearer <key>`")
-        if scheme.lower() != "bearer" or not token:
+        if scheme.lower() != "bearer" or not token or not token.isascii():
             raise Unauthenticated("BAD_KEY", "the authorization header must be `Bearer <key>`")
         if is_same(token, self._service_token):
             return _service(metadata)

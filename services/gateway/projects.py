@@ -1,5 +1,6 @@
 """Projects and keys: the gateway's own resources."""
 
+import re
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -104,10 +105,8 @@ class KeysServicer(projects_pb2_grpc.KeysServicer):
         held = caller.scopes | ({"READ", "ASK"} if "WRITE" in caller.scopes else set())
         if caller.scopes and (not asked or not asked <= held):
             raise out_of_scope(caller, f"a key for {', '.join(sorted(asked)).lower() or 'everything'}", asked)
-        if (
-            "/keys/" not in caller.id
-        ):  # a token of an identity provider, which tells how long a person may stay
-            return
+        if not re.fullmatch(rf"{caller.project}/keys/[^/ ]+", caller.id):
+            return  # a token of an identity provider, which tells how long a person may stay
         own = await self.keys.get(caller.id)
         if own.HasField("expire_time") and (
             not key.HasField("expire_time") or key.expire_time.ToSeconds() > own.expire_time.ToSeconds()

@@ -92,7 +92,7 @@ class Tokens:
             raise Unauthenticated("TOKEN_EXPIRED", "the token has expired; get a new one") from None
         except jwt.InvalidAudienceError:
             raise _refused(f"it is for another audience; have one issued for {issuer.audience!r}") from None
-        except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _refused(_why(error)) from None
         return issuer, claims
 

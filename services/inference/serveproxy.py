@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from servicekit.errors import Exhausted, Unavailable
@@ -20,6 +21,8 @@ APPLICATION = "ingrain-inference"
 SERVICE = "ingrain.internal.Engine"
 LARGEST_BYTES = 256 << 20  # of a context's text, and of what is answered
 LOOK_S = 20.0
+
+log = structlog.get_logger()
 
 
 def add_engine_servicer_to_server(servicer: Any, server: Any) -> None:
@@ -51,9 +54,11 @@ class ServeProxy:
                 try:
                     await asyncio.wait_for(self.call("digest", None), LOOK_S)
                     self._ready = True
-                except (Unavailable, Exhausted, TimeoutError) as error:
-                    # One that has too much to do is there.
+                except Exception as error:
+                    # One that has too much to do is there. Whatever else happens to a replica is no end of this process.
                     self._ready = isinstance(error, Exhausted) and not isinstance(error, Unavailable)
+                    if not isinstance(error, Exhausted | Unavailable | TimeoutError):
+                        log.warning("engine_look_failed", problem=repr(error)[:500])
                 await asyncio.sleep(self._settings.ray_watch_s if self._ready else 0.5)
 
     async def ready(self) -> bool:
@@ -112,6 +117,9 @@ def translated(error: grpc.aio.AioRpcError) -> Exception:
         grpc.StatusCode.NOT_FOUND,  # the application is not there, or not yet
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
-    if code in away:
+    # Of a replica that died under a call Serve tells no code of its own, only Ray's words.
+    said = error.details() or ""
+    died = code == grpc.StatusCode.INTERNAL and "actor" in said and ("died" in said or "unavailable" in said)
+    if died or code in away:
         return Unavailable("ENGINE_LOST", "the engine does not answer; try again", 2.0)
     return error

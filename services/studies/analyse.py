@@ -13,6 +13,7 @@ from services.studies.material import Material
 from services.studies.pricing import method_cost
 from services.studies.statistics import (
     Answers,
+    alone,
     by_kind,
     compare_all,
     counted_kinds,
@@ -101,8 +102,8 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
 
 def clusters_by(subject: Answers, group_key: str) -> str:
     """What the evaluator took together: the group, else the first document that a probe names; nothing where each stands for itself."""
-    alone = all(cluster == id for id, cluster in zip(subject.ids, subject.clusters, strict=True))
-    return group_key or ("" if alone else "document")
+    each_alone = all(cluster == alone(id) for id, cluster in zip(subject.ids, subject.clusters, strict=True))
+    return group_key or ("" if each_alone else "document")
 
 
 def differences(

@@ -88,10 +88,15 @@ def answers(rows: Iterable[Mapping[str, Any]]) -> Answers:
     return Answers(
         [str(row["id"]) for row in rows],
         [str(row["kind"]) for row in rows],
-        [str(row.get("cluster") or row["id"]) for row in rows],
+        [str(row.get("cluster") or alone(row["id"])) for row in rows],
         np.array([float(row["value"]) for row in rows]),
         sum(_tied(row) for row in rows),
     )
+
+
+def alone(id: object) -> str:
+    """The cluster of a probe that stands for itself, which no document's id is."""
+    return f"probe {id}"
 
 
 def _tied(row: Mapping[str, Any]) -> bool:

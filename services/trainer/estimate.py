@@ -28,7 +28,7 @@ class Work:
 
     @staticmethod
     def of(config: TrainingConfig, shape: Shape, data: DataSummary) -> "Work":
-        each = config.rows_per_step * config.max_length * (1 - data.padding_ratio)
+        each = step_tokens(config, data)
         adapters = (
             shape.adapter_count(config.r, config.target_modules, config.use_dora)
             if config.method == "lora"
@@ -42,18 +42,29 @@ class Work:
             data.mean_row_tokens,
             adapter_parameter_count=adapters,
         )
-        steps = float(config.max_steps)
-        if config.evaluates and config.eval_steps:
-            # A forward pass is a third of a step; probes are a few sentences each.
-            held_out = data.held_out_row_count * data.mean_row_tokens + data.probe_count * 64
-            steps += (config.max_steps // config.eval_steps + 1) * held_out / 3 / max(1.0, each)
-        steps += len(config.learning_rates) * config.search_steps
+        steps = config.max_steps + steps_beside(config, data)
         return Work(round(config.max_steps * each), config.max_steps * step_flops, step_flops, steps)
+
+
+def step_tokens(config: TrainingConfig, data: DataSummary) -> float:
+    """Expected tokens of a step, padding not counted."""
+    return config.rows_per_step * config.max_length * (1 - data.padding_ratio)
+
+
+def steps_beside(config: TrainingConfig, data: DataSummary) -> float:
+    """Searches and measurements, reckoned as steps."""
+    steps = float(len(config.learning_rates) * config.search_steps)
+    if config.evaluates and config.eval_steps:
+        # A forward pass is a third of a step; probes are a few sentences each.
+        held_out = data.held_out_row_count * data.mean_row_tokens + data.probe_count * 64
+        measured = config.max_steps // config.eval_steps + 1
+        steps += measured * held_out / 3 / max(1.0, step_tokens(config, data))
+    return steps
 
 
 def trained_tokens(config: TrainingConfig, data: DataSummary) -> int:
     """Expected tokens of the whole run, padding not counted."""
-    return round(config.max_steps * config.rows_per_step * config.max_length * (1 - data.padding_ratio))
+    return round(config.max_steps * step_tokens(config, data))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from servicekit.identity import is_service
 from servicekit.prices import load_prices
 from servicekit.storage import Storage
 from services.trainer import files
-from services.trainer.config import TrainingConfig
+from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.datasource import Prepared
-from services.trainer.estimate import Work, estimate, priced, time_of
+from services.trainer.estimate import Work, estimate, priced, steps_beside, time_of
 from services.trainer.fitting import Fitted, fitted
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.machine import Machine, machine_of
@@ -72,6 +73,12 @@ class Foresight:
         reckoned = worker_memory(config, shape, machine.gpu, machine.bf16(config), texts)
         memory = reckoned.total
         notes = list(fits.notes)
+        if config.distillation_temperature:
+            kept = 8 * config.distillation_top_k * data.summary.row_count * data.summary.mean_row_tokens
+            notes.append(
+                "The teacher's reading of documents and rows is not in the time unless the very step was measured, nor what it gives, at most "
+                f"{size(round(kept))} on each worker, in the memory."
+            )
         if found and found.exact and found.rate.memory_bytes:
             memory, by = found.rate.memory_bytes, f"by {found.source}"
             if found.source == "trial":
@@ -141,20 +148,10 @@ class Foresight:
         """Notes what the steps of a finished training took."""
         if "step_seconds" not in result:
             return
-        workers = plan.config.num_workers
-        once = result["compute_seconds"] / workers - done_steps * result["step_seconds"]
-        rate = Rate(
-            step_seconds=result["step_seconds"],
-            step_flops=result["step_flops"],
-            once_seconds=max(0.0, once),
-            startup_seconds=result["startup_seconds"],
-            memory_bytes=result.get("worker_memory_bytes", 0),
-            workers=workers,
-        )
         await self.rates.note(
             exact_key(base.sha256, plan.config),
             model,
-            rate,
+            rate_of(plan.config, plan.data, result, done_steps),
             device=result["device"],
             dtype="bfloat16" if result["bf16"] else "float32",
             method=plan.config.method,
@@ -164,6 +161,22 @@ class Foresight:
 
     async def machine(self) -> Machine:
         return await asyncio.to_thread(machine_of, self.settings)
+
+
+def rate_of(config: TrainingConfig, data: DataSummary, result: Mapping[str, Any], done_steps: int) -> Rate:
+    """What a finished training's steps took, and what it took once. Searches and measurements are reckoned as steps: another training
+    of the same step may have none."""
+    workers = config.num_workers
+    steps = done_steps + steps_beside(config, data)
+    once = result["compute_seconds"] / workers - steps * result["step_seconds"]
+    return Rate(
+        step_seconds=result["step_seconds"],
+        step_flops=result["step_flops"],
+        once_seconds=max(0.0, once),
+        startup_seconds=result["startup_seconds"],
+        memory_bytes=result.get("worker_memory_bytes", 0),
+        workers=workers,
+    )
 
 
 def memory_after_trial(rate: Rate, reckoned: Memory, config: TrainingConfig, texts: Texts) -> int:

@@ -116,7 +116,11 @@ def test_installed_wheel_imports_on_other_pythons(version: str, wheel: Path, tmp
     own = tmp_path / "venv" / "bin" / "python"
     install = [str(own), "-m", "pip", "install", "--disable-pip-version-check", "-q", str(wheel)]
     installed = subprocess.run(install, capture_output=True, text=True, timeout=300)
-    if "No matching distribution found for grpcio" in installed.stderr:
+    # A registry that answers names the versions that it has, also where none of them is for that Python.
+    if (
+        "(from versions: none)" in installed.stderr
+        and "No matching distribution found for grpcio" in installed.stderr
+    ):
         pytest.skip("no package registry answers")
     assert installed.returncode == 0, installed.stderr
     modules = sorted(

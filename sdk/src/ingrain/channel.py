@@ -22,16 +22,17 @@ from ingrain.tls import TLS, credentials, wished
 
 Metadata = Sequence[tuple[str, str]]
 
-# No retry policy for these: see `uploading`.
-_UPLOADS = [
+# No retry policy for these: of uploads see `uploading`; of a key made twice nobody would have the first one's secret.
+_ONCE = [
     {"service": "ingrain.v1.Datasets", "method": "UploadDataset"},
     {"service": "ingrain.v1.Trainer", "method": "UploadModel"},
     {"service": "ingrain.v1.Trainer", "method": "UploadModelPart"},
+    {"service": "ingrain.v1.Keys", "method": "CreateKey"},
 ]
 # Four attempts within about two seconds; the token bucket stops retries where a server is down for long.
 SERVICE_CONFIG = {
     "methodConfig": [
-        {"name": _UPLOADS},
+        {"name": _ONCE},
         {
             "name": [{}],
             "retryPolicy": {

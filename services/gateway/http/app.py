@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from servicekit.inside import Files, Renewed
 from services.gateway import routes
 from services.gateway.http.batches import BatchesHandler
 from services.gateway.http.calls import Door, guarded, name_request
@@ -92,6 +93,22 @@ async def listen(
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Each handshake has the certificate as the files are by then."""
+    read = Renewed(Files(key, certificate))
+    first = _loaded(certificate, key)
+    current = first
+
+    def choose(connection: ssl.SSLObject, server_name: str | None, context: ssl.SSLContext) -> None:
+        nonlocal current
+        if read.again() is not None:
+            current = _loaded(certificate, key)
+        connection.context = current
+
+    first.sni_callback = choose
+    return first
+
+
+def _loaded(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     return context

@@ -15,6 +15,7 @@ from ingrain.v1 import studies_pb2
 from services.studies import analyse, report
 from services.studies.material import Material
 from services.studies.render import duration, render, si
+from services.studies.statistics import alone
 
 HERE = Path(__file__).parent
 
@@ -241,7 +242,7 @@ def test_what_probes_stand_or_fall_with_is_said(study: studies_pb2.Study, materi
     material = replace(material, contexts={"": 1900}, contexts_read={})
     by_document = dict(material.answers)
     for name, (answers,) in by_document.items():
-        material.answers[name] = [replace(answers, clusters=answers.ids)]
+        material.answers[name] = [replace(answers, clusters=[alone(id) for id in answers.ids])]
     found, html = rendered(study, material)
     assert found["inputs"]["clusters_by"] == ""
     assert "each was taken as independent of the others" in html

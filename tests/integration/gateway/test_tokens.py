@@ -117,6 +117,9 @@ async def test_a_token_opens_its_project_and_no_other(start: Any, provider: Prov
 async def test_what_is_not_to_be_believed_is_refused(start: Any, provider: Provider) -> None:
     provider.keys["foreign"] = rsa.generate_private_key(65537, 2048)
     public = jwt.algorithms.RSAAlgorithm.to_jwk(provider.keys["first"].public_key())
+    provider.keys["curved"] = ec.generate_private_key(ec.SECP384R1())
+    provider.published.append("curved")
+    curve = encoded({"alg": "ES256", "typ": "JWT", "kid": "curved"})
     header, _, signature = provider.token().split(".")
     altered = encoded({"iss": provider.issuer, "aud": AUDIENCE, "sub": "x", "exp": time.time() + 600})
     tokens = {
@@ -129,6 +132,7 @@ async def test_what_is_not_to_be_believed_is_refused(start: Any, provider: Provi
         "without subject": provider.token(sub=None),
         "not valid yet": provider.token(nbf=time.time() + 300),
         "altered": f"{header}.{altered}.{signature}",
+        "of a key that its algorithm does not fit": f"{curve}.{altered}.{signature}",
         "without signature": forged(provider, "none", ""),
         "signed with the public key as a shared secret": forged(provider, "HS256", public),
     }

@@ -163,9 +163,11 @@ def test_a_gate_that_cannot_be_read_asks_nothing(client: Client, run: Any, gate:
     assert names(client, "evaluations") == []
 
 
-def test_a_gate_of_a_kind_that_is_not_asked_is_wrong_usage(run: Any) -> None:
+def test_a_gate_of_a_kind_that_is_not_asked_leaves_its_verdict(run: Any, verdict_file: Path) -> None:
     code, _, err = run(*EVALUATE, "--fail-below", "reversal=0.8")
-    assert (code, "verbatim" in err) == (2, True)
+    assert (code, "verbatim" in err) == (1, True)
+    told = json.loads(verdict_file.read_text())
+    assert (told["status"], told["exit_code"], told["reason"]) == ("failed", 1, "NO_SUCH_KIND")
 
 
 def test_without_a_terminal_there_are_lines_of_json(run: Any, verdict_file: Path) -> None:

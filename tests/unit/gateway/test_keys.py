@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from servicekit.errors import Unauthenticated
-from services.gateway.auth import is_same, new_secret, parse_secret
+from services.gateway.auth import Authenticator, is_same, new_secret, parse_secret
 
 NAME = "projects/team-a/keys/key-0123456789ab"
 
@@ -41,3 +42,11 @@ def test_an_empty_secret_is_nobodys() -> None:
     assert not is_same("", "")
     assert is_same("a", "a")
     assert not is_same("a", "b")
+
+
+async def test_a_credential_that_is_no_text_is_refused() -> None:
+    """A server of HTTP hands bytes on that are no UTF-8."""
+    nowhere: Any = None
+    door = Authenticator(nowhere, nowhere, nowhere, service_token="s", operator_token="o", open_door=False)
+    with pytest.raises(Unauthenticated):
+        await door.caller({"authorization": "Bearer \udcff"})

@@ -6,6 +6,7 @@ from ray.exceptions import ActorUnavailableError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from servicekit.errors import Exhausted, Unavailable
+from services.inference import serveproxy
 from services.inference.rayserve import translated
 
 
@@ -40,3 +41,12 @@ def test_a_replica_that_went_away_is_being_replaced(error: Exception) -> None:
 @pytest.mark.parametrize("error", [ValueError("a bug"), broken(grpc.StatusCode.INTERNAL)])
 def test_everything_else_stays_what_it_is(error: Exception) -> None:
     assert translated(error) is error
+
+
+@pytest.mark.parametrize("words", ["The actor died unexpectedly", "The actor is temporarily unavailable"])
+def test_a_replica_that_died_under_a_call_by_the_proxy_is_lost(words: str) -> None:
+    code, nothing = grpc.StatusCode.INTERNAL, grpc.aio.Metadata()
+    found = serveproxy.translated(grpc.aio.AioRpcError(code, nothing, nothing, details=words))
+    assert isinstance(found, Unavailable)
+    bug = grpc.aio.AioRpcError(code, nothing, nothing, details="KeyError: 'x'")
+    assert serveproxy.translated(bug) is bug

@@ -22,3 +22,11 @@ def test_a_port_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGRAIN_PORT", "many")
     with pytest.raises(ValidationError, match="port"):
         ServiceSettings()
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty path is no path: of the folder for imports it would be the folder that the process stands in."""
+    for name in ("IMPORT_ROOT", "INSIDE_CA", "INSIDE_CERTIFICATE", "INSIDE_KEY", "PORT"):
+        monkeypatch.setenv(f"INGRAIN_{name}", "")
+    settings = ServiceSettings()
+    assert (settings.import_root, settings.inside_ca, settings.port) == (None, None, 0)

@@ -10,7 +10,7 @@ from ingrain.v1 import studies_pb2, trainer_pb2
 from servicekit.database import Database
 from services.trainer.config import DataSummary, TrainingConfig
 from services.trainer.estimate import Work, priced, time_of
-from services.trainer.foresight import memory_after_trial
+from services.trainer.foresight import memory_after_trial, rate_of
 from services.trainer.kernels import Texts, kernel_bytes
 from services.trainer.memory import worker_memory
 from services.trainer.rates import Found, Rate, Rates, exact_key
@@ -125,6 +125,18 @@ async def test_the_newest_training_of_the_same_step_is_found_and_else_the_neares
     assert await rates.similar(False, "bfloat16", "full", 8_000_000_000) is None
     assert await rates.similar(False, "float32", "full", 1_000_000) is None
     assert await rates.similar(True, "bfloat16", "full", 1_000_000) is None
+
+
+def test_a_search_is_not_charged_to_the_next_training_of_the_same_step() -> None:
+    searched = dataclasses.replace(config_of(), learning_rates=(1e-3, 1e-4), search_steps=16)
+    seconds = 3.0 + 0.2 * (50 + 2 * 16)
+    result = {"compute_seconds": seconds, "step_seconds": 0.2, "step_flops": 8e9, "startup_seconds": 20.0}
+    rate = rate_of(searched, DATA, result, 50)
+    assert rate.once_seconds == pytest.approx(3.0)
+    for config, wanted in ((searched, seconds), (config_of(), 3.0 + 0.2 * 50)):
+        work = Work.of(config, SHAPE, DATA)
+        said = time_of(config, SHAPE, work, Found(rate, "models/1", True), False, 1, 0.0)
+        assert said.compute_seconds == pytest.approx(wanted)
 
 
 def test_what_a_step_does_not_depend_on_is_not_in_its_key() -> None:

@@ -7,6 +7,7 @@ import typer
 
 from ingrain.cli.ending import BELOW, tell
 from ingrain.cli.output import Format, print_line
+from ingrain.errors import Invalid
 from ingrain.v1.evaluator_pb2 import Evaluation
 
 
@@ -34,16 +35,16 @@ def judge(evaluation: Evaluation, least: Mapping[str, float], output: Format) ->
     below = []
     for kind, wanted in least.items():
         if kind not in found:
-            raise typer.BadParameter(
-                f"there is no kind {kind} among the probes; there are: {', '.join(found)}",
-                param_hint="--fail-below",
+            raise Invalid(
+                f"--fail-below: there is no kind {kind} among the probes; there are: {', '.join(found)}",
+                reason="NO_SUCH_KIND",
             )
         if found[kind].metric == "bits_per_byte":
-            raise typer.BadParameter(
-                f"{kind} is measured in bits per byte, of which fewer are better; a gate needs probes",
-                param_hint="--fail-below",
+            raise Invalid(
+                f"--fail-below: {kind} is measured in bits per byte, of which fewer are better; a gate needs probes",
+                reason="NO_GATE_FOR_TEXT",
             )
-        if found[kind].value < wanted:
+        if not found[kind].value >= wanted:
             below.append(f"{kind} {found[kind].value:.3f} is below {wanted:g}")
     values = {kind.kind: round(kind.value, 4) for kind in evaluation.kinds}
     if not below:

@@ -135,6 +135,12 @@ async def test_tls_by_the_same_certificate(start: Any, tmp_path: Path) -> None:
                 await session.get(url)
             with pytest.raises(aiohttp.ClientError):
                 await session.get(platform.root + "/healthz")
+        renewed = module.Authority(tmp_path / "renewed", name="renewed authority")
+        authority.key.write_bytes(renewed.key.read_bytes())
+        authority.certificate.write_bytes(renewed.certificate.read_bytes())
+        trusting = ssl.create_default_context(cafile=str(renewed.ca))
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=trusting) as answer:
+            assert answer.status == 200
 
 
 async def test_one_line_for_each_call_and_no_secret_in_it(platform: Any) -> None:
