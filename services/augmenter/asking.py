@@ -121,9 +121,7 @@ class Asking:
 
     def batches(self, items: Sequence[Planned]) -> Iterator[list[Planned]]:
         """Prompts of one context together, for it is warm then, and of one number of sample: they share the seed of a call."""
-        most = self.settings.prompt_batch
-        if self.model.HasField("endpoint"):
-            most = self.settings.endpoint_prompt_batch
+        most = self.settings.batch_of(self.model)
         by_call: dict[tuple[str | None, int, bool], list[Planned]] = {}
         for item in items:
             by_call.setdefault((item.ask.context_group, item.sample, item.ask.structured), []).append(item)

@@ -34,7 +34,8 @@ class Generator:
     """What the prompts of one derivation are asked with. Contexts are made as they are needed, each once.
 
     `read_from` gives the name of the dataset that contexts are made of. `readings`: what reading the documents of a group
-    took, of contexts that were made for this derivation, whose operation is from `since_s`; whoever counts one takes it out.
+    took, of contexts that were made for this derivation, whose operation is from `since_s`; `counted`: groups whose reading is in
+    outputs that are kept.
     """
 
     client: AsyncClient
@@ -47,6 +48,7 @@ class Generator:
     priority: int = inference_pb2.BULK
     since_s: float = math.inf
     readings: dict[str, list[float]] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)
     _contexts: dict[str, str] = field(default_factory=dict)
     _making: dict[str, asyncio.Lock] = field(default_factory=dict)
     _keeps_to_schema: bool = True  # until the model's server refuses one
@@ -63,19 +65,20 @@ class Generator:
             max_tokens=self.spec.max_tokens,
             temperature=self.spec.temperature,
             seed=(self.spec.seed * 1_000_003 + batch[0].sample) % (1 << 63),
-            json_schema=SCHEMA if batch[0].ask.structured and self._keeps_to_schema else "",
+            json_schema=SCHEMA if batch[0].ask.structured else "",
             priority=self.priority,
         )
         try:
             answer = await self.generate(request)
         except errors.Invalid as error:
             raise of_document(placed(error, batch), batch) from error
-        share = 1 / len(batch)
-        usage = [part * share for part in usage_of(answer.usage)]
+        usage = self.shares(group, answer.usage, len(batch))
         return [Written(generation.text, generation.token_count, usage) for generation in answer.generations]
 
     async def generate(self, request: inference_pb2.GenerateRequest) -> inference_pb2.GenerateResponse:
         """Without a schema where the model cannot be held to one: what it writes is repaired, or asked for again."""
+        if not self._keeps_to_schema:
+            request.json_schema = ""
         try:
             return await self.patience.ask(
                 lambda: self.client.stubs.inference.Generate(request, timeout=CALL_S), in_the_same_size
@@ -84,8 +87,16 @@ class Generator:
             if not request.json_schema or error.reason not in ("BAD_SCHEMA", "ENDPOINT_REFUSED"):
                 raise
         self._keeps_to_schema = False
-        request.json_schema = ""
         return await self.generate(request)
+
+    def shares(self, group: str | None, usage: inference_pb2.Usage, count: int) -> list[float]:
+        """Of each of `count` prompts of a call. What reading the group's context took is a part of what the first ones took."""
+        found = usage_of(usage)
+        reading = None if group is None else self.readings.pop(group, None)
+        if reading and group not in self.counted:
+            self.counted.add(group or "")
+            found = [part + more for part, more in zip(found, reading, strict=True)]
+        return [part / count for part in found]
 
     def wanted_context(self, group: str, dataset: str) -> tuple[inference_pb2.Context, str]:
         """The context of a group, and the digest of what it says."""

@@ -15,7 +15,7 @@ from servicekit.worker import Task
 from services.augmenter.derivation import Statement
 from services.augmenter.gates import claims
 from services.augmenter.gates.contradiction import contradiction
-from services.augmenter.generating import CALL_S, Generator, text_digest, usage_of
+from services.augmenter.generating import CALL_S, Generator, text_digest
 from services.augmenter.outputs import Output, Outputs, digest_of
 from services.augmenter.planning import MESSAGE_BYTES, Planned
 from services.augmenter.sights import Sight
@@ -67,14 +67,14 @@ class Verdicts:
 @dataclass
 class Judging:
     """`writer`: of the model that writes, which also says how likely its statements are. `judge`: of the other one. `sight`: the
-    documents that a prompt had in sight, so that answers about what was written to it go with them."""
+    documents that a prompt had in sight, so that answers about what was written to it go with them. `batch_size`: of a call to a model."""
 
     outputs: Outputs
     task: Task
     writer: Generator
     judge: Generator | None
     sight: Callable[[Planned], Sight | None]
-    batch_size: int
+    batch_size: Callable[[trainer_pb2.Model], int]
     calls: int
     usages: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of every answer, by digest
     uncontradicted_count: int = 0
@@ -102,7 +102,7 @@ class Judging:
         self.uncontradicted_count += contrary.count(None)
         asked = [n for n, other in enumerate(contrary) if other is not None]
         questions = [self._choice(statements[n], contrary[n] or "") for n in asked]
-        answers = await self._answers(questions, self._score, "weighing")
+        answers = await self._answers(questions, self.writer, self._score, "weighing")
         found: list[float | None] = [None] * len(statements)
         for n, answer in zip(asked, answers, strict=True):
             itself, other = json.loads(answer)
@@ -112,7 +112,7 @@ class Judging:
     async def verdicts(self, statements: Sequence[Statement]) -> list[str]:
         """Of each statement the judge's; answers that cannot be read are counted."""
         questions = [self._claims(statement) for statement in statements]
-        answers = await self._answers(questions, self._ask, "judging")
+        answers = await self._answers(questions, self._judge(), self._ask, "judging") if questions else []
         found = [claims.verdict_of(answer) for answer in answers]
         self.unread_count += found.count(claims.UNREADABLE)
         return found
@@ -136,36 +136,55 @@ class Judging:
     async def _answers(
         self,
         questions: Sequence[Question],
+        generator: Generator,
         ask: Callable[[str | None, Sequence[Question]], Awaitable[list[Answer]]],
         stage: str,
     ) -> list[str]:
-        """In the order of the questions; each once, those of one context together."""
+        """In the order of the questions; each once, those of one context together. Where a call fails no further one is begun; what is
+        under way is waited for and kept, and then the failure is raised."""
         digests = [digest_of(*question.depends_on) for question in questions]
         known = await self.outputs.find(digests)
         missing = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
+        for digest, question in zip(digests, questions, strict=True):
+            if question.group is not None and digest in known and known[digest].made_for == self.task.target:
+                generator.counted.add(question.group)
         done = len(questions) - len(missing)
         await self.task.progress(stage, done, len(questions), "statements")
         gate = asyncio.Semaphore(self.calls)
+        failing = False
 
         async def answer(batch: list[tuple[str, Question]]) -> None:
-            nonlocal done
+            nonlocal failing
             async with gate:
-                answers = await ask(batch[0][1].group, [question for _, question in batch])
-                written = dict(zip([digest for digest, _ in batch], answers, strict=True))
-                seen = {digest: self.sight(question.item) for digest, question in batch}
-                await self.outputs.keep(self.task.target, written, seen)
+                if failing:
+                    return
+                try:
+                    await answered(batch)
+                except Exception:
+                    failing = generator.patience.ended = True
+                    raise
+
+        async def answered(batch: list[tuple[str, Question]]) -> None:
+            nonlocal done
+            answers = await ask(batch[0][1].group, [question for _, question in batch])
+            written = dict(zip([digest for digest, _ in batch], answers, strict=True))
+            seen = {digest: self.sight(question.item) for digest, question in batch}
+            await self.outputs.keep(self.task.target, written, seen)
             for digest, (text, usage) in written.items():
                 known[digest] = Output(text, tuple(usage), self.task.target)
             done += len(batch)
             await self.task.progress(stage, done, len(questions), "statements")
 
-        work = [asyncio.create_task(answer(batch)) for batch in batches(missing, self.batch_size)]
+        size = self.batch_size(generator.model)
+        work = [asyncio.create_task(answer(batch)) for batch in batches(missing, size)]
         try:
-            await asyncio.gather(*work)
+            ended = await asyncio.gather(*work, return_exceptions=True)
         finally:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+        if failed := [error for error in ended if error is not None]:
+            raise failed[0]
         self.usages |= {digest: known[digest].usage for digest in digests}
         return [known[digest].text for digest in digests]
 
@@ -180,7 +199,7 @@ class Judging:
         answer = await writer.patience.ask(
             lambda: writer.client.stubs.inference.Score(request, timeout=CALL_S)
         )
-        usage = [part / len(questions) for part in usage_of(answer.usage)]
+        usage = writer.shares(group, answer.usage, len(questions))
         return [
             (json.dumps([choice.sum_logprob for choice in scores.choices]), usage) for scores in answer.items
         ]
@@ -196,7 +215,7 @@ class Judging:
             priority=judge.priority,
         )
         answer = await judge.generate(request)
-        usage = [part / len(questions) for part in usage_of(answer.usage)]
+        usage = judge.shares(group, answer.usage, len(questions))
         return [(generation.text, usage) for generation in answer.generations]
 
     def _judge(self) -> Generator:
@@ -235,7 +254,16 @@ def of_model(generator: Generator, model: trainer_pb2.Model) -> Generator:
     given = type(generator.given)()
     given.CopyFrom(generator.given)
     given.model = model.name
-    return replace(generator, given=given, model=model, _contexts={}, _making={}, _keeps_to_schema=True)
+    return replace(
+        generator,
+        given=given,
+        model=model,
+        readings={},
+        counted=set(),
+        _contexts={},
+        _making={},
+        _keeps_to_schema=True,
+    )
 
 
 def require_logprobs(model: trainer_pb2.Model) -> None:

@@ -101,15 +101,17 @@ class Pipeline:
         if gates.judge:
             judge = of_model(asking.generator, await model_of(asking.client, gates.judge))
         outputs = Outputs(self.datasets.resources.database, self.datasets.storage, task.project)
-        size, calls = self.settings.prompt_batch, self.settings.prompt_calls
-        return Judging(outputs, task, asking.generator, judge, asking.sight, size, calls)
+        settings = self.settings
+        return Judging(
+            outputs, task, asking.generator, judge, asking.sight, settings.batch_of, settings.prompt_calls
+        )
 
     async def _stored(self, task: Task, made: Derivation, source: datasets_pb2.Dataset) -> Taken:
-        if not made.rows:
+        if not made.rows and not made.spec.original_copies:
             raise Invalid(
                 "NOTHING_DERIVED",
-                f"the model wrote nothing that could be kept ({dict(made.dropped)}); try another model, strategies or "
-                "a higher temperature",
+                f"nothing was derived that could be kept (dropped: {dict(made.dropped)}); try other strategies or gates, or where a model "
+                "wrote another one or a higher temperature",
                 field="spec",
             )
         rows = self._rows(made, source)

@@ -3,13 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingrain import errors
 from ingrain.v1 import common_pb2
 from servicekit.pace import pace
-from services.augmenter.generating import Written, cost_of, may_go_well_in_halves
+from services.augmenter.generating import cost_of, may_go_well_in_halves
 from services.augmenter.outputs import Output, Outputs
 from services.augmenter.planning import Planned
 from services.augmenter.rates import ALL, Rate, Rates
@@ -33,7 +32,6 @@ class Round:
         self._begun = time.monotonic()
         self._wanted: list[str] = []
         self._reused: set[str] = set()
-        self._read: set[str | None] = set()  # groups whose reading an earlier attempt counted
 
     @property
     def prompt_count(self) -> int:
@@ -69,7 +67,8 @@ class Round:
         self._known |= found
         earlier = {d for d, output in found.items() if output.made_for == self._asking.task.target}
         self._reused |= found.keys() - earlier
-        self._read |= {mine[digest].ask.context_group for digest in earlier}
+        read = {mine[digest].ask.context_group for digest in earlier}
+        self._asking.generator.counted |= {group for group in read if group is not None}
         self._left -= len(found)
         await self._tell()
         await self._ask_all({digest: item for digest, item in mine.items() if digest not in found})
@@ -131,7 +130,6 @@ class Round:
             await self._answer(batch[:middle], digests[:middle])
             await self._answer(batch[middle:], digests[middle:])
             return
-        written = self._with_reading(batch, written)
         target = self._asking.task.target
         kept = {digest: (one.text, one.usage) for digest, one in zip(digests, written, strict=True)}
         sights = {digest: self._asking.sight(item) for digest, item in zip(digests, batch, strict=True)}
@@ -146,18 +144,6 @@ class Round:
         self._asked += len(batch)
         self._left -= len(batch)
         await self._tell()
-
-    def _with_reading(self, batch: Sequence[Planned], written: list[Written]) -> list[Written]:
-        """What reading the context took is a part of what the first prompts that read it took."""
-        group = batch[0].ask.context_group
-        reading = self._asking.generator.readings.pop(group, None) if group is not None else None
-        if not reading or group in self._read:
-            return written
-        shares = [part / len(batch) for part in reading]
-        return [
-            replace(one, usage=[part + more for part, more in zip(one.usage, shares, strict=True)])
-            for one in written
-        ]
 
     async def _tell(self) -> None:
         said = [pace(self._asked, self._left, time.monotonic() - self._begun, "prompts")]

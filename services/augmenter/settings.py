@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ingrain.v1 import trainer_pb2
 from servicekit.settings import ServiceSettings
 
 
@@ -31,3 +32,7 @@ class AugmenterSettings(ServiceSettings):
     )
     import_parsers: int = 2  # at once in this process; other imports and uploads of files wait
     import_memory_bytes: int = 1 << 30  # address space of the parser
+
+    def batch_of(self, model: trainer_pb2.Model) -> int:
+        """Prompts per call to it."""
+        return self.endpoint_prompt_batch if model.HasField("endpoint") else self.prompt_batch

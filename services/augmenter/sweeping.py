@@ -22,6 +22,7 @@ from servicekit.tables import resource
 from services.augmenter.datasets import Datasets
 from services.augmenter.forgetting import Forgetting
 from services.augmenter.sights import text_digest
+from services.augmenter.withdrawing import source_of
 
 SWEEP_S = 60.0  # between two looks
 
@@ -63,7 +64,9 @@ class Sweeping:
         ).scalars()
         sources = {pb.Dataset.FromString(body).provenance.source_dataset for body in there}
         at_work = operation_table.c.state.not_in(ENDED)
-        busy = set(connection.execute(sa.select(operation_table.c.target).where(at_work)).scalars())
+        busy = set()
+        for row in connection.execute(operation_table.select().where(at_work)):
+            busy |= {row.target, source_of(row.request) if row.verb == "AugmentDataset" else ""}
         return [dataset for dataset in due if dataset.name not in sources | busy]
 
     async def _erase(self, dataset: pb.Dataset) -> None:

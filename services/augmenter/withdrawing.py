@@ -175,7 +175,7 @@ def refuse_busy_in(datasets: "Datasets", connection: sa.Connection, name: str) -
     project = name.partition("/datasets/")[0]
     at_work = sa.and_(table.c.project == project, table.c.state.not_in(ENDED))
     for row in connection.execute(table.select().where(at_work)):
-        derives = row.verb == "AugmentDataset" and _source_of(row.request) == name
+        derives = row.verb == "AugmentDataset" and source_of(row.request) == name
         if derives or row.target == name:
             raise WrongState(
                 "DATASET_BUSY",
@@ -195,7 +195,8 @@ def refuse_withdrawing_in(datasets: "Datasets", connection: sa.Connection, sourc
         )
 
 
-def _source_of(request: bytes) -> str:
+def source_of(request: bytes) -> str:
+    """Which dataset an AugmentDataset reads."""
     with contextlib.suppress(ValueError):
         return augmenter_pb2.AugmentDatasetRequest.FromString(request).spec.dataset
     return ""

@@ -121,24 +121,6 @@ async def test_an_engine_that_is_away_while_statements_are_weighed_costs_nothing
     assert again.sha256 == made.sha256
 
 
-async def test_what_no_rule_contradicts_is_kept_and_told(world: Any) -> None:
-    rows = [{"id": "1", "text": "Zumbo sing."}, {"id": "2", "text": "Brevo dance."}]
-    await world.user.datasets.upload(rows, id="singing")
-    operation = await world.user.datasets.augment(
-        "singing",
-        "small",
-        id="sung",
-        strategies=["rephrase"],
-        max_tokens=20,
-        gates={"likelier_than_contradiction": True, "keep_copies": True},
-    )
-    made = await operation.result(timeout_s=60)
-    kept = [row async for row in world.user.datasets.rows("sung")]
-    without = [row for row in kept if "verdicts" not in row["provenance"]]
-    notes = list(made.provenance.notes)
-    assert bool(without) == any(f"of {len(without)} statements by rule" in note for note in notes)
-
-
 class ByTruth:
     """A judge behind a socket that answers as its documents say, or talks where a statement is among `unreadable`."""
 

@@ -221,6 +221,27 @@ async def test_what_was_finished_when_it_was_cancelled_is_not_asked_again(
     assert made.provenance.reused_prompt_count == finished
 
 
+async def test_what_is_derived_of_just_now_is_not_swept(
+    user: AsyncClient, gateway: Gateway, scripted: AugmenterSettings
+) -> None:
+    gateway.most = 0
+    spec = {"strategies": ["rephrase"], "samples_per_document": 1, "original_copies": 1}
+    operation = await user.datasets.augment("documents", "m", id="held", **spec)
+    while not gateway.calls:
+        await asyncio.sleep(0.02)
+    await user.datasets.delete("documents")
+    parts = await assemble(scripted)
+    assert await parts.sweeping.sweep(-1.0) == []
+    gateway.go.set()
+    made = await operation.result(timeout_s=30)
+    assert made.row_count == 2 * len(DOCUMENTS)
+    await user.datasets.delete("held")
+    while await parts.sweeping.sweep(-1.0):
+        pass
+    assert not list(Path(scripted.storage.removeprefix("file://")).rglob("rows.jsonl"))
+    await parts.database.close()
+
+
 async def test_the_same_asked_for_by_two_at_once_is_asked_once(user: AsyncClient, gateway: Gateway) -> None:
     (first, rows), (second, same) = await asyncio.gather(derived(user, "first"), derived(user, "second"))
     assert set(gateway.asked.values()) == {1}
