@@ -82,7 +82,7 @@ golden: setup ## rewrite the golden files; review the diff
 up: setup ## the platform in the foreground; Ctrl-C stops it
 	$(PY) -m services
 
-reproduce: setup ## three seeds of the demo's study, pooled table into docs/reproduction.md (about an hour)
+reproduce: setup ## three seeds of the demo's study, pooled table into docs/reproduction.md (some twenty-five minutes)
 	$(PY) -m tools.reproduce
 
 check-statistics: setup ## simulated studies with known truth: how often verdicts are right (docs/statistics.md, some five minutes)
@@ -94,7 +94,7 @@ check-estimate: setup ## an estimate, the study itself, and how far they are apa
 check-training-estimate: setup ## what is foreseen of trainings, and what they then take (docs/training-estimates.md, some ten minutes)
 	$(PY) -m tools.training_estimate_check $(ARGS)
 
-real-documents: setup ## documentation of the installed packages through import, splitting and what needs no model, into docs/real-documents.md (a minute)
+real-documents: setup ## documentation of the installed packages through import, splitting and what needs no model, into docs/real-documents.md (three minutes)
 	$(PY) -m tools.real_documents $(ARGS)
 
 measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
@@ -103,7 +103,7 @@ measure-worlds: setup ## the paper's other worlds at a size that the bundled mod
 measure-gates: setup ## what gates of augmentation drop rightly and wrongly, by the truth of worlds (docs/gates.json and .md, some five minutes)
 	$(PY) -m tools.gates_measure $(ARGS)
 
-dose-response: setup ## 1, 4 and 16 samples of each prompt at equal training steps, into docs/dose.md (fifteen minutes)
+dose-response: setup ## 1, 4 and 16 samples of each prompt at equal training steps, into docs/dose.md (some twenty-five minutes)
 	$(PY) -m tools.dose_response $(ARGS)
 
 prove: setup ## one checkpoint, one set of documents: estimate, study, verdict (MODEL=folder or hub id, DOCS=folder, ARGS=--yes)

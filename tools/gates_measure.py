@@ -35,8 +35,8 @@ GATES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--worlds", type=int, default=8, help="of comparisons, and as many of syllogisms")
-    parser.add_argument("--samples", type=int, default=4, help="of each prompt")
+    parser.add_argument("--worlds", type=int, default=6, help="of comparisons, and as many of syllogisms")
+    parser.add_argument("--samples", type=int, default=2, help="of each prompt")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--into", type=Path, default=Path("docs"))
     options = parser.parse_args()

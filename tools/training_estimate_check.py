@@ -301,10 +301,11 @@ def markdown(commit: str, found: list[dict[str, Any]]) -> str:
         "| --- | " + "---: | " * (len(titles) + 1),
         *(row(one) for one in found),
         "",
-        f"Ratios: {spread}. One run, one machine of two shared cores.",
+        f"Ratios: {spread}. One run, one machine of two shared cores, beside other work.",
         "",
         "*By the model*: reckoned from the shape (services/trainer/memory.py), as recipes are chosen by it before anything runs. *By the trial*: "
-        "measured in some real steps, as `validate_only` says it where a trial may run; processor seconds come from the same trial.",
+        "measured in some real steps, as `validate_only` says it where a trial may run; processor seconds come from the same trial. "
+        "The constants of what kernels, threads and several workers hold are fitted to these trainings; seconds on the wall are not compared.",
     ]
     return "\n".join(lines) + "\n"
 

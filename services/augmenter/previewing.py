@@ -1,4 +1,5 @@
-"""A few prompts of each strategy, asked side by side, and what becomes of their outputs. Nothing is stored.
+"""A few prompts of each strategy, asked side by side, and what becomes of their outputs. No row is stored;
+a context that global strategies read stays, and is there for the derivation.
 
 What is shown is what a derivation writes first: its prompts, with the seeds of its first samples.
 """

@@ -113,20 +113,29 @@ def listening(where: str, container: Object, plain: dict[str, str]) -> Iterator[
             yield Finding(where, "port", f"listens on {plain[name]} ({name}), which is not declared")
 
 
-# What a component may put on its scratch disk by itself; a volume over its limit ends the pod.
-ON_SCRATCH = {"trainer": "model_size_limit_bytes", "inference": "spill_bytes", "engines": "spill_bytes"}
+# What a component may put on its scratch disk by itself, and how often; a volume over its limit ends the pod. An uploaded file lies there
+# beside what is unpacked of it; a model is fetched while another one is packed.
+ON_SCRATCH: dict[str, dict[str, int]] = {
+    "augmenter": {"upload_bytes": 2, "import_bytes": 2},
+    "trainer": {"model_size_limit_bytes": 2},
+    "inference": {"spill_bytes": 1},
+    "engines": {"spill_bytes": 1},
+}
 
 
 def room(where: str, pod: Pod, of: type[ServiceSettings], plain: dict[str, str]) -> Iterator[Finding]:
-    name = ON_SCRATCH.get(pod.component, "")
-    if not name or "headGroupSpec" in pod.path or plain.get("INGRAIN_INFERENCE_BACKEND") == "proxy":
+    held = ON_SCRATCH.get(pod.component)
+    if not held or "headGroupSpec" in pod.path or plain.get("INGRAIN_INFERENCE_BACKEND") == "proxy":
         return  # no engine is there
-    variable = f"{PREFIX}{name.upper()}"
-    wanted = int(plain.get(variable) or of.model_fields[name].default)
+    said = {name: plain.get(f"{PREFIX}{name.upper()}") for name in held}
+    wanted = sum(times * int(said[name] or of.model_fields[name].default) for name, times in held.items())
+    variables = " and ".join(f"{PREFIX}{name.upper()}" for name in held)
     (scratch,) = [volume for volume in pod.spec.get("volumes") or [] if volume["name"] == "scratch"]
     limit = quantity((scratch.get("emptyDir") or {}).get("sizeLimit"))
     if limit is not None and wanted > limit:
-        yield Finding(where, "scratch", f"{variable} is {wanted}, more than the volume of {limit:.0f} bytes")
+        yield Finding(
+            where, "scratch", f"by {variables} {wanted} bytes, more than the volume of {limit:.0f} bytes"
+        )
 
 
 def literals(where: str, plain: dict[str, str]) -> Iterator[Finding]:

@@ -44,6 +44,29 @@ def overlap(begin: float, end: float) -> float:
     return max(0.0, min(end, WARM_UP_S + MEASURED_S) - max(begin, WARM_UP_S))
 
 
+class Level:
+    """How many there are at once, on average over the measured hours; those that are still there at the end count too."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.count, self.since, self.sum_s = 0, 0.0, 0.0
+
+    def change(self, by: int) -> None:
+        self.sum_s += self.count * overlap(self.since, self.env.now)
+        self.count += by
+        self.since = self.env.now
+
+    def during(self, work: Iterator[Any]) -> Iterator[Any]:
+        self.change(1)
+        yield from work
+        self.change(-1)
+
+    @property
+    def mean(self) -> float:
+        self.change(0)
+        return self.sum_s / MEASURED_S
+
+
 class World:
     def __init__(self, installation: Installation, rate_s: float, seed: int) -> None:
         import simpy
@@ -52,7 +75,7 @@ class World:
         self.random = random.Random(seed)
         self.rate_s = rate_s
         self.stations = {name: Station(self.env, count) for name, count in installation.slots.items()}
-        self.open_s = self.fits_s = 0.0
+        self.open, self.fits = Level(self.env), Level(self.env)
         self.lasted: list[float] = []
         self.env.process(self.arrivals())
 
@@ -63,8 +86,7 @@ class World:
 
     def study(self, asked: float) -> Iterator[Any]:
         size = self.random.lognormvariate(-(load.SPREAD**2) / 2, load.SPREAD)
-        yield from self.stations["studies"].used(self.steps(size))
-        self.open_s += overlap(asked, self.env.now)
+        yield from self.open.during(self.stations["studies"].used(self.steps(size)))
         if self.env.now > WARM_UP_S:
             self.lasted.append(self.env.now - asked)
 
@@ -81,21 +103,17 @@ class World:
         yield self.env.all_of(early)
 
     def trained(self, seconds: float, size: float) -> Iterator[Any]:
-        asked = self.env.now
-        yield from self.stations["trainer"].used(self.fit(load.FIT_START_S + seconds))
-        self.open_s += overlap(asked, self.env.now)
+        yield from self.open.during(self.stations["trainer"].used(self.fit(load.FIT_START_S + seconds)))
         yield from self.operation("evaluator", load.ASKING_S * size)
 
     def fit(self, seconds: float) -> Iterator[Any]:
-        begun = self.env.now
-        yield from self.stations["training"].used(self.working(seconds))
-        self.fits_s += overlap(begun, self.env.now)
+        yield from self.fits.during(self.stations["training"].used(self.working(seconds)))
 
     def operation(self, service: str, seconds: float) -> Iterator[Any]:
         """Of a service that asks an engine for so many seconds of a GPU."""
-        asked = self.env.now
-        yield from self.stations[service].used(self.stations["engines"].used(self.working(seconds)))
-        self.open_s += overlap(asked, self.env.now)
+        yield from self.open.during(
+            self.stations[service].used(self.stations["engines"].used(self.working(seconds)))
+        )
 
     def working(self, seconds: float) -> Iterator[Any]:
         yield self.env.timeout(seconds)
@@ -117,8 +135,8 @@ def simulated(installation: Installation, studies_a_day: float, seed: int = 1) -
         ended_a_day=len(world.lasted) / MEASURED_S * load.DAY_S,
         busy={name: busy for name, (busy, _) in totals.items()},
         waiting={name: waiting for name, (_, waiting) in totals.items()},
-        open_operations=world.open_s / MEASURED_S,
-        fits=world.fits_s / MEASURED_S,
+        open_operations=world.open.mean,
+        fits=world.fits.mean,
         median_s=statistics.median(lasted),
         p95_s=lasted[int(0.95 * (len(lasted) - 1))],
     )

@@ -63,6 +63,7 @@ class AsyncDatasets(Resource):
         display_name: str = "",
         validate_only: bool = False,
         splitting: Mapping[str, int] | None = None,
+        request_id: str = "",
     ) -> AsyncOperation:
         """From `s3://` or `file://` that the platform can reach: what `upload` takes, read there. `validate_only`: the
         notes of `metadata.estimate` say what would be read."""
@@ -73,6 +74,7 @@ class AsyncDatasets(Resource):
             source_uri=source_uri,
             validate_only=validate_only,
             splitting=splitting_message(splitting),
+            request_id=request_id,
         )
         return AsyncOperation(self._client, await self._client.stubs.datasets.ImportDataset(request))
 

@@ -38,6 +38,7 @@ class AsyncModels(Resource):
         display_name: str = "",
         validate_only: bool = False,
         in_place: bool = False,
+        request_id: str = "",
     ) -> AsyncOperation:
         """`source`: a local folder (uploaded), a hub id `org/name[@revision]`, or a URI: `hf://`, `s3://`,
         `file://` (on the platform's machine), `bundled://small`. `in_place`: the files of an `s3://` source stay there and
@@ -46,7 +47,7 @@ class AsyncModels(Resource):
         if uri is None:
             if in_place:
                 raise errors.Invalid("only the files of an s3:// source can stay in place")
-            return await self.upload(source, id, display_name)
+            return await self.upload(source, id, display_name, request_id or None)
         request = pb.ImportModelRequest(
             parent=self._client.parent,
             model_id=id or "",
@@ -54,6 +55,7 @@ class AsyncModels(Resource):
             display_name=display_name,
             validate_only=validate_only,
             in_place=in_place,
+            request_id=request_id,
         )
         return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
 
@@ -66,6 +68,7 @@ class AsyncModels(Resource):
         context_window: int = 0,
         display_name: str = "",
         validate_only: bool = False,
+        request_id: str = "",
     ) -> AsyncOperation:
         """A model that an OpenAI-style server answers for, under its name there. `api_key_ref`: `env:NAME`, a variable
         of the platform's inference that its operator opened for this host; keys themselves are never sent."""
@@ -78,6 +81,7 @@ class AsyncModels(Resource):
             endpoint=endpoint,
             display_name=display_name,
             validate_only=validate_only,
+            request_id=request_id,
         )
         return AsyncOperation(self._client, await self._client.stubs.trainer.ImportModel(request))
 

@@ -101,6 +101,21 @@ def test_a_pod_that_is_tried_again_finds_the_work(
     assert len(names(client, under)) == 2
 
 
+def test_what_is_brought_in_is_brought_in_once(client: Client, start: Start, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "a", "text": "A valve."}\n')
+    for command, there in (
+        (("model", "import", "bundled://small"), client.models.list),
+        (("dataset", "upload", str(rows)), client.datasets.list),
+    ):
+        before = len(list(there()))
+        for _ in range(2):
+            process = start(*command, INGRAIN_REQUEST_ID=f"{JOB} {command[0]}")
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 0, err
+        assert len(list(there())) == before + 1
+
+
 def test_sigterm_detaches_and_says_how_to_come_back(
     platform: FakePlatform, client: Client, start: Start, run: Any, verdict_file: Path
 ) -> None:

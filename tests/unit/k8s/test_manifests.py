@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools.k8s_check import pods as pod_rules
-from tools.k8s_check import references, rendering, variables
+from tools.k8s_check import rendering, variables
 from tools.k8s_check.__main__ import SCHEMA_PYTHON, SECRETS, by_schemas, findings, missed_by_schemas
 from tools.k8s_check.faults import Fault, faults
 from tools.k8s_check.objects import load_file, pods
@@ -123,11 +122,3 @@ def test_strict_schema_refuses_unknown_fields_and_keeps_defaults_optional() -> N
     assert "additionalProperties" not in made["properties"]["free"]
     assert {"type": "null"} in made["properties"]["maybe"]["anyOf"]
     assert made["properties"]["port"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}
-
-
-@pytest.mark.parametrize("job", sorted(p.name for p in JOBS.glob("*.yaml") if p.name != "caller.yaml"))
-def test_callers_jobs_keep_the_rules_of_pods(job: str) -> None:
-    """They are applied in a caller's own namespace, with what caller.yaml puts there."""
-    objects = [*load_file(JOBS / job), *load_file(JOBS / "caller.yaml")]
-    found = [*pod_rules.check(objects), *references.check(objects, {}), *variables.check(objects)]
-    assert [str(one) for one in found if one.rule != "namespace"] == []

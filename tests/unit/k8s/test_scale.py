@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 from tools.scale import load
 from tools.scale.load import Installation, Outcome
 from tools.scale.page import DOCS, page
-from tools.scale.simulation import MEASURED_S, WARM_UP_S, overlap
+from tools.scale.simulation import MEASURED_S, WARM_UP_S, Level, overlap
 
 
 def outcome(**changes: object) -> Outcome:
@@ -35,6 +36,16 @@ def test_what_is_needed_is_the_rate_times_the_demand() -> None:
     for part, seconds in load.demands().items():
         assert 0 <= needed[part] - rate_s * seconds <= 1.5
     assert needed["engines"] + needed["training"] < load.GPUS
+
+
+def test_who_still_waits_at_the_end_is_counted() -> None:
+    env = SimpleNamespace(now=0.0)
+    level = Level(env)
+    env.now = WARM_UP_S + MEASURED_S / 2
+    waiting = level.during(iter([None]))
+    next(waiting)
+    env.now = WARM_UP_S + MEASURED_S
+    assert level.mean == 0.5
 
 
 def test_the_bottleneck_is_what_the_others_wait_for() -> None:

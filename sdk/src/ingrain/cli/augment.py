@@ -63,7 +63,7 @@ def augment(
     distinct_key: Annotated[str, typer.Option(help="Documents that share it are read once.")] = "",
     preview: Annotated[
         int,
-        typer.Option("--preview", metavar="N", help="Show prompts and rows of N documents; store nothing."),
+        typer.Option("--preview", metavar="N", help="Show prompts and rows of N documents; store no row."),
     ] = 0,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what it would take; start nothing.")

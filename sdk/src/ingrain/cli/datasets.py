@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ingrain.cli.beginning import begun, request_id
 from ingrain.cli.counted import read, skipped
 from ingrain.cli.output import Format, Output, Wait, show, show_all, state, stdout, when
 from ingrain.cli.progress import wait
@@ -60,7 +61,12 @@ def upload(
     """Send documents or rows from this machine; says what was read, what was skipped and why."""
     with context.obj.client() as client:
         dataset = client.datasets.upload(
-            path, id=id, kind=kind or None, display_name=title, splitting=splitting(split, overlap)
+            path,
+            id=id,
+            kind=kind or None,
+            display_name=title,
+            splitting=splitting(split, overlap),
+            request_id=request_id(context.obj.request_id) if context.obj.request_id else None,
         )
     show(dataset, output, SHOWN)
 
@@ -81,8 +87,16 @@ def import_(
 ) -> None:
     """Read documents or rows from a URI that the platform can reach."""
     with context.obj.client() as client:
-        operation = client.datasets.import_(
-            uri, id=id, kind=kind or None, validate_only=estimate, splitting=splitting(split, overlap)
+        operation = begun(
+            "" if estimate else context.obj.request_id,
+            lambda given: client.datasets.import_(
+                uri,
+                id=id,
+                kind=kind or None,
+                validate_only=estimate,
+                splitting=splitting(split, overlap),
+                request_id=given,
+            ),
         )
         if estimate:
             for note in operation.metadata.estimate.notes:

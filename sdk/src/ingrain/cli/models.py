@@ -94,7 +94,11 @@ def import_(
 ) -> None:
     """Bring in a base model. A folder on this machine is uploaded."""
     with context.obj.client() as client:
-        _finish(client.models.import_(source, id=id, in_place=in_place), wait_, output)
+        operation = begun(
+            context.obj.request_id,
+            lambda given: client.models.import_(source, id=id, in_place=in_place, request_id=given),
+        )
+        _finish(operation, wait_, output)
 
 
 @app.command("import-endpoint")
@@ -112,7 +116,12 @@ def import_endpoint(
 ) -> None:
     """Let another server answer for a model. It can be asked for text, not scored or trained."""
     with context.obj.client() as client:
-        operation = client.models.import_endpoint(base_url, model_id, key_ref, id=id, context_window=window)
+        operation = begun(
+            context.obj.request_id,
+            lambda given: client.models.import_endpoint(
+                base_url, model_id, key_ref, id=id, context_window=window, request_id=given
+            ),
+        )
         _finish(operation, wait_, output)
 
 
@@ -131,7 +140,13 @@ def upload(
 ) -> None:
     """Send a base model from this machine. After a failure the same command sends what is missing."""
     with context.obj.client() as client:
-        _finish(client.models.upload(folder, id=id, parallel=parallel or None), wait_, output)
+        operation = begun(
+            context.obj.request_id,
+            lambda given: client.models.upload(
+                folder, id=id, parallel=parallel or None, request_id=given or None
+            ),
+        )
+        _finish(operation, wait_, output)
 
 
 @app.command()

@@ -62,7 +62,7 @@ class AugmenterServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PreviewAugmentation(self, request, context):
-        """A few derived rows in seconds, nothing stored.
+        """A few derived rows in seconds; none is stored. A context that global strategies read stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
