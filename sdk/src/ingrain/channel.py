@@ -107,8 +107,17 @@ class Channel:
         async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
             sent, request_id = self._prepare(metadata)
             multicallable = self.raw.unary_unary(path, **codec)
-            rpc = multicallable(with_request_id(request), timeout=timeout or self._timeout_s, metadata=sent)
-            return await self._translated(rpc, request_id)
+            named = with_request_id(request)
+            try:
+                rpc = multicallable(named, timeout=timeout or self._timeout_s, metadata=sent)
+                return await self._translated(rpc, request_id)
+            except errors.Unauthenticated:
+                renewed, _ = self._prepare((*metadata, (errors.REQUEST_ID_KEY, request_id)))
+                if dict(renewed).get("authorization") == dict(sent).get("authorization"):
+                    raise
+                # gRPC's retries show what was shown first, which ended while they waited.
+                rpc = multicallable(named, timeout=timeout or self._timeout_s, metadata=renewed)
+                return await self._translated(rpc, request_id)
 
         return call
 

@@ -6,6 +6,7 @@ is written twice.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import inspect
@@ -34,13 +35,14 @@ class _Loop:
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
         """Its result. Ctrl-C in the caller's thread cancels it, and returns when it has ended."""
-        ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_await(awaitable, ended), self._loop)
+        call = _Call(awaitable)
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(call.begin)
+            return call.result.result()
         except BaseException:
-            if future.cancel():
-                ended.wait(_CANCEL_S)
+            # In the loop this comes after `begin`, wherever a signal's exception was raised.
+            self._loop.call_soon_threadsafe(call.cancel)
+            call.ended.wait(_CANCEL_S)
             raise
 
     def iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:
@@ -60,6 +62,35 @@ class _Loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+class _Call:
+    """One awaitable on its way through the loop. All but `result` and `ended` belong to the loop's thread."""
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self.result: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.ended = threading.Event()
+        self._awaitable = awaitable
+        self._task: asyncio.Future[Any] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.ensure_future(self._awaitable)
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        if self._task is None:
+            self.ended.set()
+        else:
+            self._task.cancel()
+
+    def _end(self, task: "asyncio.Future[Any]") -> None:
+        self.ended.set()
+        if task.cancelled():
+            self.result.cancel()
+        elif (error := task.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
 
 
 class _Sync:
@@ -154,13 +185,6 @@ class Client(_Sync):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-async def _await(awaitable: Awaitable[Any], ended: threading.Event) -> Any:
-    try:
-        return await awaitable
-    finally:
-        ended.set()
 
 
 async def _invoke(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -144,7 +144,7 @@ def test_cancel_on_exit_cancels(
     until_at_work(process)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + number, err
     assert "Cancelled" in err
     (name,) = names(client, "studies")
     assert run("operation", "wait", name)[0] == 4
@@ -231,8 +231,8 @@ def test_a_token_that_is_written_anew_is_read_anew(start: Start, tmp_path: Path,
         process = start(*train, INGRAIN_TARGET=locked.target, INGRAIN_KEY_FILE=str(token))
         until_at_work(process)
         (tmp_path / "new").write_text("second\n")
+        locked.stop()  # first, or the new key is shown where only the old one is known
         (tmp_path / "new").rename(token)
-        locked.stop()
         locked._api_key = "second"
         locked.start()
         out, err = process.communicate(timeout=60)

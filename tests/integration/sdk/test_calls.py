@@ -233,7 +233,7 @@ async def test_messages_may_come_from_the_loop(refuser: str) -> None:
             await waiting
 
 
-def test_uploads_have_no_retry_policy() -> None:
+def test_uploads_and_new_keys_have_no_retry_policy() -> None:
     """A new client-streaming method must be named in the service config too; with retries gRPC aborts there."""
     files = (augmenter_pb2, datasets_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2)
     streaming = {
@@ -243,6 +243,8 @@ def test_uploads_have_no_retry_policy() -> None:
         for method in service.methods
         if method.client_streaming
     }
-    uploads, _ = SERVICE_CONFIG["methodConfig"]
-    assert {(name["service"], name["method"]) for name in uploads["name"]} == streaming
-    assert "retryPolicy" not in uploads
+    once, _ = SERVICE_CONFIG["methodConfig"]
+    assert {(name["service"], name["method"]) for name in once["name"]} == streaming | {
+        ("ingrain.v1.Keys", "CreateKey")
+    }
+    assert "retryPolicy" not in once

@@ -140,3 +140,29 @@ def test_waiting_survives_a_restart_of_the_platform(platform: FakePlatform, clie
     restart.start()
     assert operation.result(timeout_s=30).state
     restart.join()
+
+
+def test_a_signal_just_after_a_call_was_begun_leaves_nothing_running(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is raised the call ends before the stream is closed, which would refuse while it runs."""
+    operation = client.models.import_("org/small", id="cut")
+    loop = client._loop._loop
+    begin = loop.call_soon_threadsafe
+    calls = 0
+
+    def interrupted(callback, *args):
+        nonlocal calls
+        handle = begin(callback, *args)
+        calls += getattr(callback, "__name__", "") == "begin"
+        if calls == 3:
+            calls += 1
+            raise KeyboardInterrupt
+        return handle
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in operation.progress():
+            pass
+    monkeypatch.undo()
+    assert operation.result().name.endswith("/cut")
