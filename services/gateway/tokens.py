@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ingrain.v1 import projects_pb2
 from servicekit.errors import Invalid, PermissionDenied, Unauthenticated
@@ -43,6 +43,11 @@ class Issuer(BaseModel):
     algorithms: tuple[Algorithm, ...] = ("RS256", "ES256")
     ca: Path | None = None  # authority of the https address
     bearer: Path | None = None  # file with a token to show there, as Kubernetes' API server wants one
+
+    @field_validator("ca", "bearer", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
 
 class Tokens:

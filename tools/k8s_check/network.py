@@ -41,8 +41,11 @@ ELSEWHERE = [
 ]
 
 
-def expected(parts: set[str], external_stores: bool) -> set[Edge]:
-    """The picture of docs/kubernetes.md, as far as its parts are there. DNS is everybody's."""
+def expected(parts: set[str], policies: set[str]) -> set[Edge]:
+    """The picture of docs/kubernetes.md, as far as its parts are there. DNS is everybody's.
+
+    `policies`: names, of which some belong to what is there by choice.
+    """
     edges: set[Edge] = {(end.name, "gateway", port) for end in ELSEWHERE for port in (7070, 7080)}
     for name, port in SERVICES.items():
         edges |= {("gateway", name, port), (name, "gateway", 7070)}
@@ -61,7 +64,9 @@ def expected(parts: set[str], external_stores: bool) -> set[Edge]:
         for port in (443, 6443)
     }
     edges |= {(part, "names", 53) for part in parts}
-    if external_stores:
+    if "keys-of-the-cluster" in policies:
+        edges |= {("gateway", "private", port) for port in (443, 6443)}
+    if "external-stores" in policies:
         inside = {"gateway", *SERVICES, "engines", "training", "engines-head", "training-head"}
         edges |= {(part, "private", port) for part in inside for port in (443, 5432)}
     return edges
@@ -92,8 +97,8 @@ def check(objects: list[Object]) -> Iterator[Finding]:
         return
     ours = ends(objects)
     parts = {end.name for end in ours}
-    external = any(policy["metadata"]["name"] == "external-stores" for policy in policies)
-    wanted, found = expected(parts, external), picture(ours, policies)
+    wanted = expected(parts, {policy["metadata"]["name"] for policy in policies})
+    found = picture(ours, policies)
     for source, target, port in sorted(found - wanted):
         yield Finding(f"{source} -> {target}:{port}", "network-picture", "is allowed and not in the picture")
     everybody = {end.name: end for end in [*ours, *ELSEWHERE]}

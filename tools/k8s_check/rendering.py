@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "k8s"
 GOLDEN_FOLDER = ROOT / "tests" / "golden" / "k8s"
 OPTIONAL = {
-    "laptop": ("monitoring", "mtls", "tls"),
-    "gpu": ("kueue", "monitoring", "mtls", "postgres", "s3", "tls"),
+    "laptop": ("monitoring", "mtls", "oidc", "tls"),
+    "gpu": ("kueue", "monitoring", "mtls", "oidc", "postgres", "s3", "tls"),
 }
 LEAST_KUSTOMIZE = (5, 0)
 

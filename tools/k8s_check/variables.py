@@ -1,5 +1,6 @@
 """What processes are told, against the settings classes that they read: unknown names and wrong values are found."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -96,11 +97,15 @@ def known(where: str, pod: Pod, names: set[str]) -> Iterator[Finding]:
 
 
 def right(where: str, of: type[ServiceSettings], plain: dict[str, str]) -> Iterator[Finding]:
-    fields = {
-        name.removeprefix(PREFIX).lower(): value for name, value in plain.items() if name.startswith(PREFIX)
-    }
     try:
-        of(**fields)  # type: ignore[arg-type]
+        fields = {
+            name.removeprefix(PREFIX).lower(): json.loads(value) if value[:1] in ("[", "{") else value
+            for name, value in plain.items()
+            if name.startswith(PREFIX)
+        }
+        of(**fields)
+    except json.JSONDecodeError as error:
+        yield Finding(where, "variable-value", f"{error.doc[:40]!r} is no JSON: {error.msg}")
     except ValidationError as error:
         for one in error.errors():
             yield Finding(where, "variable-value", f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}")

@@ -260,6 +260,13 @@ def test_claims_within_claims() -> None:
     assert claim(claims, "nothing") is None
 
 
+def test_files_that_are_empty_are_none() -> None:
+    issuer = Issuer.model_validate_json(
+        '{"issuer": "https://i", "audience": "a", "project_claim": "p", "ca": "", "bearer": ""}'
+    )
+    assert (issuer.ca, issuer.bearer) == (None, None)
+
+
 @pytest.mark.parametrize("wrong", [{"algorithms": ["HS256"]}, {"algorithms": ["none"]}, {"audiance": "x"}])
 def test_settings_that_would_open_the_door_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"algorithms|audiance"):
