@@ -1,12 +1,14 @@
 """SQLAlchemy's sync engine in one worker thread: one writer per process, no event loop ever waits on a disk."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from servicekit import upgrading
 from servicekit.errors import DomainError, Exhausted, Unavailable
 
 T = TypeVar("T")
@@ -48,16 +50,32 @@ class Database:
                 raise _as_domain_error(error) from error
         raise AssertionError("unreachable")
 
-    async def create_all(self) -> None:
-        def create(connection: sa.Connection) -> None:
-            if not self.is_sqlite:
-                # IF NOT EXISTS is no promise when two processes start at once.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20250500661)")
-            if self._schema:
-                connection.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
-            metadata.create_all(connection)
+    async def create_all(self, tables: sa.MetaData = metadata) -> None:
+        """The tables of this release, made or out of those that an earlier one made (`servicekit.upgrading`).
 
-        await self.run(create)
+        Any number of processes may start at once, over tables that others work on. WrongState TABLE_CHANGED where
+        the tables cannot be used, Unavailable TABLE_BUSY where one that needs a change stays locked.
+        """
+        schema = self._schema or None
+
+        def make(connection: sa.Connection) -> list[sa.Table]:
+            self._wait_for_others(connection)
+            if schema:
+                connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+            return upgrading.missing(connection, tables, schema)
+
+        # Each in a transaction of its own: who holds one table and waits for another can lock up with who works.
+        for table in await self.run(make):
+            await self.run(functools.partial(self._add_to, table))
+
+    def _add_to(self, table: sa.Table, connection: sa.Connection) -> None:
+        self._wait_for_others(connection)
+        upgrading.add(connection, table, self._schema or None)
+
+    def _wait_for_others(self, connection: sa.Connection) -> None:
+        """Until no other process makes or changes tables. IF NOT EXISTS is no promise when two start at once."""
+        if not self.is_sqlite:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20250500661)")
 
     async def close(self) -> None:
         self._thread.shutdown(wait=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from servicekit.database import Database, metadata
+from servicekit.upgrading import known
 
 table = sa.Table(
     "augmenter_rate",
@@ -65,4 +66,4 @@ class Rates:
         """By strategy: the rate, and the dataset that it was measured on."""
         query = table.select().where(table.c.project == self.project, table.c.model_sha256 == model_sha256)
         found = await self.database.run(lambda connection: connection.execute(query).all())
-        return {row.strategy: (Rate(**json.loads(row.measured)), row.source) for row in found}
+        return {row.strategy: (known(Rate, json.loads(row.measured)), row.source) for row in found}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from servicekit.database import Database, metadata
+from servicekit.upgrading import known
 from services.trainer.config import TrainingConfig
 
 RATE = sa.Table(
@@ -125,7 +126,7 @@ class Rates:
                 sa.select(RATE).where(RATE.c.key == key).order_by(RATE.c.measure_time.desc())
             ).all()
             rows.sort(key=lambda row: row.source == "trial")
-            return Found(Rate(**rows[0].measured), rows[0].source, True) if rows else None
+            return Found(known(Rate, rows[0].measured), rows[0].source, True) if rows else None
 
         return await self.database.run(read)
 
@@ -144,6 +145,6 @@ class Rates:
                 )
             ).all()
             rows.sort(key=lambda row: (abs(row.size_bucket - bucket), -row.measure_time))
-            return Found(Rate(**rows[0].measured), rows[0].source, False) if rows else None
+            return Found(known(Rate, rows[0].measured), rows[0].source, False) if rows else None
 
         return await self.database.run(read)
