@@ -19,4 +19,6 @@ patience     calls that are made again while the other side is full or away
 pace         how long what is under way will take
 failpoints   named places where tests end the process
 telemetry    structured logs
+metrics      counts and durations for Prometheus, on a side port
+backlog      how many operations wait and run, for metrics
 """

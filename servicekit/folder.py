@@ -16,6 +16,7 @@ from pathlib import Path
 
 from servicekit.errors import DomainError, Exhausted, Invalid
 from servicekit.failpoints import failpoint
+from servicekit.metrics import timed_call, timed_stream
 from servicekit.storage import CHUNK_BYTES, ObjectInfo, Storage, Stored, checked_key, no_object, pieces
 
 # Files in work lie here until they are whole. No key segment begins with a dot: they are never listed or read.
@@ -29,6 +30,7 @@ class FolderStorage(Storage):
         self.root = f"file://{folder}"
         self._swept = False
 
+    @timed_call("put")
     async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> Stored:
         target = self.folder / checked_key(key)
         digest, size_bytes = hashlib.sha256(), 0
@@ -52,6 +54,7 @@ class FolderStorage(Storage):
             part.unlink(missing_ok=True)
         return Stored(self.uri(key), size_bytes, digest.hexdigest())
 
+    @timed_stream("read")
     async def stream(self, key: str, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
         path = self.folder / checked_key(key)
         try:
@@ -63,10 +66,12 @@ class FolderStorage(Storage):
             while chunk := await asyncio.to_thread(file.read, chunk_bytes):
                 yield chunk
 
+    @timed_call("stat")
     async def stat(self, key: str) -> ObjectInfo | None:
         path = self.folder / checked_key(key)
         return await asyncio.to_thread(_info, key, path)
 
+    @timed_stream("list")
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         above = prefix.rpartition("/")[0]
         start = self.folder / checked_key(above) if above else self.folder
@@ -74,6 +79,7 @@ class FolderStorage(Storage):
             if found.key.startswith(prefix):
                 yield found
 
+    @timed_call("delete")
     async def delete(self, key: str) -> None:
         def delete(path: Path) -> None:
             if path.is_file():

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from servicekit import identity
+from servicekit import identity, metrics
 from servicekit.errors import Invalid, Unauthenticated
 from servicekit.statuses import to_status
 
@@ -108,7 +108,7 @@ async def guarded(
     interceptor: CallInterceptor, method: str, context: grpc.aio.ServicerContext
 ) -> AsyncIterator[None]:
     """Around one call: identity before it, its status and one log line after it."""
-    started = time.monotonic()
+    started = metrics.call_begun(method)
     metadata: dict[str, Any] = dict(context.invocation_metadata() or ())  # type: ignore[arg-type]
     request_id = str(metadata.get(identity.REQUEST_ID) or uuid.uuid4().hex)[:128]
     structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -121,6 +121,7 @@ async def guarded(
         code, message = code_name(context.code()), context.details()
         raise
     except Exception as error:
+        metrics.refused(error)
         status = to_status(error, request_id)
         code, message = code_pb2.Code.Name(status.code), status.message
         if status.code == code_pb2.INTERNAL:
@@ -131,6 +132,7 @@ async def guarded(
         raise
     finally:
         interceptor.in_flight -= 1
+        metrics.call_ended(method, code, started)
         log.info(
             "call",
             method=method,

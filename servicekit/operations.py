@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from ingrain.v1 import common_pb2
-from servicekit import identity
+from servicekit import identity, metrics
 from servicekit.database import Database
 from servicekit.errors import Invalid, WrongState
 from servicekit.failpoints import failpoint
@@ -184,6 +184,9 @@ class Operations:
             row = self.row_in(connection, name, lock=True)
             if row.state == PENDING:
                 self.finish_in(connection, row, CANCELLED, error=cancelled_status())
+                metrics.operation_ended(
+                    row.verb, CANCELLED, self.row_in(connection, name).updated - row.created
+                )
             elif row.state == RUNNING:
                 connection.execute(table.update().where(table.c.name == name).values(cancel_requested=True))
 
@@ -192,7 +195,11 @@ class Operations:
     async def wake(self, target: str) -> None:
         """What was deferred (or waits before another try) is taken up at once."""
         mine = sa.and_(table.c.target == target, table.c.state == PENDING)
-        await self.database.run(lambda c: c.execute(table.update().where(mine).values(not_before=0.0)))
+        await self.database.run(
+            lambda c: c.execute(
+                table.update().where(mine).values(not_before=0.0, updated=self.database.now())
+            )
+        )
         self.created.set()
 
     async def delete(self, name: str) -> None:

@@ -14,6 +14,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from servicekit.errors import Exhausted, NotFound, PermissionDenied, Unavailable
 from servicekit.failpoints import failpoint
+from servicekit.metrics import timed_call, timed_stream
 from servicekit.settings import ServiceSettings
 from servicekit.storage import CHUNK_BYTES, ObjectInfo, Storage, Stored, checked_key, no_object, pieces
 
@@ -64,6 +65,7 @@ class S3Storage(Storage):
         with path.open("rb") as file:
             return await self._put_open(key, file)
 
+    @timed_call("put")
     async def _put_open(self, key: str, file: BinaryIO) -> Stored:
         def digest() -> tuple[str, int]:
             file.seek(0)
@@ -85,6 +87,7 @@ class S3Storage(Storage):
         file.seek(0)
         self._client.put_object(self.bucket, name, file, size_bytes, part_size=PART_BYTES)
 
+    @timed_stream("read")
     async def stream(self, key: str, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
         name = self.prefix + checked_key(key)
         if start and (found := await self.stat(key)) and start >= found.size_bytes:
@@ -97,6 +100,7 @@ class S3Storage(Storage):
             response.close()
             response.release_conn()
 
+    @timed_call("stat")
     async def stat(self, key: str) -> ObjectInfo | None:
         name = self.prefix + checked_key(key)
 
@@ -111,6 +115,7 @@ class S3Storage(Storage):
 
         return await self._call(key, stat)
 
+    @timed_stream("list")
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         def page() -> list[ObjectInfo]:
             found = self._client.list_objects(self.bucket, self.prefix + prefix, recursive=True)
@@ -127,6 +132,7 @@ class S3Storage(Storage):
         for found in objects:
             yield found
 
+    @timed_call("delete")
     async def delete(self, key: str) -> None:
         await self._call(key, self._client.remove_object, self.bucket, self.prefix + checked_key(key))
 

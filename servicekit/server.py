@@ -12,7 +12,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit import inside
+from servicekit import inside, metrics
 from servicekit.errors import Invalid
 from servicekit.interceptors import CallInterceptor, by_gateway
 from servicekit.settings import ServiceSettings
@@ -71,10 +71,14 @@ async def serve(
     await set_health(checks, services, health_pb2.HealthCheckResponse.NOT_SERVING)
     await server.start()
     probed = await serve_health(settings, checks)
+    scraped = metrics.serve(settings, name)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    print(json.dumps({"event": "serving", "service": name, "host": settings.host, "port": port}), flush=True)
+    serving = {"event": "serving", "service": name, "host": settings.host, "port": port}
+    if scraped:
+        serving["metrics"] = scraped.server_port
+    print(json.dumps(serving), flush=True)
     tasks = [asyncio.create_task(coroutine) for coroutine in background]
     opening = asyncio.create_task(open_when_ready(checks, services, ready))
     waiting = asyncio.create_task(stopping.wait())
@@ -88,6 +92,7 @@ async def serve(
     await asyncio.gather(drain(server, calls, settings.drain_s), hand_over(tasks))
     if probed:
         await probed.stop(0)
+    metrics.stop(scraped)
     if broken:
         raise RuntimeError(f"{name}: background work broke") from broken[0].exception()
 

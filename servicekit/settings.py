@@ -37,3 +37,6 @@ class ServiceSettings(BaseSettings):
     inside_certificate: Path | None = None
     inside_key: Path | None = None
     health_port: int = -1  # health alone, without TLS, for probes that speak none; -1: none
+    metrics_port: int = (
+        -1
+    )  # Prometheus' metrics over plain HTTP, at the same host; 0: any free port; -1: none

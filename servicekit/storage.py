@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from servicekit.errors import Invalid, NotFound
+from servicekit.metrics import expect_storage
 from servicekit.settings import ServiceSettings
 
 CHUNK_BYTES = 1 << 20
@@ -118,6 +119,7 @@ async def pieces_of_file(path: Path) -> AsyncIterator[bytes]:
 
 def open_storage(settings: ServiceSettings) -> Storage:
     """The platform's own storage, `settings.storage`."""
+    expect_storage()
     return open_root(settings.storage, settings)
 
 

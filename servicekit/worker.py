@@ -11,15 +11,16 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
 from google.protobuf.message import Message
 
 from ingrain import errors as sdk_errors
-from servicekit import identity
+from servicekit import identity, metrics
 from servicekit import operation_protos as ops
+from servicekit.backlog import Backlog
 from servicekit.errors import DomainError, Exhausted, Unavailable
 from servicekit.failpoints import failpoint
 from servicekit.operations import Operations, happens
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 Handler = Callable[[Task, Any], Awaitable[Message]]
 MOST_FAILURES = 3  # attempts that ended in a transient error
 MOST_ATTEMPTS = 10  # claims in all: an operation that kills its process every time must end too
+T = TypeVar("T")
 POLL_S = 0.5
 OUTAGE_PAUSE_S = 1.0  # between two tries while the database is away
 
@@ -56,6 +58,8 @@ class Worker:
         self.limits = limits or {}
         self.id = secrets.token_hex(8)
         self._running: dict[asyncio.Task[None], Task] = {}
+        self._backlog = Backlog(operations, handlers) if settings.metrics_port >= 0 else None
+        metrics.expect_operations(handlers)
 
     async def run(self) -> None:
         """Until cancelled; then hands back what it holds. A database that is away is waited for."""
@@ -66,6 +70,8 @@ class Worker:
                     while len(self._running) < self.settings.worker_concurrency and await self._claim_one():
                         pass
                     await self._tell_waiting()
+                    if self._backlog:
+                        await self._backlog.look()
                     await happens(self.operations.created, POLL_S)
                 except Exhausted as error:
                     log.warning("claim_failed", error=repr(error))
@@ -127,7 +133,10 @@ class Worker:
             )
         )
         failpoint("worker.before_claim_commit")
-        return self.operations.row_in(connection, row.name)
+        claimed = self.operations.row_in(connection, row.name)
+        waited_s = claimed.updated - max(row.updated, row.not_before)
+        metrics.operation_claimed(row.verb, waited_s, taken_over=row.state == ops.RUNNING)
+        return claimed
 
     async def _attempt(self, task: Task, row: sa.Row[Any]) -> None:
         # Whatever a handler asks for, it asks for the operation's project.
@@ -149,6 +158,7 @@ class Worker:
             await self._finish(task, ops.SUCCEEDED, resource)
             failpoint("worker.after_finish")
         except LostLease:
+            metrics.LEASES_LOST.labels(task.verb).inc()
             log.warning("lease_lost")
         except Deferred as pause:
             later = self.database.now() + pause.seconds
@@ -189,6 +199,7 @@ class Worker:
                 task.stopping = reason
                 work.cancel()
             if reason == "lost":
+                metrics.LEASES_LOST.labels(task.verb).inc()
                 return
 
     def _beat_in(self, connection: sa.Connection, task: Task, renew: bool) -> bool:
@@ -204,16 +215,17 @@ class Worker:
     async def _finish(
         self, task: Task, state: str, resource: Message | None = None, error: Any = None
     ) -> None:
-        def finish(connection: sa.Connection) -> None:
+        def finish(connection: sa.Connection) -> float:
             task.write_in(connection, metadata=task.metadata_bytes())  # the fence
             row = self.operations.row_in(connection, task.name)
             self.operations.finish_in(connection, row, state, resource, error)
             failpoint("worker.before_finish_commit")
+            return float(self.operations.row_in(connection, task.name).updated - row.created)
 
-        await self._write_out(finish)
+        metrics.operation_ended(task.verb, state, await self._write_out(finish))
         log.info("operation_ended", verb=task.verb, state=state, attempt=task.attempt)
 
-    async def _write_out(self, write: Callable[[sa.Connection], None]) -> None:
+    async def _write_out(self, write: Callable[[sa.Connection], T]) -> T:
         """Work that took hours is not thrown away because the database is away for a minute."""
         deadline = time.monotonic() + self.settings.lease_s
         while True:

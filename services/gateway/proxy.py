@@ -12,18 +12,20 @@ from typing import Any, NoReturn
 
 import grpc
 import structlog
+from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from ingrain import uploading
-from servicekit import identity, inside
+from servicekit import identity, inside, metrics
 from servicekit.errors import DomainError, Unavailable
-from servicekit.interceptors import to_status
+from servicekit.interceptors import code_name, to_status
 from services.gateway import routes
 from services.gateway.callers import Callers
 
 log = structlog.get_logger()
 Metadata = Sequence[tuple[str, Any]]
 DEADLINE_MARGIN_S = 0.05
+UNKNOWN = "unknown"  # in metrics: what callers make up is no label
 # grpc.aio ends the requests of a cancelled call as if the caller had sent all, and cancels the handler just after; the
 # backend must not take half an upload for a whole one.
 END_SETTLES_S = 0.02
@@ -83,18 +85,28 @@ class Proxy(grpc.GenericRpcHandler):
         """Who calls has a place, and the backend is told who it is; refusals and what goes wrong are answered."""
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         request_id = headers.get(identity.REQUEST_ID) or uuid.uuid4().hex
+        counted = path if path in routes.METHODS else UNKNOWN
+        begun, code = metrics.call_begun(counted), "OK"
         try:
             method = routes.find(path)
             async with self._callers.admitted(method, headers) as caller:
                 yield method, self._metadata(context, caller, request_id)
         except grpc.aio.AbortError:  # the backend's own answer
+            code = code_name(context.code())
             raise
         except Exception as error:
+            metrics.refused(error)
+            code = code_pb2.Code.Name(to_status(error).code)
             if isinstance(error, DomainError):
                 log.info("refused", method=path, reason=error.reason, request_id=request_id)
             else:
                 log.error("unexpected_error", method=path, request_id=request_id, exc_info=error)
             await context.abort_with_status(rpc_status.to_status(to_status(error, request_id)))
+        except BaseException:
+            code = "CANCELLED"
+            raise
+        finally:
+            metrics.call_ended(counted, code, begun)
 
     async def _forward(
         self,

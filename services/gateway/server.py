@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ingrain.v1 import projects_pb2, projects_pb2_grpc
-from servicekit import inside
+from servicekit import inside, metrics
 from servicekit.database import Database
 from servicekit.errors import Invalid
 from servicekit.interceptors import CallInterceptor
@@ -137,6 +137,9 @@ async def serve(settings: GatewaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     await gateway.server.start()
     serving = {"event": "serving", "service": "gateway", "host": settings.host, "port": gateway.port}
+    scraped = metrics.serve(settings, "gateway")
+    if scraped:
+        serving["metrics"] = scraped.server_port
     if gateway.http:
         serving["http"] = (
             f"{'https' if settings.tls_key else 'http'}://{settings.host}:{gateway.http.port}/v1"
@@ -144,6 +147,7 @@ async def serve(settings: GatewaySettings) -> None:
     print(json.dumps(serving), flush=True)
     await stopping.wait()
     await gateway.stop(settings.drain_s)
+    metrics.stop(scraped)
 
 
 def refuse_open_door(settings: GatewaySettings) -> None:

@@ -3,6 +3,7 @@
 import json
 
 from ingrain.v1 import inference_pb2 as pb
+from servicekit import metrics
 from servicekit.errors import Invalid
 from services.inference.wire import ChatPrompt, Continuation, Held, Prompt, Raw, Spent, Token, TokenPrompt
 
@@ -105,7 +106,9 @@ def token(one: Token) -> pb.TokenLogprob:
     return pb.TokenLogprob(id=one.id, token=one.text, logprob=one.logprob, top=top)
 
 
-def usage(spent: Spent) -> pb.Usage:
+def usage(kind: str, spent: Spent) -> pb.Usage:
+    """What a call of this kind cost, told to the caller and counted here, once for each call."""
+    metrics.tokens(kind, read=spent.prompt_tokens, cached=spent.cached_tokens, written=spent.generated_tokens)
     return pb.Usage(
         prompt_token_count=spent.prompt_tokens,
         cached_token_count=spent.cached_tokens,

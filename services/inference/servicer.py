@@ -42,7 +42,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         answer = await self._ask("generate", call)
         generations = [messages.generation(one) for one in answer.continuations]
         response = pb.GenerateResponse(
-            generations=generations, usage=messages.usage(answer.spent), model=call.model.name
+            generations=generations, usage=messages.usage("generate", answer.spent), model=call.model.name
         )
         if response.ByteSize() > GREATEST_RESPONSE_BYTES:
             raise Invalid(
@@ -73,7 +73,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
                 )
                 if piece.spent is not None:
                     response.finish_reason = pb.Generation.STOP if piece.finished else pb.Generation.LENGTH
-                    response.usage.CopyFrom(messages.usage(piece.spent))
+                    response.usage.CopyFrom(messages.usage("generate", piece.spent))
                 yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
@@ -89,7 +89,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             items = [(prompt, choices) for prompt, (_, choices) in zip(prompts, items, strict=True)]
             documents = None
         answer = await self._ask("score", ScoreCall(model, documents, items, messages.is_bulk(request)))
-        response = pb.ScoreResponse(usage=messages.usage(answer.spent), model=model.name)
+        response = pb.ScoreResponse(usage=messages.usage("score", answer.spent), model=model.name)
         for scores in answer.items:
             response.items.add().choices.extend(
                 pb.ChoiceScore(sum_logprob=total, mean_logprob=total / count, token_count=count)

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from ingrain.errors import IngrainError
-from servicekit import identity
+from servicekit import identity, metrics
 from servicekit.errors import DomainError, PermissionDenied
 from servicekit.server import is_loopback
 from services.gateway import routes
@@ -23,6 +23,7 @@ from services.gateway.proxy import Proxy
 log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 QUIET = ("/healthz", "/readyz")
+UNKNOWN = "unknown"  # a route that is not there
 REQUEST_ID = web.RequestKey("request_id", str)
 PROJECT = web.RequestKey("project", str)
 PARAM_OF = web.RequestKey("param_of", object)
@@ -74,7 +75,8 @@ def refuse_browsers(request: web.Request, is_local: bool) -> None:
 
 @web.middleware
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    started = time.monotonic()
+    counted = f"{request.method} {_route(request)}" if _route(request) != UNKNOWN else UNKNOWN
+    started = metrics.call_begun(counted)
     request[REQUEST_ID] = _request_id(request)
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     status, code, message = 499, "CANCELLED", ""
@@ -83,6 +85,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
             status, code = response.status, "OK"
         except Exception as error:
+            metrics.refused(error)
             problem = described(request, error)
             response = problem.response()
             status, code, message = problem.status, problem.gateway_code, problem.message
@@ -90,6 +93,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             code, message = broke.gateway_code, broke.message
         return response
     finally:
+        metrics.call_ended(counted, code, started)
         if request.path not in QUIET:
             log.info(
                 "call",
@@ -124,4 +128,4 @@ def _request_id(request: web.Request) -> str:
 
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource else "unknown"
+    return resource.canonical if resource else UNKNOWN
