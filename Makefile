@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke scale real-documents
+.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke hosts scale real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -124,6 +124,9 @@ k8s-golden: setup ## the golden renderings anew, by kubectl; review the diff
 
 k8s-smoke: setup ## a trial on a cluster: install, study, ask, uninstall, result file (KUBECONFIG=file OVERLAY=laptop IMAGES=registry/)
 	$(PY) -m tools.k8s_smoke --kubeconfig "$(KUBECONFIG)" --overlay $(or $(OVERLAY),laptop) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
+
+hosts: setup ## the platform on eight hosts (namespaces, root only), a study, links that are cut, into docs/hosts.md (some twenty minutes)
+	$(PY) -m tools.hosts $(ARGS)
 
 build/scale/.stamp: | setup
 	$(PY) -m venv build/scale

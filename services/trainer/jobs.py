@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from servicekit.errors import Unavailable
 from services.trainer.settings import TrainerSettings
@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "GONE")
 LOG_LINES = 40
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0  # of one request to the dashboard
 REPORTER_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_NAME",
@@ -116,9 +117,16 @@ class RayJobs:
         import requests
         from ray.job_submission import JobSubmissionClient
 
+        class Bounded(JobSubmissionClient):
+            """Ray's waits without end for an answer, also from a machine that is gone."""
+
+            def _do_request(self, method: str, endpoint: str, **more: Any) -> requests.Response:
+                limits = {"timeout": (CONNECT_SECONDS, ANSWER_SECONDS)}
+                return super()._do_request(method, endpoint, **limits, **more)
+
         try:
             if self.client is None:
-                self.client = JobSubmissionClient(self.settings.ray_dashboard)
+                self.client = Bounded(self.settings.ray_dashboard)
             return action(self.client)
         except requests.exceptions.RequestException as error:
             raise ConnectionError(str(error)) from error
