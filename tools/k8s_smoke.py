@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,11 @@ NAMESPACE = "ingrain"
 SECRETS = rendering.MANIFESTS / "required-secrets.yaml"
 RESULTS = rendering.ROOT / "docs" / "clusters"
 READY_S = 900
+STUDY_S = 3600
+LOOKS = {
+    "pods": ("get", "pods", "-o", "wide"),
+    "warnings": ("get", "events", "--field-selector", "type=Warning", "--sort-by", "lastTimestamp"),
+}
 
 
 class Refused(Exception):
@@ -73,8 +79,7 @@ class Record:
         try:
             return work()
         except BaseException as error:
-            said = getattr(error, "stderr", "") or str(error)
-            entry["error"] = f"{type(error).__name__}: {said.strip()[-2000:]}"
+            entry["error"] = in_words(error)
             raise
         finally:
             entry["seconds"] = round(time.monotonic() - begun, 1)
@@ -95,6 +100,11 @@ class Record:
         return path
 
 
+def in_words(error: BaseException) -> str:
+    said = getattr(error, "stderr", "") or str(error)
+    return f"{type(error).__name__}: {said.strip()[-2000:]}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kubeconfig", type=Path, required=True)
@@ -109,13 +119,16 @@ def main() -> int:
     options = parser.parse_args()
     variant = rendering.Variant(options.overlay, tuple(sorted(options.components)))
     record, cluster = Record(variant.name), Cluster(options.kubeconfig)
+    # As Ctrl-C: what was installed goes, and what happened is written down.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         smoke(cluster, record, variant, options.images, options.keep)
     except Refused as error:
         print(error)
         return 2
-    except Exception as error:
-        print(f"{type(error).__name__}: {getattr(error, 'stderr', '') or error}")
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        record.facts["error"] = in_words(error)
+        print(record.facts["error"])
     path = record.write()
     print(f"Result: {path.relative_to(rendering.ROOT)}")
     return 0 if json.loads(path.read_text())["passed"] else 1
@@ -139,6 +152,9 @@ def smoke(cluster: Cluster, record: Record, variant: rendering.Variant, images: 
             key = kept["ingrain-identity"]["operator-token"]
             answer = record.step("a study, and its winner's answer", lambda: study(address, key))
         record.facts |= answer
+    except BaseException:
+        record.facts["cluster"] = look(cluster)
+        raise
     finally:
         if not keep:
             record.step("uninstall", lambda: uninstall(cluster, objects))
@@ -215,17 +231,28 @@ def study(address: str, key: str) -> dict[str, Any]:
     with Client(address, api_key=key) as client:
         documents = client.datasets.upload(world.documents)
         probes = client.datasets.upload(world.probes, kind="probes")
-        model = client.models.import_("bundled://small").result()
+        model = client.models.import_("bundled://small").result(STUDY_S)
         wanted = {"methods": ["base", "icl", "finetune"], "training": {"max_steps": 100}}
         made = client.studies.create(
             documents.name, probes.name, model.name, group_key="world", distinct_key="fact", **wanted
-        ).result()
+        ).result(STUDY_S)
         question = next(probe["question"] for probe in world.probes if probe["kind"] == "list")
         return {
             "recommendation": made.recommendation.method,
             "question": question,
             "answer": client.ask(made.name, question),
         }
+
+
+def look(cluster: Cluster) -> dict[str, str]:
+    """What the cluster says, for whoever has to find out why it failed; it will be gone after this."""
+    told = {}
+    for what, arguments in LOOKS.items():
+        try:
+            told[what] = cluster.run("-n", NAMESPACE, *arguments)[-20_000:]
+        except subprocess.CalledProcessError as error:
+            told[what] = in_words(error)
+    return told
 
 
 def uninstall(cluster: Cluster, objects: list[Object]) -> None:

@@ -1,9 +1,18 @@
-"""The trial on a cluster, as far as it goes without one: what it would send, and where it refuses."""
+"""The trial on a cluster, as far as it goes without one: what it sends and in which order, and that it cleans up.
+
+`kubectl` is a stand-in that notes what it is asked; its port-forward leads to the fake platform, which lets in
+nobody but who has the operator's token that was applied.
+"""
 
 import base64
 import json
-import subprocess
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,46 +42,171 @@ def test_own_images_come_from_the_given_registry() -> None:
     assert any(image.startswith("postgres:") for image in images)
 
 
+STAND_IN = """#!{python}
+import json, os, signal, sys, time, yaml
+from pathlib import Path
+
+here, asked = Path("{folder}"), " ".join(sys.argv[1:])
+with open(here / "asked", "a") as notes:
+    notes.write(asked + "\\n")
+if (refused := here / "refused").exists() and refused.read_text() in asked:
+    sys.exit("the server says no")
+if (hangs := here / "hangs").exists() and hangs.read_text() in asked:
+    (here / "hanging").touch()
+    time.sleep(600)
+if "get namespace" in asked and (here / "there").exists():
+    print("namespace/ingrain")
+elif "version" in asked:
+    print(json.dumps({{"serverVersion": {{"gitVersion": "v1.28.0"}}}}))
+elif "get pods" in asked:
+    print("gateway-0 ImagePullBackOff")
+elif "apply" in asked:
+    objects = list(yaml.safe_load_all(sys.stdin))
+    with open(here / "applied", "a") as notes:
+        notes.writelines(json.dumps(one) + "\\n" for one in objects)
+elif "port-forward" in asked:
+    import base64
+    applied = [json.loads(line) for line in (here / "applied").read_text().splitlines()]
+    (identity,) = [one for one in applied if one["kind"] == "Secret" and one["metadata"]["name"] == "ingrain-identity"]
+    token = base64.b64decode(identity["data"]["operator-token"]).decode()
+    port = asked.rpartition(" ")[2].partition(":")[0]
+    os.execv(sys.executable, [sys.executable, "-m", "ingrain.testing", "--port", port, "--api-key", token])
+"""
+
+
+class Kubectl:
+    """What was asked of the stand-in, and files that make it behave otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def asked(self) -> list[str]:
+        """Each without the kubeconfig."""
+        lines = (self.folder / "asked").read_text().splitlines()
+        return [line.removeprefix("--kubeconfig config ") for line in lines]
+
+    @property
+    def applied(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "applied").read_text().splitlines()]
+
+    def told(self) -> dict[str, Any]:
+        (result,) = (self.folder / "results").glob("*.json")
+        told: dict[str, Any] = json.loads(result.read_text())
+        return told
+
+
 @pytest.fixture
-def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in that notes what it is asked, and finds what is in `there`."""
-    tool, notes = tmp_path / "kubectl", tmp_path / "asked"
-    tool.write_text(
-        f'#!/bin/sh\necho "$@" >> {notes}\ncase "$*" in\n'
-        f"*'get namespace'*) [ ! -e {tmp_path}/there ] || cat {tmp_path}/there ;;\n"
-        '*\'version -o json\'*) echo \'{"serverVersion": {"gitVersion": "v1.28.0"}}\' ;;\n'
-        "*apply*) echo 'the server says no' >&2; exit 1 ;;\nesac\n"
-    )
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
+    tool = tmp_path / "bin" / "kubectl"
+    tool.parent.mkdir()
+    tool.write_text(STAND_IN.format(python=sys.executable, folder=tmp_path))
     tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
     golden = rendering.Variant("laptop").golden.read_text()
     monkeypatch.setattr(rendering, "render", lambda variant: golden)
-    return notes
-
-
-def test_a_cluster_with_the_namespace_is_left_alone(kubectl: Path) -> None:
-    (kubectl.parent / "there").write_text("namespace/ingrain\n")
-    record = k8s_smoke.Record("laptop")
-    cluster = k8s_smoke.Cluster(Path("config"))
-    with pytest.raises(k8s_smoke.Refused):
-        k8s_smoke.smoke(cluster, record, rendering.Variant("laptop"), "ingrain/", keep=False)
-    assert "apply" not in kubectl.read_text()
-    assert "delete" not in kubectl.read_text()
-
-
-def test_a_failure_is_told_and_what_was_made_goes(
-    kubectl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    monkeypatch.setattr(rendering, "ROOT", tmp_path)
     monkeypatch.setattr(k8s_smoke, "RESULTS", tmp_path / "results")
-    record = k8s_smoke.Record("laptop")
-    cluster = k8s_smoke.Cluster(Path("config"))
-    with pytest.raises(subprocess.CalledProcessError):
-        k8s_smoke.smoke(cluster, record, rendering.Variant("laptop"), "ingrain/", keep=False)
-    told = json.loads(record.write().read_text())
-    assert not told["passed"]
+    monkeypatch.setattr(
+        sys, "argv", ["k8s_smoke", "--kubeconfig", "config", "--images", "registry.example/team/"]
+    )
+    return Kubectl(tmp_path)
+
+
+def test_it_installs_studies_asks_the_winner_and_uninstalls(kubectl: Kubectl) -> None:
+    assert k8s_smoke.main() == 0
+    told = kubectl.told()
+    assert told["passed"]
     assert told["server"] == {"gitVersion": "v1.28.0"}
-    assert "the server says no" in told["steps"][0]["error"]
-    assert "delete namespace ingrain" in kubectl.read_text()
+    assert told["recommendation"] in ("base", "icl", "finetune")
+    assert told["question"]
+    assert told["answer"]
+    assert [step["step"] for step in told["steps"]] == [
+        "namespace and secrets",
+        "apply",
+        "wait until all is ready",
+        "a study, and its winner's answer",
+        "uninstall",
+    ]
+    asked = kubectl.asked
+    assert asked[:4] == [
+        "get namespace ingrain --ignore-not-found -o name",
+        "version -o json",
+        *["apply --server-side -f -"] * 2,
+    ]
+    waited = {line.split()[4] for line in asked if "rollout status" in line}
+    golden = load_file(rendering.Variant("laptop").golden)
+    assert len(waited) == sum(item["kind"] in ("Deployment", "StatefulSet") for item in golden)
+    assert asked[-2].startswith("-n ingrain port-forward service/gateway ")
+    assert asked[-1] == "delete namespace ingrain --wait=true --timeout=600s"
+    # Secrets before all that reads them, and nothing of the rendering is left out.
+    kinds = [item["kind"] for item in kubectl.applied]
+    assert kinds[0] == "Namespace"
+    assert kinds.index("Deployment") > max(i for i, kind in enumerate(kinds) if kind == "Secret")
+    assert len(kinds) == 1 + kinds.count("Secret") + len(golden)
+    images = {c["image"] for pod in pods(kubectl.applied) for c in pod.containers}
+    assert "registry.example/team/gateway:0.1.0" in images
+
+
+def test_a_cluster_with_the_namespace_is_left_alone(kubectl: Kubectl) -> None:
+    (kubectl.folder / "there").touch()
+    assert k8s_smoke.main() == 2
+    assert kubectl.asked == ["get namespace ingrain --ignore-not-found -o name"]
+    assert not (kubectl.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("refused", "step"),
+    [
+        ("apply", "namespace and secrets"),
+        ("rollout status deployment/trainer", "wait until all is ready"),
+        ("port-forward", None),
+    ],
+)
+def test_a_failure_is_told_and_what_was_made_goes(
+    kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, refused: str, step: str | None
+) -> None:
+    (kubectl.folder / "refused").write_text(refused)
+    real = k8s_smoke.platform.wait_for_port
+    monkeypatch.setattr(k8s_smoke.platform, "wait_for_port", lambda port, timeout_s: real(port, 1.0))
+    assert k8s_smoke.main() == 1
+    told = kubectl.told()
+    assert not told["passed"]
+    assert told["cluster"]["pods"] == "gateway-0 ImagePullBackOff\n"
+    if step is not None:
+        assert "the server says no" in told["error"]
+        assert [one["step"] for one in told["steps"] if "error" in one] == [step]
+    assert told["steps"][-1]["step"] == "uninstall"
+    assert kubectl.asked[-1].startswith("delete namespace ingrain")
+
+
+def test_what_could_not_be_uninstalled_is_no_pass(kubectl: Kubectl) -> None:
+    (kubectl.folder / "refused").write_text("delete")
+    assert k8s_smoke.main() == 1
+    told = kubectl.told()
+    assert told["answer"]
+    assert not told["passed"]
+    assert "the server says no" in told["error"]
+
+
+def test_who_ends_it_has_it_uninstalled_first(kubectl: Kubectl) -> None:
+    (kubectl.folder / "hangs").write_text("rollout status")
+
+    def end() -> None:
+        while not (kubectl.folder / "hanging").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert k8s_smoke.main() == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ending.join()
+    assert kubectl.told()["error"] == "SystemExit: 143"
+    assert kubectl.asked[-1].startswith("delete namespace ingrain")
 
 
 def test_without_a_step_nothing_has_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
