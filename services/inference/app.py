@@ -10,16 +10,15 @@ import ray
 from ray import serve
 from ray.serve import Application
 
-from services.inference.serveproxy import APPLICATION, packed, unpacked
+from services.inference.serveproxy import APPLICATION, REPLICAS, packed, unpacked
 from services.inference.settings import InferenceSettings
-from services.inference.wire import Facts
+from services.inference.wire import METHODS, Facts
 
 NAME = APPLICATION
-METHODS = 5  # raised when replicas get methods that a door relies on: those of an older release are replaced
 HOMES = 256  # contexts and models of one replica that Serve is told of
 
 
-@serve.deployment(name="engine")
+@serve.deployment(name=REPLICAS)
 class EngineReplica:
     """Imports torch and transformers where it runs, not where it is deployed from.
 
@@ -84,9 +83,9 @@ class EngineReplica:
 
 
 def digest(settings: InferenceSettings) -> str:
-    """Of what replicas are built from: a door that comes back finds out whether those that run are its own."""
+    """Of what replicas are built from: a door that comes back finds out whether those that run are its own. Before the colon their release."""
     mine = settings.model_dump_json(exclude={"host", "port", "gateway", "database_url", "log_level"})
-    return hashlib.sha256(f"{METHODS} {mine}".encode()).hexdigest()
+    return f"{METHODS}:{hashlib.sha256(mine.encode()).hexdigest()}"
 
 
 def build(settings: InferenceSettings) -> Application:

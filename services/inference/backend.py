@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from servicekit.errors import WrongState
 from services.inference.settings import InferenceSettings
 from services.inference.wire import Running
 
@@ -66,11 +65,6 @@ class InProcess:
 
 def make_backend(settings: InferenceSettings) -> Backend:
     if settings.inference_backend == "proxy":
-        if settings.engine == "vllm":
-            raise WrongState(
-                "VLLM_BEHIND_PROXY",
-                "INGRAIN_INFERENCE_BACKEND=proxy hides from the router of vLLM's replicas what a call begins with; use serve.",
-            )
         from services.inference.serveproxy import ServeProxy
 
         return ServeProxy(settings)

@@ -7,11 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import structlog
 
 from servicekit.errors import Exhausted, Unavailable
+from services.inference.serveproxy import REPLICAS
 from services.inference.settings import InferenceSettings
 from services.inference.wire import Running, home_of
 
@@ -63,14 +65,7 @@ class RayServe:
     async def call(self, method: str, argument: Any) -> Any:
         if method == "forget":
             return await self._told_to_all(method, argument)
-        response = self._sent(method, argument)
-        try:
-            return await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        except Exception as error:
-            raise translated(error) from error
+        return await answered(self._sent(method, argument))
 
     async def _told_to_all(self, method: str, argument: Any) -> None:
         """A replica that goes away meanwhile needs not be told."""
@@ -78,18 +73,9 @@ class RayServe:
         await answers.results_async(timeout_s=LOOK_S, return_exceptions=True)
 
     async def stream(self, argument: Any) -> AsyncGenerator[Any, None]:
-        pieces = self._sent_for_pieces(argument)
-        ended = False
-        try:
+        async with aclosing(pieces_of(self._sent_for_pieces(argument))) as pieces:
             async for piece in pieces:
                 yield piece
-            ended = True
-        except Exception as error:
-            ended = True
-            raise translated(error) from error
-        finally:
-            if not ended:  # whoever asked went away
-                pieces.cancel()
 
     async def running(self) -> Running:
         engines = self._engines()
@@ -186,12 +172,9 @@ class RayServe:
         from services.inference import app
 
         found = serve.status().applications.get(app.NAME)
-        if found is None:
+        if found is None or REPLICAS not in found.deployments:
             raise Unavailable("ENGINE_RESTARTING", "the engine is being replaced; try again", 2.0)
-        return sum(
-            deployment.replica_states.get(ReplicaState.RUNNING, 0)
-            for deployment in found.deployments.values()
-        )
+        return found.deployments[REPLICAS].replica_states.get(ReplicaState.RUNNING, 0)
 
     def _get_handle(self) -> Any:
         from ray import serve
@@ -206,6 +189,32 @@ class RayServe:
 
         answer = await asyncio.wait_for(handle.digest.remote(), LOOK_S)
         return bool(answer == app.digest(self._settings))
+
+
+async def answered(response: Any) -> Any:
+    """Of Serve's response to a call; whoever does not wait for it any longer ends the call."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except Exception as error:
+        raise translated(error) from error
+
+
+async def pieces_of(response: Any) -> AsyncGenerator[Any, None]:
+    """Of Serve's response to a stream; closing it ends the stream."""
+    ended = False
+    try:
+        async for piece in response:
+            yield piece
+        ended = True
+    except Exception as error:
+        ended = True
+        raise translated(error) from error
+    finally:
+        if not ended:  # whoever asked went away
+            response.cancel()
 
 
 def _disconnect() -> None:

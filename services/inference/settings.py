@@ -11,7 +11,7 @@ class InferenceSettings(ServiceSettings):
     inference_backend: Literal["serve", "proxy", "inprocess"] = "serve"
     serve_proxy: str = "127.0.0.1:9000"  # Serve's own gRPC proxy, for `proxy`: the door then needs no Ray
     serve_http_port: int = 8000  # beside it, on loopback only; Serve wants one
-    engine: Literal["transformers", "vllm"] = "transformers"  # vllm: on GPU nodes, behind `serve` only
+    engine: Literal["transformers", "vllm"] = "transformers"  # vllm: on GPU nodes
     vllm_model: str = ""  # where the base model's files lie in storage (the `uri` of the trainer's model)
     vllm_lora_rank: int = 64  # the greatest of adapters
     vllm_lora_count: int = 16  # adapters in one batch

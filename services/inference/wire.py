@@ -5,6 +5,8 @@ from typing import Any
 
 from servicekit import errors
 
+METHODS = 6  # raised when replicas get methods or values that a door relies on: those of an older release are replaced
+
 
 @dataclass(frozen=True)
 class EndpointRef:
@@ -250,6 +252,18 @@ class Refused:
     metadata: dict[str, str]
     kind: str  # class name in servicekit.errors
     retry_after_s: float = 0.0
+
+
+def refused(error: errors.DomainError) -> Refused:
+    """What the other side raises again by `raise_refused`."""
+    return Refused(
+        error.reason,
+        error.message,
+        getattr(error, "field", ""),
+        error.metadata,
+        type(error).__name__,
+        getattr(error, "retry_after_s", 0.0),
+    )
 
 
 def raise_refused(answer: Refused) -> None:

@@ -40,6 +40,7 @@ from services.inference.wire import (
     Scored,
     Spent,
     TokenPrompt,
+    refused,
 )
 
 T = TypeVar("T")
@@ -346,14 +347,3 @@ def held_back(text: str, stops: list[str]) -> str:
                 kept = min(kept, len(text) - length)
                 break
     return text[:kept]
-
-
-def refused(error: DomainError) -> Refused:
-    return Refused(
-        error.reason,
-        error.message,
-        getattr(error, "field", ""),
-        error.metadata,
-        type(error).__name__,
-        getattr(error, "retry_after_s", 0.0),
-    )

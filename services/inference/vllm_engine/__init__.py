@@ -7,5 +7,7 @@ trees     choices -> looks at the next token's probabilities, which never lose t
 requests  values of wire <-> what vLLM takes and gives
 adapters  LoRA adapters from object storage, each under a number of its own
 app       the Ray Serve application, by ray.serve.llm
-backend   how the door reaches it, replicas chosen by what they have read
+routing   which replica a call goes to: by what it begins with
+ingress   what Serve's gRPC proxy asks, and what leads its calls on
+backend   how a door on the cluster asks the replicas
 """

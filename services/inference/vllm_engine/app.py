@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
@@ -12,12 +12,14 @@ from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
 from servicekit.errors import WrongState
 from services.inference.app import serving
+from services.inference.serveproxy import REPLICAS
 from services.inference.settings import InferenceSettings
-from services.inference.vllm_engine.backend import Routed
+from services.inference.vllm_engine.ingress import behind_ingress
+from services.inference.vllm_engine.models import base_folder
 from services.inference.vllm_engine.replica import VllmEngine
+from services.inference.vllm_engine.routing import ROUTER, Routed, router_arguments
 from services.inference.wire import Facts
 
-ROUTER = "ray.serve.llm.request_router.PrefixCacheAffinityRouter"
 MOST_LOGPROBS = 64  # as the contract's top_logprobs; looks at choices are bounded by vLLM at 128
 # Its first model runner gives requests that want the likeliest tokens those of others that look at given ones, where both are
 # in one batch; the second keeps them apart, and refuses at the start what it cannot run.
@@ -31,7 +33,8 @@ class Replica(LLMServer):
     async def __init__(  # type: ignore[misc]
         self, llm_config: LLMConfig, *, settings: InferenceSettings, digest: str
     ) -> None:
-        await super().__init__(llm_config)
+        # Not by ray.serve.llm, which has S3 settings of its own and checks no digests.
+        await super().__init__(config_of(settings, await base_folder(settings)))
         assert self.engine is not None
         # ray.serve.llm's own methods take and give OpenAI's messages, which know neither tokens as they are nor choices.
         llm = self.engine._engine_client  # type: ignore[attr-defined]
@@ -54,20 +57,24 @@ class Replica(LLMServer):
 
 
 def build(settings: InferenceSettings, digest: str) -> Application:
-    return build_llm_deployment(
-        config_of(settings),
+    require_model(settings)
+    router = RequestRouterConfig(
+        request_router_class=ROUTER,  # type: ignore[arg-type]
+        request_router_kwargs=router_arguments(settings),
+    )
+    replicas = build_llm_deployment(
+        config_of(settings, None),
         deployment_cls=Replica,
         bind_kwargs={"settings": settings, "digest": digest},
-        override_serve_options={
-            **serving(settings),
-            "request_router_config": RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
-        },
+        override_serve_options={**serving(settings), "name": REPLICAS, "request_router_config": router},
     )
+    return behind_ingress(replicas, settings)
 
 
-def config_of(settings: InferenceSettings) -> LLMConfig:
+def config_of(settings: InferenceSettings, folder: Path | None) -> LLMConfig:
+    """`folder`: of the base model on this machine; None where only resources are reckoned."""
     return LLMConfig(
-        model_loading_config={"model_id": "ingrain", "model_source": source_of(settings.vllm_model)},
+        model_loading_config={"model_id": "ingrain", "model_source": str(folder) if folder else None},
         engine_kwargs=engine_arguments(settings),
         runtime_env={"env_vars": VARIABLES},
     )
@@ -88,17 +95,12 @@ def engine_arguments(settings: InferenceSettings) -> dict[str, Any]:
     }
 
 
-def source_of(uri: str) -> Any:
-    """What ray.serve.llm loads: a folder of this machine, or a place in a bucket that it mirrors."""
-    parsed = urlparse(uri)
-    if parsed.scheme == "file":
-        return parsed.path
-    if parsed.scheme == "s3":
-        return {"bucket_uri": uri}
-    raise WrongState(
-        "NO_VLLM_MODEL",
-        f"INGRAIN_VLLM_MODEL is {uri!r}; it names a base model's files: s3://... or file:///...",
-    )
+def require_model(settings: InferenceSettings) -> None:
+    if not settings.vllm_model.startswith(("s3://", "file://")):
+        raise WrongState(
+            "NO_VLLM_MODEL",
+            f"INGRAIN_VLLM_MODEL is {settings.vllm_model!r}; it names a base model's files: s3://... or file:///...",
+        )
 
 
 def place_of(settings: InferenceSettings) -> tuple[str, str, dict[str, str]]:

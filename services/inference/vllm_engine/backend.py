@@ -1,43 +1,28 @@
-"""vLLM's replicas, each question to one that has read what it begins with."""
+"""How a door on the Ray cluster reaches vLLM's replicas."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from services.inference.rayserve import RayServe
-from services.inference.wire import GenerateCall, PrefillCall, ScoreCall
-
-AFFINITY_CHARACTERS = 512  # of a prompt without context
-
-
-@dataclass(frozen=True)
-class Routed:
-    """A call on its way. Ray's PrefixCacheAffinityRouter reads `prompt` and compares beginnings: a context is there by its
-    digests, which is short and the same for all its questions."""
-
-    prompt: str
-    method: str
-    call: Any
+from services.inference.rayserve import RayServe, patiently
+from services.inference.serveproxy import APPLICATION, REPLICAS
+from services.inference.vllm_engine.routing import sent, sent_for_pieces
 
 
 class VllmServe(RayServe):
-    """The same application at the same place, with other replicas in it."""
+    """The same application at the same place, with other replicas in it, which are asked past the ingress."""
 
     name = "ray serve llm + vllm"
 
+    async def _found_or_deployed(self) -> Any:
+        await super()._found_or_deployed()
+        return await patiently(self._get_replicas)
+
+    def _get_replicas(self) -> Any:
+        from ray import serve
+
+        return serve.get_deployment_handle(REPLICAS, app_name=APPLICATION)
+
     def _sent(self, method: str, argument: Any) -> Any:
-        return self._engines().ask.remote(Routed(affinity_of(argument), method, argument))
+        return sent(self._engines(), method, argument)
 
     def _sent_for_pieces(self, argument: Any) -> Any:
-        routed = Routed(affinity_of(argument), "stream", argument)
-        return self._engines().options(stream=True).pieces.remote(routed)
-
-
-def affinity_of(call: Any) -> str:
-    """Model and context; without a context how the first prompt begins; empty where any replica will do."""
-    if isinstance(call, ScoreCall | GenerateCall | PrefillCall) and call.context:
-        return f"{call.model.key}/{call.context.sha256}"
-    if isinstance(call, ScoreCall):
-        return f"{call.model.key}/{call.items[0][0][:AFFINITY_CHARACTERS]}"
-    if isinstance(call, GenerateCall):
-        return f"{call.model.key}/{str(call.prompts[0])[:AFFINITY_CHARACTERS]}"
-    return ""
+        return sent_for_pieces(self._engines(), argument)

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from servicekit.costs import forward_flops
-from servicekit.errors import Invalid
+from servicekit.errors import Invalid, NotFound, WrongState
+from servicekit.model_files import MANIFEST, digest, read_manifest
+from servicekit.storage import open_storage
+from services.inference.engine.files import fetch
 from services.inference.engine.heads import Heads
 from services.inference.engine.render import Renderer
 from services.inference.engine.sampling import Vocabulary
+from services.inference.settings import InferenceSettings
 from services.inference.wire import ModelRef, Spent
 
 
@@ -20,6 +24,22 @@ class Loaded:
     renderer: Renderer
     vocabulary: Vocabulary
     lora: Any
+
+
+async def base_folder(settings: InferenceSettings) -> Path:
+    """The base model's files on this machine, fetched from the platform's storage and checked by its manifest."""
+    uri = settings.vllm_model.rstrip("/")
+    storage = open_storage(settings)
+    try:
+        manifest = await read_manifest(storage, storage.key(uri))
+    except (NotFound, Invalid):
+        raise WrongState(
+            "NO_VLLM_MODEL",
+            f"INGRAIN_VLLM_MODEL is {uri!r}, where no model of this platform lies: a folder with {MANIFEST} in {storage.root}, "
+            "not one whose files stayed elsewhere",
+        ) from None
+    model = ModelRef(uri, digest(manifest.files), uri, False, 0, 0, 0, 0)
+    return await fetch(storage, model, settings.scratch / "models", settings)
 
 
 def is_weights(name: str) -> bool:

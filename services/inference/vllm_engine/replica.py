@@ -14,7 +14,6 @@ from servicekit.storage import open_storage
 from services.inference.engine.files import fetch
 from services.inference.engine.heads import Heads
 from services.inference.engine.render import Renderer
-from services.inference.engine.replica import refused
 from services.inference.engine.sampling import Vocabulary
 from services.inference.engine.seeds import stream_seeds
 from services.inference.settings import InferenceSettings
@@ -39,6 +38,7 @@ from services.inference.wire import (
     ScoreCall,
     Scored,
     Spent,
+    refused,
 )
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import pytest
 from servicekit import errors
 from services.inference.engine import lanes, models
 from services.inference.engine.models import ModelStore
-from services.inference.engine.replica import Engine, refused
+from services.inference.engine.replica import Engine
 from services.inference.wire import (
     ContextRef,
     CountCall,
@@ -21,6 +21,7 @@ from services.inference.wire import (
     Refused,
     ScoreCall,
     raise_refused,
+    refused,
 )
 
 

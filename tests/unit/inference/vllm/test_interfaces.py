@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 from ray.serve.config import AutoscalingConfig
 
+from servicekit.errors import WrongState
 from services.inference.settings import InferenceSettings
-from services.inference.vllm_engine.backend import Routed, affinity_of
+from services.inference.vllm_engine.models import base_folder
+from services.inference.vllm_engine.routing import ROUTER, beginning_of, router_arguments, sent
 from services.inference.wire import ContextRef, CountCall, GenerateCall, PrefillCall, ScoreCall
 
 SETTINGS = InferenceSettings(engine="vllm", vllm_model="s3://bucket/base")
@@ -42,6 +45,12 @@ def fields(module: str, name: str) -> set[str]:
 
 
 INTERNAL = "ray.llm._internal.serve"
+
+
+def replicas_of(application: Any) -> Any:
+    """What stands behind the ingress."""
+    (replicas,) = application._bound_deployment.init_args
+    return replicas
 
 
 @pytest.fixture
@@ -75,41 +84,50 @@ def test_requests_are_asked_as_the_engine_takes_them(async_llm: type, facts: dic
 
 
 def test_the_deployment_is_built_from_what_is_there(app: Any, facts: dict[str, Any]) -> None:
-    built = app.build(SETTINGS, "digest")
+    built = replicas_of(app.build(SETTINGS, "digest"))
     arguments = set(built.config.engine_kwargs)
     assert arguments <= set(facts["fields"]["vllm.engine.arg_utils.AsyncEngineArgs"])
     assert set(vars(built.config)) <= fields(f"{INTERNAL}.core.configs.llm_config", "LLMConfig")
     loading = fields(f"{INTERNAL}.core.configs.llm_config", "ModelLoadingConfig")
     assert set(built.config.model_loading_config) <= loading
-    assert built.config.model_loading_config["model_source"] == {"bucket_uri": "s3://bucket/base"}
-    mirror = fields("ray.llm._internal.common.utils.cloud_utils", "CloudMirrorConfig")
-    assert "bucket_uri" in mirror
+    assert app.config_of(SETTINGS, Path("/files")).model_loading_config["model_source"] == "/files"
     builder = found("ray.serve.llm", ast.FunctionDef, "build_llm_deployment")
     assert {"deployment_cls", "bind_kwargs", "override_serve_options"} <= parameters(builder)
     assert built.bind_kwargs == {"settings": SETTINGS, "digest": "digest"}
     options = built.override_serve_options
-    assert options["request_router_config"].request_router_class
-    module, _, name = app.ROUTER.rpartition(".")
+    router = options["request_router_config"]
+    assert router.request_router_class == ROUTER
+    module, _, name = ROUTER.rpartition(".")
     assert found(module, ast.ClassDef, name)
+    known = found(
+        f"{INTERNAL}.routing_policies.prefix_aware.prefix_aware_router", ast.FunctionDef, "initialize_state"
+    )
+    assert set(router.request_router_kwargs) <= parameters(known)
     from ray import serve
 
     assert set(options) <= set(inspect.signature(serve.deployment).parameters)
 
 
 def test_replicas_come_when_they_are_needed(app: Any) -> None:
-    assert app.build(SETTINGS, "digest").override_serve_options["num_replicas"] == 1
+    assert replicas_of(app.build(SETTINGS, "digest")).override_serve_options["num_replicas"] == 1
     settings = SETTINGS.model_copy(update={"replicas": 2, "replicas_most": 8, "replica_load": 24})
-    options = app.build(settings, "digest").override_serve_options
+    application = app.build(settings, "digest")
+    options = replicas_of(application).override_serve_options
     assert "num_replicas" not in options  # Serve takes one or the other
     scaling = AutoscalingConfig(**options["autoscaling_config"])
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 8, 24)
     assert options["graceful_shutdown_timeout_s"] == settings.replica_drain_s
+    # Before them a process without a GPU, which takes on what all of them may.
+    ingress = application._bound_deployment
+    assert ingress.num_replicas == 2
+    assert ingress.max_ongoing_requests == 8 * settings.max_queued
+    assert ingress.ray_actor_options["num_cpus"] < 1
+    assert not ingress.ray_actor_options.get("num_gpus")
 
 
-def test_a_model_is_a_folder_or_a_place_in_a_bucket(app: Any) -> None:
-    assert app.source_of("file:///models/base") == "/models/base"
-    with pytest.raises(Exception, match="INGRAIN_VLLM_MODEL"):
-        app.source_of("")
+def test_without_a_model_nothing_is_built(app: Any) -> None:
+    with pytest.raises(WrongState, match="INGRAIN_VLLM_MODEL"):
+        app.build(SETTINGS.model_copy(update={"vllm_model": ""}), "digest")
 
 
 def test_the_server_is_extended_where_it_has_room() -> None:
@@ -132,10 +150,85 @@ def test_replicas_are_chosen_by_what_they_have_read() -> None:
     assert "arg.prompt" in ast.unparse(router)  # what Routed has
     model: Any = SimpleNamespace(key="m1")
     other: Any = SimpleNamespace(key="m2")
-    context = ContextRef("sha", "documents")
-    asked: Callable[..., Any] = lambda *given: Routed(affinity_of(given[0]), "x", given[0]).prompt  # noqa: E731
-    assert asked(ScoreCall(model, context, [("q", ["a"])])) == "m1/sha"
-    assert asked(GenerateCall(model, context, ["q"])) == asked(PrefillCall(model, context)) == "m1/sha"
-    assert asked(GenerateCall(other, context, ["q"])) == "m2/sha"
-    assert asked(GenerateCall(model, None, ["x" * 9999])) == "m1/" + "x" * 512
-    assert asked(CountCall(model, ["x"])) == ""
+    context, another = ContextRef("sha", "documents"), ContextRef("sha2", "documents")
+    asked = beginning_of(ScoreCall(model, context, [("q", ["a"])]))
+    assert (
+        asked
+        == beginning_of(GenerateCall(model, context, ["r"]))
+        == beginning_of(PrefillCall(model, context))
+    )
+    others = [
+        beginning_of(call)
+        for call in (
+            PrefillCall(model, another),
+            PrefillCall(other, context),
+            GenerateCall(model, None, ["q"]),
+        )
+    ]
+    assert all(shared(asked, one) < KNOWN for one in others)
+    assert beginning_of(CountCall(model, ["x"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "least", "most"),
+    [
+        ("a" * 9999, "a" * 512 + "b" * 99, 1.0, 1.0),  # what stands further back does not count
+        ("a" * 128 + "b" * 99, "a" * 128 + "c" * 99, 0.5, 0.52),
+        ("a" * 64 + "b", "a" * 64 + "c" * 9999, 1 / 8, 1.0),
+        ("short", "shorter", 0.0, 0.1),
+        ("", "", 1.0, 1.0),
+    ],
+    ids=["long", "half", "a part of eight", "too short to be worth it", "nothing"],
+)
+def test_prompts_share_what_they_begin_with(one: str, other: str, least: float, most: float) -> None:
+    model: Any = SimpleNamespace(key="m1")
+    first = beginning_of(ScoreCall(model, None, [(one, ["a"])]))
+    second = beginning_of(GenerateCall(model, None, [other]))
+    assert least <= shared(first, second) <= most
+    assert shared(first, second) >= KNOWN or not least
+
+
+KNOWN = 0.1  # of a text; the router's own bound
+
+
+def shared(known: str, asked: str) -> float:
+    """As Ray's router reckons it: how much of what is asked begins like what is known."""
+    assert asked
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(known, asked, strict=False))
+    return len(list(same)) / len(asked)
+
+
+def test_the_router_s_bound_is_what_beginnings_are_made_for() -> None:
+    known = found(
+        f"{INTERNAL}.routing_policies.prefix_aware.prefix_aware_router", ast.FunctionDef, "initialize_state"
+    )
+    names = [argument.arg for argument in known.args.args][-len(known.args.defaults) :]
+    assert (
+        ast.literal_eval(dict(zip(names, known.args.defaults, strict=True))["match_rate_threshold"]) == KNOWN
+    )
+    assert router_arguments(SETTINGS)["imbalanced_threshold"] == SETTINGS.replica_load
+
+
+def test_calls_that_any_replica_may_answer_show_the_router_no_text() -> None:
+    """It divides by the length of what it is shown, and looks at positional arguments only."""
+    told: list[Any] = []
+    ask = SimpleNamespace(remote=lambda *given, **named: told.append((given, named)))
+    model: Any = SimpleNamespace(key="m1")
+    sent(SimpleNamespace(ask=ask), "count", CountCall(model, ["x"]))
+    sent(SimpleNamespace(ask=ask), "score", ScoreCall(model, None, [("", ["a"])]))
+    (without, named), (given, _) = told
+    assert (without, named["routed"].method) == ((), "count")
+    assert given[0].prompt
+
+
+async def test_the_base_model_is_fetched_from_storage_and_checked(
+    stored: Callable[[str], Any], tmp_path: Path
+) -> None:
+    tiny = stored("llama")
+    settings = tiny.settings.model_copy(update={"vllm_model": f"{tiny.ref.uri}/", "scratch": tmp_path})
+    folder = await base_folder(settings)
+    assert folder == tmp_path / "models" / tiny.ref.sha256
+    assert {path.name for path in tiny.folder.iterdir()} == {path.name for path in folder.iterdir()}
+    for wrong in (f"{tiny.ref.uri}-2", "s3://elsewhere/model"):
+        with pytest.raises(WrongState, match="no model of this platform"):
+            await base_folder(settings.model_copy(update={"vllm_model": wrong}))

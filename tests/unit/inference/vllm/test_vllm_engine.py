@@ -186,7 +186,7 @@ async def test_a_stream_is_the_text_in_pieces_and_ends_when_nobody_listens(
 async def test_adapters_never_share_a_cache(stored: Any, second_engine: Any) -> None:
     base, adapter = stored("llama").ref, stored("adapter").ref
     ours, llm = second_engine("llama")
-    again = replace(adapter, sha256="0" * 64, name="projects/p/models/adapter-2")
+    again = replace(adapter, sha256="7" * 64, name="projects/p/models/adapter-2")
     folder = stored("llama").settings.scratch / "models"
     answers = []
     for ref in (base, adapter, base, adapter):
