@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-smoke hosts scale real-documents
+.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-alerts k8s-smoke measure-metrics hosts scale real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -121,6 +121,17 @@ k8s-check: build/k8s/.stamp ## manifests by schemas, own rules and planted fault
 
 k8s-golden: setup ## the golden renderings anew, by kubectl; review the diff
 	$(PY) -m tools.k8s_check --golden $(if $(CRDS),--crds "$(CRDS)")
+
+measure-metrics: setup ## what counting costs a call, side by side (a minute; docs/operations.md)
+	$(PY) -m tools.metrics_measure $(ARGS)
+
+# Debian's package, unpacked and not installed.
+build/prometheus/usr/bin/promtool:
+	mkdir -p build/prometheus
+	cd build/prometheus && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .
+
+k8s-alerts: build/prometheus/usr/bin/promtool | setup ## alerts read and tried by promtool
+	$(PY) -m tools.k8s_alerts $<
 
 k8s-smoke: setup ## a trial on a cluster: install, study, ask, uninstall, result file (KUBECONFIG=file OVERLAY=laptop IMAGES=registry/)
 	$(PY) -m tools.k8s_smoke --kubeconfig "$(KUBECONFIG)" --overlay $(or $(OVERLAY),laptop) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)

@@ -12,6 +12,7 @@ from tools.k8s_check.objects import Finding, Object, pods
 
 Edge = tuple[str, str, int]
 SERVICES = {"augmenter": 7071, "trainer": 7072, "inference": 7073, "evaluator": 7074, "studies": 7075}
+METRICS = 7091
 PART = "app.kubernetes.io/component"
 HOME = "ingrain"
 
@@ -63,6 +64,8 @@ def expected(parts: set[str], policies: set[str]) -> set[Edge]:
         for end in ("internet", "private", "names", "stranger")
         for port in (443, 6443)
     }
+    if "metrics-of-services" in policies:
+        edges |= {("monitoring", part, METRICS) for part in ("gateway", *SERVICES)}
     edges |= {(part, "names", 53) for part in parts}
     if "keys-of-the-cluster" in policies:
         edges |= {("gateway", "private", port) for port in (443, 6443)}

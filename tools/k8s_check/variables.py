@@ -29,6 +29,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "training": TrainerSettings,
 }
 PREFIX = "INGRAIN_"
+PORTS = ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT", "INGRAIN_METRICS_PORT")
 SDK = Path(__file__).parents[2] / "sdk" / "src" / "ingrain"
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 _ADDRESS = re.compile(r"^(?:https?://)?(?P<host>[a-z][a-z0-9-]*):(?P<port>\d+)$")
@@ -113,7 +114,7 @@ def right(where: str, of: type[ServiceSettings], plain: dict[str, str]) -> Itera
 
 def listening(where: str, container: Object, plain: dict[str, str]) -> Iterator[Finding]:
     declared = {port.get("containerPort") for port in container.get("ports") or []}
-    for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT"):
+    for name in PORTS:
         if name in plain and plain[name].isdigit() and int(plain[name]) not in declared:
             yield Finding(where, "port", f"listens on {plain[name]} ({name}), which is not declared")
 

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.supervisor.plan import free_ports
 from tools.k8s_check.objects import Object, Pod, pods
-from tools.k8s_check.variables import environment
+from tools.k8s_check.variables import PORTS, environment
 
 _ADDRESS = re.compile(r"^(?P<scheme>https?://)?(?P<host>[a-z][a-z0-9-]*):(?P<port>\d+)$")
 
@@ -94,7 +94,7 @@ class Started:
         plain, by_secret = environment(self.container, self.namespace.objects)
         given = {name: self.namespace.local(value) for name, value in plain.items()}
         given |= {name: self.namespace.secrets[source] for name, source in by_secret.items()}
-        for name in ("INGRAIN_PORT", "INGRAIN_HTTP_PORT", "INGRAIN_HEALTH_PORT"):
+        for name in PORTS:
             if name in given:
                 given[name] = str(self.namespace.port(self.component, int(given[name])))
         scratch = self.namespace.folder / self.component
