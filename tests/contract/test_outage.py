@@ -10,7 +10,7 @@ import pytest
 
 from ingrain.v1 import trainer_pb2 as pb
 from servicekit import worker
-from servicekit.database import Database
+from servicekit.database import LIMITS, Database
 from servicekit.errors import Unavailable
 from servicekit.operations import Operations
 from servicekit.resources import Resources
@@ -83,3 +83,13 @@ async def test_a_database_that_dies_and_returns_costs_nothing(
     running.cancel()
     await asyncio.wait([running])
     await database.close()
+
+
+async def test_a_server_whose_machine_is_gone_is_noticed_within_a_minute(postgres_url: str) -> None:
+    """A link cut across hosts shows it (docs/hosts.md); here, that libpq was told so."""
+    database = Database(postgres_url)
+    told = await database.run(lambda c: c.connection.dbapi_connection.info.get_parameters())  # type: ignore[union-attr]
+    await database.close()
+    assert {name: int(told[name]) for name in LIMITS} == LIMITS
+    assert LIMITS["tcp_user_timeout"] <= 60_000
+    assert LIMITS["keepalives_idle"] + LIMITS["keepalives_interval"] * LIMITS["keepalives_count"] <= 60
