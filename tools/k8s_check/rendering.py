@@ -15,7 +15,7 @@ MANIFESTS = ROOT / "deploy" / "k8s"
 GOLDEN_FOLDER = ROOT / "tests" / "golden" / "k8s"
 OPTIONAL = {
     "laptop": ("monitoring", "mtls", "oidc", "tls"),
-    "gpu": ("kueue", "monitoring", "mtls", "oidc", "postgres", "s3", "tls"),
+    "gpu": ("kueue", "monitoring", "mtls", "oidc", "postgres", "s3", "tls", "vllm"),
 }
 LEAST_KUSTOMIZE = (5, 0)
 

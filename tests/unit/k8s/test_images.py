@@ -35,7 +35,10 @@ def test_nothing_is_taken_that_is_not_locked() -> None:
     script = (DOCKER / "install.sh").read_text()
     installs = re.findall(r"-m pip install [^\n]*", script)
     assert len(installs) == 2
-    assert "--constraint constraints.txt" in installs[0]
+    assert '--constraint "$LOCKED"' in installs[0]
+    assert re.findall(r"^ *LOCKED=(.*)$", script, re.MULTILINE) == ["constraints.txt", "$PREFIX/constraints.txt"]
+    # vLLM's image: what is not locked there.
+    assert re.findall(r"grep -vE '(.*)' constraints.txt", script) == ["^(fastapi|llguidance|numpy)=="]
     assert installs[1].endswith("$EXTRA")
 
 

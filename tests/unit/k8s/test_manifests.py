@@ -99,7 +99,9 @@ def test_every_own_image_is_made_by_the_dockerfile() -> None:
         image.removeprefix("ingrain/").partition(":")[0] for image in images if image.startswith("ingrain/")
     }
     made = set(
-        re.findall(r"[a-z]+", " ".join(re.findall(r"^  ([a-z |]+)\) pip", INSTALL.read_text(), re.MULTILINE)))
+        re.findall(
+            r"[a-z-]+", " ".join(re.findall(r"^  ([a-z| -]+)\)\s+pip", INSTALL.read_text(), re.MULTILINE))
+        )
     )
     assert own <= made, own - made
 
