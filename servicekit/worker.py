@@ -36,6 +36,8 @@ log = structlog.get_logger()
 Handler = Callable[[Task, Any], Awaitable[Message]]
 MOST_FAILURES = 3  # attempts that ended in a transient error
 MOST_ATTEMPTS = 10  # claims in all: an operation that kills its process every time must end too
+# No failure of the operation's: its attempts wait some minutes in all, as they would for the database.
+STORAGE_AWAY = "STORAGE_UNREACHABLE"
 T = TypeVar("T")
 POLL_S = 0.5
 OUTAGE_PAUSE_S = 1.0  # between two tries while the database is away
@@ -248,18 +250,19 @@ class Worker:
                 await task.write(state=ops.PENDING, owner=None, lease_until=None, attempts=task.attempt - 1)
 
     async def _failed(self, task: Task, row: sa.Row[Any], error: Exception) -> None:
-        failures = row.failures + 1
+        away = isinstance(error, Unavailable) and error.reason == STORAGE_AWAY
+        failures = row.failures + (not away)
         permanent = is_permanent(error)
         log.warning("attempt_failed", attempt=task.attempt, permanent=permanent, exc_info=error)
         causes = (row.causes + f" attempt {task.attempt}: {cause_of(error)};")[-4000:]
         with contextlib.suppress(LostLease):
-            if permanent or failures >= MOST_FAILURES:
+            if permanent or failures >= MOST_FAILURES or (away and task.attempt >= MOST_ATTEMPTS):
                 status = to_status(error)
                 if not permanent:
                     status.message += f" (gave up after {task.attempt} attempts:{causes})"
                 await self._finish(task, ops.FAILED, error=status)
                 return
-            wait_s = random.uniform(0.0, min(30.0, 0.5 * 4.0**failures))
+            wait_s = random.uniform(0.0, min(30.0, 0.5 * 4.0 ** (task.attempt if away else failures)))
             pending = {"state": ops.PENDING, "owner": None, "lease_until": None}
             not_before = self.database.now() + wait_s
             await self._write_out(

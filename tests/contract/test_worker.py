@@ -157,6 +157,28 @@ async def test_all_causes_are_told(service: Service, monkeypatch: pytest.MonkeyP
     await stopped(running)
 
 
+@pytest.mark.parametrize(
+    ("outages", "passes"), [(worker.MOST_ATTEMPTS - 1, True), (worker.MOST_ATTEMPTS, False)]
+)
+async def test_an_outage_of_the_storage_is_no_failure_of_the_operation(
+    service: Service, monkeypatch: pytest.MonkeyPatch, outages: int, passes: bool
+) -> None:
+    monkeypatch.setattr(worker.random, "uniform", lambda low, high: 0.0)
+
+    async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        if task.attempt <= outages:
+            raise Unavailable("STORAGE_UNREACHABLE", "the storage is away")
+        return await service.finished(task, request)
+
+    name = await service.start()
+    running = asyncio.create_task(service.worker(handler).run())
+    ended = await service.operations.wait(name, 60)
+    assert ended.done
+    assert ended.HasField("error") is not passes
+    assert (await row_of(service, name)).attempts == worker.MOST_ATTEMPTS
+    await stopped(running)
+
+
 async def test_progress_that_was_held_back_is_written_in_the_end(service: Service) -> None:
     async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
         for step in range(1, 8):
