@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from ingrain.cli.estimating import duration
+from ingrain.units import duration
 from ingrain.v1 import common_pb2, datasets_pb2
 from tools.preflight import Preflight
 

@@ -1,5 +1,7 @@
 """Numbers as people read them, for sentences and tables alike. Pure."""
 
+from ingrain.units import three_digits
+
 
 def si(value: float | None, unit: str = "FLOP") -> str:
     """`3.2 TFLOP`: three digits with a prefix."""
@@ -11,12 +13,6 @@ def si(value: float | None, unit: str = "FLOP") -> str:
         if abs(value) >= size:
             return f"{three_digits(value / size)} {prefix}{unit}"
     return f"{three_digits(value)} {unit}"
-
-
-def three_digits(value: float) -> str:
-    return (
-        f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
-    )
 
 
 def share(value: float, digits: int = 1) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import jinja2
 
+from ingrain.units import duration
 from services.studies import plots
 from services.studies.costs import FLOP
-from services.studies.figures import points, si, three_digits
+from services.studies.figures import points, si
 
 TOKEN_MEAN = "acc_token_norm"
 MONEY_DIGITS = 6  # as amounts are rounded
@@ -64,18 +65,6 @@ def excludes(exclusion: Mapping[str, Any]) -> str:
     return " or ".join(
         word for key, word in (("seen", "question"), ("covered", "answer")) if exclusion.get(key)
     )
-
-
-def duration(seconds: float | None) -> str:
-    """`1 h 5 min`, `2 min 3 s`, `4.2 s`, `12 ms`; empty where it was not measured."""
-    if not seconds:
-        return ""
-    if seconds < 1:
-        return f"{three_digits(1000 * seconds)} ms"
-    if seconds < 60:
-        return f"{three_digits(seconds)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def p(value: float) -> str:

@@ -55,7 +55,6 @@ def test_a_long_run_fits_80_columns() -> None:
     snapshot.remaining_duration.FromSeconds(192)
     said = watching.line(snapshot)
     assert said == "step 1200/3000 loss 2.346 lr 1.0e-04 norm 1.23 12.3k tok/s MFU 46% ETA 3m12s"
-    assert [watching.duration(s) for s in (5, 65, 7500)] == ["5s", "1m05s", "2h05m"]
 
 
 def test_ctrl_c_leaves_the_training_running(monkeypatch: pytest.MonkeyPatch) -> None:

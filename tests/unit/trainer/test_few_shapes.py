@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from services.trainer import attention, kernels
 from services.trainer.bare import config_of
 from services.trainer.data import Batch
 from services.trainer.loading import load_model
@@ -13,6 +14,10 @@ from services.trainer.packing import IGNORED, TokenSequence, pack
 from services.trainer.plain_engine import PlainEngine
 from services.trainer.step import reading_of
 from services.trainer.tokens import rounded
+
+
+def test_lengths_are_counted_as_attention_reads_them():
+    assert (kernels.EXACT, kernels.STRIDE) == (attention.MOST_EXACT, attention.STRIDE)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -11,7 +11,7 @@ from rich.text import Text
 from ingrain.cli import augment_options as options
 from ingrain.cli.beginning import begun
 from ingrain.cli.ending import tell
-from ingrain.cli.estimating import duration, show_estimate
+from ingrain.cli.estimating import show_estimate
 from ingrain.cli.output import (
     CancelOnExit,
     Format,
@@ -25,7 +25,7 @@ from ingrain.cli.output import (
 )
 from ingrain.cli.progress import wait
 from ingrain.names import short_id
-from ingrain.units import count
+from ingrain.units import count, duration
 from ingrain.v1 import augmenter_pb2, datasets_pb2
 
 _DEFAULT = ("rephrase", "reverse", "infer", "link", "about")

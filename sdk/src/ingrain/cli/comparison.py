@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from ingrain.units import count
+from ingrain.units import count, duration
 from ingrain.v1 import common_pb2, studies_pb2
 
 FEW = 4  # methods that fit side by side
@@ -90,19 +90,7 @@ def _share(outcome: studies_pb2.MethodOutcome, name: str) -> str:
 def _price(cost: common_pb2.Cost) -> str:
     if not cost.flops and not cost.compute_seconds:
         return ""
-    return f"{count(cost.flops, ' ')}FLOP\n{_seconds(cost.compute_seconds)}"
-
-
-def _seconds(seconds: float) -> str:
-    if seconds >= 120:
-        return f"{seconds / 60:.0f} min"
-    return (
-        f"{seconds:.0f} s"
-        if seconds >= 10
-        else f"{seconds * 1000:.0f} ms"
-        if seconds < 1
-        else f"{seconds:.1f} s"
-    )
+    return f"{count(cost.flops, ' ')}FLOP\n{duration(cost.compute_seconds)}"
 
 
 def _break_even(outcome: studies_pb2.MethodOutcome) -> str:

@@ -80,12 +80,24 @@ def tell(status: str, code: int, **more: Any) -> None:
     """Writes the verdict where the pod's status is read from, if that is there and may be written."""
     path = Path(os.environ.get(VERDICT_VARIABLE) or VERDICT_FILE)
     told = {"status": status, "exit_code": code, **{name: value for name, value in more.items() if value}}
-    line = json.dumps(told, ensure_ascii=False)
-    if len(line.encode()) > MOST_VERDICT_BYTES:
-        told = {name: str(value)[:600] for name, value in told.items()}
-        line = json.dumps(told, ensure_ascii=False)
     try:
         if path.exists() and os.access(path, os.W_OK):
-            path.write_text(line + "\n", encoding="utf-8")
+            path.write_text(bounded(told) + "\n", encoding="utf-8")
     except OSError:
         print(f"The verdict could not be written to {path}.", file=sys.stderr)
+
+
+def bounded(told: dict[str, Any]) -> str:
+    """JSON of at most MOST_VERDICT_BYTES: what is long is cut, all to the same length, as far as that takes."""
+    for shift in range(MOST_VERDICT_BYTES.bit_length() - 4):  # to 4,000 characters, 2,000 ... 15
+        cut = {name: _cut(value, MOST_VERDICT_BYTES >> shift) for name, value in told.items()}
+        # A name of a file that is no UTF-8 stands in a text as half a surrogate.
+        line = json.dumps(cut, ensure_ascii=False).encode(errors="backslashreplace")
+        if len(line) <= MOST_VERDICT_BYTES:
+            return line.decode()
+    return json.dumps({"status": told["status"], "exit_code": told["exit_code"]})
+
+
+def _cut(value: Any, most: int) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= most else text[:most] + "…"

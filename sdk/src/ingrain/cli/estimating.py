@@ -10,7 +10,7 @@ from rich.table import Table
 from ingrain.cli import study_options as options
 from ingrain.cli.output import Format, Output, as_dict, print_json, stdout
 from ingrain.cli.own_documents import retention as kept_by
-from ingrain.units import count, size
+from ingrain.units import count, duration, size
 from ingrain.v1 import common_pb2
 
 # Notes begin with the step that they are about and, where it was tried, with its time.
@@ -109,12 +109,3 @@ def show_estimate(found: common_pb2.Estimate) -> None:
     for note in found.notes:
         if not _OF_STEP.match(note):
             stdout.print(f"- {note}", soft_wrap=False, markup=False)
-
-
-def duration(seconds: float) -> str:
-    """Empty for none."""
-    if not seconds:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

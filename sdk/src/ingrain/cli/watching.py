@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ingrain.cli.output import Format, Output, as_dict, stdout
+from ingrain.units import short_duration
 from ingrain.v1 import trainer_pb2
 
 
@@ -57,7 +58,7 @@ def line(snapshot: trainer_pb2.TrainingSnapshot) -> str:
     if snapshot.HasField("model_flops_utilization"):
         parts.append(f"MFU {snapshot.model_flops_utilization:.0%}")
     if snapshot.HasField("remaining_duration") and snapshot.step < snapshot.step_count:
-        parts.append(f"ETA {duration(snapshot.remaining_duration.ToSeconds())}")
+        parts.append(f"ETA {short_duration(snapshot.remaining_duration.ToSeconds())}")
     return " ".join(parts)
 
 
@@ -76,14 +77,3 @@ def measured(snapshot: trainer_pb2.TrainingSnapshot) -> str:
 
 def short(count: float) -> str:
     return f"{count:.0f}" if count < 1000 else f"{count / 1000:.3g}k"
-
-
-def duration(seconds: int) -> str:
-    """`45s`, `3m12s`, `2h05m`."""
-    if seconds < 60:
-        return f"{seconds}s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes}m{seconds:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m"

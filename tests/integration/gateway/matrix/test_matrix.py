@@ -295,9 +295,11 @@ async def test_a_name_of_another_project_inside_of_a_request_opens_nothing(
             assert answers[0][0] is not OK, (short, path)
             assert answers[0] == answers[1], (short, path)
             places += 1
-    assert places > 60
+    assert places == PLACES
 
 
+# Where requests take names, all asked above. A field that is added moves it: see that `named` finds it.
+PLACES = 78
 # Fields that take more than full names, so that no pattern tells what they are.
 UNRULED = {
     "model": "models",
