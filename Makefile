@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-alerts k8s-smoke measure-metrics hosts scale real-documents
+.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-alerts k8s-smoke measure-metrics oidc-trial hosts scale real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -132,6 +132,13 @@ build/prometheus/usr/bin/promtool:
 
 k8s-alerts: build/prometheus/usr/bin/promtool | setup ## alerts read and tried by promtool
 	$(PY) -m tools.k8s_alerts $<
+
+build/oidc/node_modules: tools/oidc_trial/package-lock.json
+	mkdir -p build/oidc && cp tools/oidc_trial/package.json tools/oidc_trial/package-lock.json build/oidc/
+	npm ci --silent --prefix build/oidc && touch $@
+
+oidc-trial: build/oidc/node_modules | setup ## the gateway and a certified OpenID provider from npm, both on this machine (a minute)
+	$(PY) -m tools.oidc_trial build/oidc
 
 k8s-smoke: setup ## a trial on a cluster: install, study, ask, uninstall, result file (KUBECONFIG=file OVERLAY=laptop IMAGES=registry/)
 	$(PY) -m tools.k8s_smoke --kubeconfig "$(KUBECONFIG)" --overlay $(or $(OVERLAY),laptop) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
