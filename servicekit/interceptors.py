@@ -4,7 +4,6 @@ Errors are translated where a handler is iterated, not where it is called: a fai
 as much an answer as one at its start.
 """
 
-import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,7 @@ from typing import Any
 import grpc
 import protovalidate
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
@@ -58,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
         return make[0](
             make[1](behaviour),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_read_by(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -156,7 +155,7 @@ def by_gateway(gateway_token: str) -> Identify:
 
 def caller_from(metadata: dict[str, Any], gateway_token: str) -> identity.Caller:
     shown = str(metadata.get(identity.GATEWAY_TOKEN, ""))
-    if not hmac.compare_digest(shown.encode(), gateway_token.encode()):
+    if not identity.is_one_of(shown, gateway_token):
         raise Unauthenticated("NOT_THE_GATEWAY", "services answer only to the gateway; call its address")
     return identity.Caller(
         kind=str(metadata.get(identity.CALLER_KIND, "user")),
@@ -166,8 +165,22 @@ def caller_from(metadata: dict[str, Any], gateway_token: str) -> identity.Caller
     )
 
 
-def checked(request: Message) -> Message:
+def _read_by(deserializer: Callable[[bytes], Message]) -> Callable[[bytes], Message | DecodeError]:
+    """What does not parse is handed on as the error that it is, for the call to be refused with details."""
+
+    def read(raw: bytes) -> Message | DecodeError:
+        try:
+            return deserializer(raw)
+        except DecodeError as error:
+            return error
+
+    return read
+
+
+def checked(request: Message | DecodeError) -> Message:
     """The request, or Invalid with every rule of the protos that it breaks."""
+    if isinstance(request, DecodeError):
+        raise Invalid("BAD_MESSAGE", "the request does not parse as its message")
     violations = protovalidate.collect_violations(request)
     if violations:
         raise BrokenRules([(field_path(v), v.proto.message) for v in violations])

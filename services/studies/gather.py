@@ -103,7 +103,9 @@ async def latencies(
         model = weights[participant.id][0].name
         names = None
         if participant.method.reads:
-            names = {group: context.name for group, context in contexts[participant.id].items()}
+            # Answers that were there already may be those of the same weights under another name, with its context.
+            read = contexts[participant.id].items()
+            names = {group: context.name for group, context in read if context.model == model}
             for group in dict.fromkeys(groups(rows, spec.group_key)):
                 # Where all answers were there already nobody read the documents.
                 if group not in names:

@@ -114,4 +114,7 @@ def test_bare_stubs_tell_an_error(stubs: Path) -> None:
             timeout=60,
         )
     assert done.returncode == 1
-    assert done.stderr.strip() == "UNAUTHENTICATED: the API key is missing or wrong [API_KEY_WRONG]"
+    assert (
+        done.stderr.strip()
+        == "UNAUTHENTICATED: send an API key as `authorization: Bearer <key>` [NO_CREDENTIALS]"
+    )

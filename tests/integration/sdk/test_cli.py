@@ -44,7 +44,7 @@ def test_dataset_commands(ingrain, docs: Path) -> None:
 def test_exit_codes_and_messages(ingrain, platform: FakePlatform, docs: Path) -> None:
     missing = ingrain("dataset", "get", "nothing")
     assert (missing.returncode, missing.stdout) == (3, "")
-    assert missing.stderr == "Error: there is no projects/default/datasets/nothing\n"
+    assert missing.stderr == "Error: projects/default/datasets/nothing does not exist\n"
     assert ingrain("dataset", "get").returncode == 2
     assert ingrain("nonsense").returncode == 2
     assert ingrain("study", "nonsense").returncode == 2
@@ -120,7 +120,7 @@ def test_model_and_operation_commands(ingrain, docs: Path) -> None:
     assert (wrong.returncode, "fast is no list of numbers" in wrong.stderr) == (2, True)
     for command in ("pause", "resume"):
         ended = ingrain("model", command, "tuned")
-        assert (ended.returncode, "is not at work" in ended.stderr) == (1, True)
+        assert (ended.returncode, "only a training at work" in ended.stderr) == (1, True)
     assert operation in ingrain("operation", "list", "models", "-o", "name").stdout
     listing = ingrain("operation", "list", "models").stdout
     assert max(map(len, listing.splitlines())) <= 80
@@ -238,7 +238,7 @@ def test_bundled_model_studies_a_world(ingrain, tmp_path: Path) -> None:
 
 def test_key_secret_is_alone_on_stdout(ingrain) -> None:
     made = ingrain("key", "create", "--title", "laptop")
-    assert made.stdout.startswith("fake-")
+    assert made.stdout.startswith("ingrain_default.key-")
     assert made.stdout.strip() not in made.stderr
     listed = ingrain("key", "list")
     assert "laptop" in listed.stdout

@@ -10,7 +10,7 @@ from ingrain import Client
 def test_keys_end_by_themselves_and_may_do_what_they_are_for(ingrain: Any) -> None:
     made = ingrain("key", "create", "--title", "nightly", "--expires", "30d", "--scope", "write")
     assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith("fake-")
+    assert made.stdout.startswith("ingrain_default.key-")
     ends = datetime.now(UTC) + timedelta(days=30)
     assert f"until {ends:%Y-%m-%d}" in made.stderr
     assert ingrain("key", "create", "--scope", "read", "--scope", "ask", "-o", "name").returncode == 0

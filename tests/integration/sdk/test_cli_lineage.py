@@ -160,7 +160,8 @@ def test_a_preview_shows_prompts_and_rows_and_stores_nothing(ingrain, derived: C
     for part in ("rephrase", "prompt", "In other words:", "kept", "It is said that", "dropped", "(copy)"):
         assert part in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
-    assert len(json.loads(ingrain("augment", "docs", "--preview", "1", "-o", "json").stdout)["rows"]) == 1
+    preview = ("augment", "docs", "--model", "small", "--preview", "1")
+    assert len(json.loads(ingrain(*preview, "-o", "json").stdout)["rows"]) == 1
     estimated = ingrain("augment", "docs", "--model", "small", "--estimate", "-o", "json")
     assert json.loads(estimated.stdout)["row_count"] == "3"
     started = ingrain("augment", "docs", "--model", "small", "--no-wait", "--id", "later")

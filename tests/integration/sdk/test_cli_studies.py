@@ -110,7 +110,7 @@ def test_pause_and_resume(ingrain: Any, platform: FakePlatform, data: tuple[str,
     assert ingrain("study", "run", *data, "--id", "done").returncode == 0
     ended = ingrain("study", "pause", "done")
     assert ended.returncode == 1
-    assert "is not at work" in ended.stderr
+    assert "only a study at work" in ended.stderr
     platform.store._step_s = 5.0
     assert ingrain("study", "run", *data, "--id", "slow", "--no-wait").returncode == 0
     paused = ingrain("study", "pause", "slow")
@@ -239,6 +239,6 @@ def test_results_in_python(platform: FakePlatform, data: tuple[str, ...]) -> Non
             client.studies.get("first").recommendation.context.dataset
             == "projects/default/datasets/documents"
         )
-        with pytest.raises(errors.Invalid, match="is no method; one of") as caught:
+        with pytest.raises(errors.Invalid, match="is not a method; known are") as caught:
             client.studies.create("documents", "probes", "small", methods=["icl", "guess"])
         assert caught.value.reason == "UNKNOWN_METHOD"

@@ -8,13 +8,24 @@ runs it alone.
 """
 
 from concurrent import futures
-from typing import Any
 
 import grpc
 from google.longrunning import operations_pb2_grpc
 
-from ingrain.testing import aliases, batches, inference, library, measuring, models, probes, services, studies
-from ingrain.testing.store import Refused, StatusOf, Store
+from ingrain.testing import (
+    aliases,
+    batches,
+    inference,
+    library,
+    models,
+    operations,
+    probes,
+    projects,
+    services,
+    studies,
+)
+from ingrain.testing.guard import Guard, Health
+from ingrain.testing.store import Refused, Store
 from ingrain.v1 import (
     aliases_pb2_grpc,
     augmenter_pb2_grpc,
@@ -30,11 +41,14 @@ from ingrain.v1 import (
 
 
 class FakePlatform:
-    """`api_key`: the only one that is let in, where given. `step_s`: how long a step of long work takes.
-    `prices`: what GetPriceTable answers; set its fields."""
+    """`api_key`: the operator's, without which nobody is let in but by keys that were made with it; empty: everybody is.
+    `step_s`: how long a step of long work takes. `heartbeat_s`: after so long without news a watcher is told that the
+    stream lives. `prices`: what GetPriceTable answers; set its fields."""
 
-    def __init__(self, port: int = 0, api_key: str = "", step_s: float = 0.01) -> None:
-        self.store = Store(step_s)
+    def __init__(
+        self, port: int = 0, api_key: str = "", step_s: float = 0.01, heartbeat_s: float = 15.0
+    ) -> None:
+        self.store = Store(step_s, heartbeat_s)
         self.prices = studies_pb2.PriceTable()
         self._library = library.Library(self.store)
         self._api_key = api_key
@@ -52,7 +66,7 @@ class FakePlatform:
     def start(self) -> "FakePlatform":
         """Listens; after `stop` again at the same port, with everything still there."""
         pool = futures.ThreadPoolExecutor(32, thread_name_prefix="fake-platform")
-        self._server = grpc.server(pool, interceptors=[_Guard(self._api_key)])
+        self._server = grpc.server(pool, interceptors=[Guard(self.store, self._api_key)])
         self._register(self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self._server.start()
@@ -77,53 +91,13 @@ class FakePlatform:
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(probes.WritingEvaluator(library), server)
         aliases_pb2_grpc.add_AliasesServicer_to_server(aliases.Aliases(library), server)
         studies_pb2_grpc.add_StudiesServicer_to_server(studies.Studies(library, self.prices), server)
-        projects_pb2_grpc.add_ProjectsServicer_to_server(measuring.Projects(), server)
-        projects_pb2_grpc.add_KeysServicer_to_server(measuring.Keys(store), server)
-        operations_pb2_grpc.add_OperationsServicer_to_server(services.Operations(store), server)
+        projects_pb2_grpc.add_ProjectsServicer_to_server(projects.Projects(store), server)
+        projects_pb2_grpc.add_KeysServicer_to_server(projects.Keys(store), server)
+        server.add_generic_rpc_handlers((Health(),))
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations.Operations(store), server)
 
     def __enter__(self) -> "FakePlatform":
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-class _Guard(grpc.ServerInterceptor):
-    """Lets in who has the key, and turns Refused into a status with details."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def intercept_service(self, continuation: Any, details: Any) -> Any:
-        handler = continuation(details)
-        if handler is None:
-            return None
-        sent = dict(details.invocation_metadata).get("authorization")
-        allowed = not self._api_key or sent == f"Bearer {self._api_key}"
-        kind = ("stream" if handler.request_streaming else "unary") + (
-            "_stream" if handler.response_streaming else "_unary"
-        )
-        method = getattr(handler, kind)
-
-        def unary(request: Any, context: grpc.ServicerContext) -> Any:
-            try:
-                if not allowed:
-                    raise Refused("UNAUTHENTICATED", "API_KEY_WRONG", "the API key is missing or wrong")
-                return method(request, context)
-            except Refused as refused:
-                context.abort_with_status(StatusOf(refused.status))
-
-        def stream(request: Any, context: grpc.ServicerContext) -> Any:
-            try:
-                if not allowed:
-                    raise Refused("UNAUTHENTICATED", "API_KEY_WRONG", "the API key is missing or wrong")
-                yield from method(request, context)
-            except Refused as refused:
-                context.abort_with_status(StatusOf(refused.status))
-
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(
-            stream if handler.response_streaming else unary,
-            handler.request_deserializer,
-            handler.response_serializer,
-        )

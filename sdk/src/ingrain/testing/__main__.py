@@ -11,8 +11,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7070)
     parser.add_argument("--api-key", default="")
     parser.add_argument("--step-s", type=float, default=0.05, help="seconds per step of long work")
+    parser.add_argument("--heartbeat-s", type=float, default=15.0, help="seconds of quiet between heartbeats")
     options = parser.parse_args()
-    with FakePlatform(options.port, options.api_key, options.step_s) as platform:
+    with FakePlatform(options.port, options.api_key, options.step_s, options.heartbeat_s) as platform:
         print(f"fake platform at {platform.target}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             platform.wait()

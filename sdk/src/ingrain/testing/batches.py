@@ -11,7 +11,7 @@ from ingrain.testing import words
 from ingrain.testing.library import Library
 from ingrain.testing.store import Refused, Work
 from ingrain.v1 import batches_pb2 as pb
-from ingrain.v1 import batches_pb2_grpc, common_pb2, datasets_pb2
+from ingrain.v1 import batches_pb2_grpc, common_pb2, datasets_pb2, inference_pb2
 
 _KINDS = (datasets_pb2.Dataset.PROMPTS, datasets_pb2.Dataset.PROBES)
 
@@ -26,27 +26,33 @@ class Batches(batches_pb2_grpc.BatchesServicer):
             kind = datasets_pb2.Dataset.Kind.Name(dataset.kind)
             message = f"{dataset.name} holds {kind}; a batch asks PROMPTS or PROBES"
             raise Refused("INVALID_ARGUMENT", "NOT_PROMPTS", message, "batch.dataset")
-        texts = self.library.known(request.batch.model, request.parent, request.batch.context)
+        asked = inference_pb2.GenerateRequest(
+            parent=request.parent, model=request.batch.model, context=request.batch.context
+        )
+        texts = self.library.asked(asked).texts
         if request.validate_only:
-            estimate = common_pb2.Estimate(row_count=dataset.row_count)
-            return self.store.estimate(request.parent, "CreateBatch", estimate)
+            name = self.store.name_of(request.parent, "batches", request.batch_id)
+            return self.store.estimate(name, "CreateBatch", common_pb2.Estimate(row_count=dataset.row_count))
         return self.store.once(request, lambda: self._start(request, texts))
 
     def _start(self, request: Any, texts: list[str]) -> operations_pb2.Operation:
-        batch = pb.Batch()
-        batch.CopyFrom(request.batch)
+        given = request.batch
+        batch = pb.Batch(model=given.model, dataset=given.dataset, context=given.context, labels=given.labels)
+        batch.max_tokens, batch.temperature, batch.seed = given.max_tokens, given.temperature, given.seed
+        batch.stop.extend(given.stop)
         batch.name = self.store.new_name(request.parent, "batches", request.batch_id)
         rows = list(map(json.loads, self.library.rows[batch.dataset]))
         batch.row_count = len(rows)
-        batch.create_time.GetCurrentTime()
-        answers = datasets_pb2.Dataset(kind=datasets_pb2.Dataset.ANSWERS, state=common_pb2.ACTIVE)
+        answers = datasets_pb2.Dataset(kind=datasets_pb2.Dataset.ANSWERS)
+        answers.display_name = f"answers of {batch.name}"
         answers.labels["batch"] = batch.name
 
         def finish() -> None:
             found = [_answer(number, row, texts) for number, row in enumerate(rows)]
             answers.name = f"{batch.name.replace('/batches/', '/datasets/')}-answers"
             self.library.add(answers, "\n".join(map(json.dumps, found)).encode())
-            self.store.resources[answers.name] = answers
+            self.store.put(answers)
+            batch.cost.prompt_token_count = len(found)
             batch.answered_count, batch.output_dataset = len(found), answers.name
 
         operation = self.store.start(batch, Work("CreateBatch", {"answering": 2}, finish, answers))

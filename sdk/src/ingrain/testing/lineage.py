@@ -13,11 +13,13 @@ from ingrain.v1 import common_pb2, datasets_pb2
 
 def traced(library: Library, request: Any) -> Iterator[datasets_pb2.TraceRowsResponse]:
     library.store.active(request.name)
-    named = {
-        row["id"] for row in map(json.loads, library.rows[request.name]) if _is_one_of(row, request.row_ids)
-    }
+    rows = list(map(json.loads, library.rows[request.name]))
+    named = {row.get("id", "") for row in rows if _is_one_of(row, request.row_ids)} - {""}
+    if not library.store.get(request.name).withdrawn_row_count:
+        _require(request.name, request.row_ids, named)
     reached = {request.name: {*named, *request.row_ids}}
-    yield datasets_pb2.TraceRowsResponse(dataset=request.name, row_ids=sorted(named))
+    if named:
+        yield datasets_pb2.TraceRowsResponse(dataset=request.name, row_ids=sorted(named))
     depth = 1
     while reached:
         further: dict[str, set[str]] = {}
@@ -37,25 +39,40 @@ def traced(library: Library, request: Any) -> Iterator[datasets_pb2.TraceRowsRes
 
 def withdrawal(library: Library, request: Any) -> operations_pb2.Operation:
     dataset = library.store.active(request.name)
-    rows = library.rows[request.name]
-    left = [row for row in rows if not _is_one_of(json.loads(row), request.row_ids)]
-    known = {json.loads(row)["id"] for row in rows}
-    if missing := sorted(set(request.row_ids) - known):
-        raise Refused("NOT_FOUND", "ROW_NOT_FOUND", f"{request.name} has no row {missing[0]!r}")
-    if not left:
-        message = f"these are all rows of {request.name}; delete the dataset instead"
-        raise Refused("INVALID_ARGUMENT", "NOTHING_LEFT", message, "row_ids")
     if request.validate_only:
-        estimate = common_pb2.Estimate(row_count=len(rows) - len(left))
+        estimate = common_pb2.Estimate(row_count=dataset.row_count - len(_left(library, request)))
         return library.store.estimate(request.name, "WithdrawRows", estimate)
 
     def finish() -> None:
-        dataset.withdrawn_row_count += len(rows) - len(left)
+        left = _left(library, request)
+        dataset.withdrawn_row_count += dataset.row_count - len(left)
         library.add(dataset, "\n".join(left).encode())
 
-    return library.store.once(
-        request, lambda: library.store.start(dataset, Work("WithdrawRows", {"writing": 1}, finish))
-    )
+    def make() -> operations_pb2.Operation:
+        for name, operation in library.store.operations.items():
+            if name.startswith(f"{request.name}/operations/") and not operation.done:
+                message = f"{name} is at work on {request.name}; wait for it"
+                raise Refused("FAILED_PRECONDITION", "DATASET_BUSY", message, operation=name)
+        return library.store.start(dataset, Work("WithdrawRows", {"writing": 1}, finish, changes=True))
+
+    return library.store.once(request, make)
+
+
+def _left(library: Library, request: Any) -> list[str]:
+    """Rows that stay. Refused for an id that no row has, and where none would stay."""
+    rows = library.rows[request.name]
+    _require(request.name, request.row_ids, {json.loads(row).get("id", "") for row in rows})
+    left = [row for row in rows if not _is_one_of(json.loads(row), request.row_ids)]
+    if not left:
+        message = f"these are all rows of {request.name}; delete the dataset instead"
+        raise Refused("INVALID_ARGUMENT", "NOTHING_LEFT", message, "row_ids")
+    return left
+
+
+def _require(dataset: str, ids: Any, known: set[str]) -> None:
+    if missing := sorted(set(ids) - known):
+        message = f"{dataset} has no row {missing[0]!r}"
+        raise Refused("NOT_FOUND", "ROW_NOT_FOUND", message, resource=dataset, rows=", ".join(missing))
 
 
 def _datasets(library: Library) -> list[datasets_pb2.Dataset]:

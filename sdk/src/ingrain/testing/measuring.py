@@ -1,8 +1,7 @@
-"""The fake's evaluations, projects and keys."""
+"""The fake's evaluations."""
 
 import json
 import math
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +10,10 @@ from google.protobuf import empty_pb2
 
 from ingrain.testing import words
 from ingrain.testing.library import Library
-from ingrain.testing.store import Store, Work
-from ingrain.v1 import (
-    evaluator_pb2,
-    evaluator_pb2_grpc,
-    projects_pb2,
-    projects_pb2_grpc,
-)
+from ingrain.testing.store import Refused, Work
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, evaluator_pb2_grpc
+
+_Dataset = datasets_pb2.Dataset
 
 
 def answers(library: Library, probes: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -80,26 +76,36 @@ def measure(rows: list[dict[str, Any]]) -> list[evaluator_pb2.KindResult]:
 class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
     def __init__(self, library: Library) -> None:
         self.library, self.store = library, library.store
-        self.answers: dict[str, list[dict[str, Any]]] = {}
 
     def CreateEvaluation(self, request: Any, context: Any) -> operations_pb2.Operation:
-        return self.store.once(request, lambda: self._start(request))
-
-    def _start(self, request: Any) -> operations_pb2.Operation:
         wanted = request.evaluation
-        texts = self.library.known(wanted.subject.model, request.parent)
-        if wanted.subject.HasField("context"):
-            texts = texts + self.library.texts(wanted.subject.context.dataset)
-        self.store.active(wanted.probes)
-        result = evaluator_pb2.Evaluation()
-        result.MergeFrom(wanted)
+        self.store.active(wanted.subject.model)
+        probes = self.store.active(wanted.probes)
+        if probes.kind not in (_Dataset.PROBES, _Dataset.DOCUMENTS):
+            kind = _Dataset.Kind.Name(probes.kind)
+            message = f"{probes.name} holds {kind}; name a dataset of PROBES or DOCUMENTS"
+            raise Refused("INVALID_ARGUMENT", "WRONG_DATASET_KIND", message, "evaluation.probes")
+        texts = self.library.known(wanted.subject).texts
+        if request.validate_only:
+            name = self.store.name_of(request.parent, "evaluations", request.evaluation_id)
+            estimate = common_pb2.Estimate(row_count=probes.row_count)
+            return self.store.estimate(name, "CreateEvaluation", estimate)
+        return self.store.once(request, lambda: self._start(request, texts))
+
+    def _start(self, request: Any, texts: list[str]) -> operations_pb2.Operation:
+        wanted = request.evaluation
+        result = evaluator_pb2.Evaluation(subject=wanted.subject, probes=wanted.probes)
+        result.cluster_key, result.question_template = wanted.cluster_key, wanted.question_template
+        result.asking = wanted.asking or evaluator_pb2.Evaluation.CHOICE
+        if wanted.HasField("judge"):
+            result.judge.CopyFrom(wanted.judge)
+        result.model_sha256 = self.store.get(wanted.subject.model).sha256
         result.name = self.store.new_name(request.parent, "evaluations", request.evaluation_id)
         result.probes_sha256 = self.store.get(wanted.probes).sha256
-        result.create_time.GetCurrentTime()
 
         def finish() -> None:
             rows = answers(self.library, wanted.probes, texts)
-            self.answers[result.name] = rows
+            self.library.results[result.name] = rows
             result.probe_count = len(rows)
             result.kinds.extend(measure(rows))
 
@@ -107,8 +113,9 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
 
     def ReadResults(self, request: Any, context: Any) -> Iterator[evaluator_pb2.ReadResultsResponse]:
         self.store.active(request.name)
-        rows = [json.dumps(row) for row in self.answers[request.name][request.start_row :]]
-        yield evaluator_pb2.ReadResultsResponse(rows=rows, start_row=request.start_row)
+        rows = [json.dumps(row) for row in self.library.results[request.name][request.start_row :]]
+        if rows:
+            yield evaluator_pb2.ReadResultsResponse(rows=rows, start_row=request.start_row)
 
     def GetEvaluation(self, request: Any, context: Any) -> evaluator_pb2.Evaluation:
         return self.store.get(request.name)
@@ -120,30 +127,3 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServicer):
     def DeleteEvaluation(self, request: Any, context: Any) -> empty_pb2.Empty:
         self.store.delete(request.name)
         return empty_pb2.Empty()
-
-
-class Projects(projects_pb2_grpc.ProjectsServicer):
-    def ListProjects(self, request: Any, context: Any) -> projects_pb2.ListProjectsResponse:
-        return projects_pb2.ListProjectsResponse(projects=[projects_pb2.Project(name="projects/default")])
-
-
-class Keys(projects_pb2_grpc.KeysServicer):
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def CreateKey(self, request: Any, context: Any) -> projects_pb2.CreateKeyResponse:
-        key = projects_pb2.Key()
-        key.MergeFrom(request.key)
-        key.name = self.store.new_name(request.parent, "keys", "")
-        key.create_time.GetCurrentTime()
-        self.store.resources[key.name] = key
-        return projects_pb2.CreateKeyResponse(key=key, secret=f"fake-{uuid.uuid4().hex}")
-
-    def ListKeys(self, request: Any, context: Any) -> projects_pb2.ListKeysResponse:
-        found, token = self.store.page(request.parent, "keys", request)
-        return projects_pb2.ListKeysResponse(keys=found, next_page_token=token)
-
-    def RevokeKey(self, request: Any, context: Any) -> projects_pb2.Key:
-        key = self.store.get(request.name)
-        key.revoke_time.GetCurrentTime()
-        return key

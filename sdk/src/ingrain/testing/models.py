@@ -1,7 +1,7 @@
 """The fake's models: brought in or trained at once; what they know is in `library`."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -24,8 +24,12 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         self.files: dict[str, dict[str, bytes]] = {}  # by the model's name and the file's
 
     def ImportModel(self, request: Any, context: Any) -> operations_pb2.Operation:
+        if bool(request.source_uri) == request.HasField("endpoint"):
+            message = "send a source_uri or an endpoint, and not both"
+            raise Refused("INVALID_ARGUMENT", "ONE_SOURCE", message, "source_uri")
         if request.validate_only:
-            return self.store.estimate(request.parent, "ImportModel", common_pb2.Estimate())
+            name = self.store.name_of(request.parent, "models", request.model_id)
+            return self.store.estimate(name, "ImportModel", common_pb2.Estimate())
         return self.store.once(request, lambda: self._bring_in(request, request.source_uri, "ImportModel"))
 
     def StartModelUpload(self, request: Any, context: Any) -> trainer_pb2.ModelUpload:
@@ -36,73 +40,97 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         return trainer_pb2.ModelUpload(upload_id=upload_id, part_size_bytes=_PART_BYTES, parts=there)
 
     def UploadModelPart(self, requests: Iterator[Any], context: Any) -> trainer_pb2.UploadModelPartResponse:
-        header = next(requests).header
+        header = _header(requests, trainer_pb2.UploadModelPartRequest())
+        parts = self._upload(header.upload_id)[1]
         content = b"".join(request.chunk for request in requests)
         if hashlib.sha256(content).hexdigest() != header.sha256:
             message = "the part's bytes have another sha256 than its header says"
             raise Refused("INVALID_ARGUMENT", "WRONG_PART_BYTES", message, "header.sha256")
-        self._upload(header.upload_id)[1][header.file_name, header.part_number] = content
+        parts[header.file_name, header.part_number] = content
         return trainer_pb2.UploadModelPartResponse(size_bytes=len(content))
 
     def FinishModelUpload(self, request: Any, context: Any) -> operations_pb2.Operation:
+        contents: dict[str, bytes] = {}
+        if request.upload_id in self.uploads:
+            contents = _whole(*self._upload(request.upload_id))
+
         def make() -> operations_pb2.Operation:
-            files, parts = self._upload(request.upload_id)
-            contents = {
-                file.name: b"".join(parts.get((file.name, n), b"") for n in range(len(parts) + 1))
-                for file in files
-            }
-            for file in files:
-                if hashlib.sha256(contents[file.name]).hexdigest() != file.sha256:
-                    raise Refused("FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", f"{file.name} is not whole")
-            del self.uploads[request.upload_id]
-            return self._bring_in(request, "upload", "FinishModelUpload", contents)
+            finish = lambda: self.uploads.pop(self._known(request.upload_id))  # noqa: E731
+            return self._bring_in(request, "upload", "FinishModelUpload", contents, finish)
 
         return self.store.once(request, make)
 
+    def _known(self, upload_id: str) -> str:
+        self._upload(upload_id)
+        return upload_id
+
     def _upload(self, upload_id: str) -> Any:
         if upload_id not in self.uploads:
-            raise Refused("NOT_FOUND", "UPLOAD_NOT_FOUND", f"there is no upload {upload_id}")
+            message = f"there is no upload {upload_id}"
+            raise Refused("NOT_FOUND", "UPLOAD_NOT_FOUND", message, upload_id=upload_id)
         return self.uploads[upload_id]
 
     def PauseTraining(self, request: Any, context: Any) -> trainer_pb2.Model:
-        """Refused: the fake's trainings have ended when they are answered."""
+        """Takes no further step until it is resumed."""
         return self._set_paused(request.name, True)
 
     def ResumeTraining(self, request: Any, context: Any) -> trainer_pb2.Model:
         return self._set_paused(request.name, False)
 
     def _set_paused(self, name: str, paused: bool) -> trainer_pb2.Model:
-        model = self.store.get(name)
-        if model.state != common_pb2.CREATING:
-            raise Refused("FAILED_PRECONDITION", "TRAINING_NOT_RUNNING", f"{name} is not at work")
-        model.paused = paused
-        return model
+        with self.store.changed:
+            model = self.store.get(name)
+            if model.state != common_pb2.CREATING or not model.base_model:
+                state = common_pb2.State.Name(model.state)
+                message = f"{name} is {state}; only a training at work can be paused or resumed"
+                raise Refused("FAILED_PRECONDITION", "TRAINING_NOT_RUNNING", message, state=state)
+            model.paused = paused
+            self.store.changed.notify_all()
+            return model
 
     def UploadModel(self, requests: Iterator[Any], context: Any) -> operations_pb2.Operation:
-        header, files, name = next(requests).header, {}, ""
+        header, files, name = _header(requests, trainer_pb2.UploadModelRequest()), {}, ""
         for request in requests:
             if request.WhichOneof("payload") == "file_name":
                 name = request.file_name
                 files[name] = b""
+            elif not name:
+                message = "a chunk comes after the name of its file"
+                raise Refused("INVALID_ARGUMENT", "CHUNK_WITHOUT_FILE", message, "chunk")
             else:
                 files[name] += request.chunk
+        if not files:
+            raise Refused("INVALID_ARGUMENT", "NO_FILES", "no file was sent", "file_name")
         if "config.json" not in files:
             raise Refused("INVALID_ARGUMENT", "MODEL_NO_CONFIG", "there is no config.json", "file_name")
         make = lambda: self._bring_in(header, "upload", "UploadModel", files)  # noqa: E731
         return self.store.once(header, make)
 
     def _bring_in(
-        self, request: Any, source: str, verb: str, files: dict[str, bytes] | None = None
+        self,
+        request: Any,
+        source: str,
+        verb: str,
+        files: dict[str, bytes] | None = None,
+        finish: Callable[[], Any] = lambda: None,
     ) -> operations_pb2.Operation:
         name = self.store.new_name(request.parent, "models", request.model_id)
         model = trainer_pb2.Model(name=name, source=source, context_window=2048)
         model.sha256 = self._keep(name, files)
         model.display_name, model.architecture, model.parameter_count = request.display_name, "Fake", 1000
+        model.layer_count, model.hidden_size = 1, 8
+        model.size_bytes = sum(map(len, self.files[name].values()))
         model.domain = "invented-worlds" if source.startswith("bundled://") else ""
         if isinstance(request, trainer_pb2.ImportModelRequest) and request.HasField("endpoint"):
             model.endpoint.CopyFrom(request.endpoint)
             model.source, model.architecture, model.parameter_count = request.endpoint.base_url, "", 0
-        return self.store.start(model, Work(verb, {"copying": 1}, lambda: None))
+
+        def end() -> None:
+            if source.startswith("bundled://") and source != "bundled://small":
+                raise Refused("NOT_FOUND", "SOURCE_NOT_FOUND", f"there is no {source}", source_uri=source)
+            finish()
+
+        return self.store.start(model, Work(verb, {"copying": 1}, end))
 
     def _keep(self, name: str, files: dict[str, bytes] | None = None) -> str:
         """The digest of the files: those that were sent, else two small ones; a fake has no weights."""
@@ -112,15 +140,16 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         return folder_sha256({name: hashlib.sha256(content).hexdigest() for name, content in kept.items()})
 
     def CreateModel(self, request: Any, context: Any) -> operations_pb2.Operation:
-        if not request.training.datasets:
-            message = "name at least one dataset"
-            raise Refused("INVALID_ARGUMENT", "NO_DATASET", message, "training.datasets")
-        for part in request.training.datasets:
-            self.store.active(part.dataset)
-        self.store.active(request.training.base_model)
+        training = request.training
+        self.store.active(training.base_model)
+        if training.max_tokens and training.max_steps:
+            message = "a training ends after max_steps or after max_tokens; send one of them"
+            raise Refused("INVALID_ARGUMENT", "TOKENS_AND_STEPS", message, "training.max_tokens")
         if request.validate_only:
-            steps = common_pb2.Estimate(step_count=request.training.max_steps or 300)
-            return self.store.estimate(request.parent, "CreateModel", steps)
+            self._require_data(training)
+            name = self.store.name_of(request.parent, "models", request.model_id)
+            steps = common_pb2.Estimate(step_count=training.max_steps or 300)
+            return self.store.estimate(name, "CreateModel", steps)
         return self.store.once(request, lambda: self._train(request))
 
     def _train(self, request: Any) -> operations_pb2.Operation:
@@ -128,9 +157,17 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         model = trainer_pb2.Model(
             name=name, base_model=request.training.base_model, training=request.training
         )
-        model.sha256 = self._keep(name)
+        model.sha256, model.display_name = self._keep(name), request.display_name
         model.summary.step_count = request.training.max_steps or 300
-        return self.store.start(model, Work("CreateModel", {"training": _STEPS}, lambda: None))
+        finish = lambda: self._require_data(request.training)  # noqa: E731
+        return self.store.start(model, Work("CreateModel", {"training": _STEPS}, finish))
+
+    def _require_data(self, training: trainer_pb2.TrainingSpec) -> None:
+        for name in (part.dataset for part in training.datasets):
+            if name not in self.store.resources:
+                message = f"there is no dataset {name}"
+                raise Refused("NOT_FOUND", "DATASET_NOT_FOUND", message, dataset=name)
+            self.store.active(name)
 
     def GetModel(self, request: Any, context: Any) -> trainer_pb2.Model:
         return self.store.get(request.name)
@@ -167,6 +204,11 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         self.store.get(request.name)
         sent = max(request.start_step, 1) - 1
         for metadata in self.store.watch(request.name):
+            if metadata is None:
+                yield trainer_pb2.TrainingSnapshot()
+                continue
+            if metadata.verb != "CreateModel":
+                return
             for step in range(sent + 1, metadata.completed_count + 1):
                 snapshot = trainer_pb2.TrainingSnapshot(step=step, step_count=_STEPS, loss=3.0 / step)
                 snapshot.learning_rate, snapshot.grad_norm, snapshot.tokens_per_second = 1e-4, 1.0, 1000.0
@@ -177,5 +219,24 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
                 sent = step
 
     def ReadTrainingLog(self, request: Any, context: Any) -> Iterator[trainer_pb2.ReadTrainingLogResponse]:
-        self.store.get(request.name)
-        yield trainer_pb2.ReadTrainingLogResponse(lines=["--- attempt 1", "nothing was trained here"])
+        if self.store.get(request.name).base_model:
+            lines = ["--- attempt 1", "nothing was trained here"]
+            yield trainer_pb2.ReadTrainingLogResponse(lines=lines)
+
+
+def _whole(files: Any, parts: dict[tuple[str, int], bytes]) -> dict[str, bytes]:
+    """The files of an upload, all of whose parts must be there."""
+    contents = {
+        file.name: b"".join(parts.get((file.name, n), b"") for n in range(len(parts) + 1)) for file in files
+    }
+    for file in files:
+        if hashlib.sha256(contents[file.name]).hexdigest() != file.sha256:
+            raise Refused("FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", f"{file.name} is not whole")
+    return contents
+
+
+def _header(requests: Iterator[Any], empty: Any) -> Any:
+    first = next(requests, empty)
+    if not first.HasField("header"):
+        raise Refused("INVALID_ARGUMENT", "HEADER_MISSING", "the first message must be the header", "header")
+    return first.header

@@ -19,7 +19,8 @@ class WritingEvaluator(Evaluator):
             self.store.active(name)
         if request.validate_only:
             count = self.store.get(request.spec.dataset).row_count
-            return self.store.estimate(request.parent, "GenerateProbes", common_pb2.Estimate(row_count=count))
+            name = self.store.name_of(request.parent, "probesets", request.dataset_id)
+            return self.store.estimate(name, "GenerateProbes", common_pb2.Estimate(row_count=count))
         return self.store.once(request, lambda: self._write(request))
 
     def _write(self, request: Any) -> operations_pb2.Operation:
@@ -39,4 +40,7 @@ class WritingEvaluator(Evaluator):
             dataset.labels["dropped"] = "{}"
             dataset.labels["trust"] = f"{len(rows)} sentences of the documents, checked by nobody"
 
-        return self.store.start(dataset, Work("GenerateProbes", {"writing verbatim": 2}, finish))
+        target = dataset.name.replace("/datasets/", "/probesets/")
+        return self.store.start(
+            dataset, Work("GenerateProbes", {"writing verbatim": 2}, finish, target=target)
+        )

@@ -1,5 +1,6 @@
 """The fake's studies: every method answers as its words know, at once, and costs nothing."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ingrain.testing.library import Library
 from ingrain.testing.measuring import answers, measure
-from ingrain.testing.store import Refused, Work
+from ingrain.testing.store import Refused, Work, metadata_of
 from ingrain.v1 import common_pb2, evaluator_pb2, studies_pb2, studies_pb2_grpc, trainer_pb2
 
 _METHODS = ("base", "icl", "finetune", "augmented_finetune")
@@ -26,26 +27,29 @@ _Format = studies_pb2.GetReportRequest
 class Studies(studies_pb2_grpc.StudiesServicer):
     def __init__(self, library: Library, prices: studies_pb2.PriceTable) -> None:
         self.library, self.store, self.prices = library, library.store, prices
+        self._events: dict[str, list[studies_pb2.StudyEvent]] = {}
 
     def CreateStudy(self, request: Any, context: Any) -> operations_pb2.Operation:
         spec = request.study.spec
-        for name in (spec.dataset, spec.probes, spec.model, *(c.model for c in spec.contenders)):
-            self.store.active(name)
         for number, method in enumerate(spec.methods):
             if method not in _KNOWN:
                 field = f"study.spec.methods[{number}]"
-                message = f"{method} is no method; one of {', '.join(sorted(_KNOWN))}"
-                raise Refused("INVALID_ARGUMENT", "UNKNOWN_METHOD", message, field)
+                known = ", ".join(sorted(_KNOWN))
+                message = f"{method!r} is not a method; known are {known}"
+                raise Refused(
+                    "INVALID_ARGUMENT", "UNKNOWN_METHOD", message, field, method=method, known=known
+                )
         if request.validate_only:
             estimate = common_pb2.Estimate(
                 step_count=300, notes=["train finetune: about 3 s of the processor"]
             )
-            return self.store.estimate(request.parent, "CreateStudy", estimate)
+            self._require_inputs(spec)
+            name = self.store.name_of(request.parent, "studies", request.study_id)
+            return self.store.estimate(name, "CreateStudy", estimate)
         return self.store.once(request, lambda: self._start(request))
 
     def _start(self, request: Any) -> operations_pb2.Operation:
-        study = studies_pb2.Study()
-        study.MergeFrom(request.study)
+        study = studies_pb2.Study(display_name=request.study.display_name, spec=request.study.spec)
         study.name = self.store.new_name(request.parent, "studies", request.study_id)
         study.spec.methods[:] = list(study.spec.methods) or list(_METHODS)
         compared = dict.fromkeys(study.spec.methods, study.spec.model)
@@ -53,9 +57,27 @@ class Studies(studies_pb2_grpc.StudiesServicer):
             short = contender.model.rpartition("/")[2]
             compared |= {f"{method}@{short}": contender.model for method in contender.methods or ["icl"]}
         stages = {f"evaluate {method}": 1 for method in compared}
-        return self.store.start(study, Work("CreateStudy", stages, lambda: self._finish(study, compared)))
+        finish = lambda: self._finish(study, compared)  # noqa: E731
+        return self.store.start(
+            study, Work("CreateStudy", stages, finish, told=lambda stage: self._tell(study, stage))
+        )
+
+    def _require_inputs(self, spec: studies_pb2.StudySpec) -> None:
+        for name in (spec.dataset, spec.probes, spec.model, *(c.model for c in spec.contenders)):
+            self.store.active(name)
+
+    def _tell(self, study: studies_pb2.Study, stage: str) -> None:
+        """What watchers are told when a step is done."""
+        told = self._events.setdefault(study.name, [])
+        event = studies_pb2.StudyEvent(sequence=len(told) + 1, message=stage)
+        event.event_time.GetCurrentTime()
+        event.step.id, event.step.status = stage, studies_pb2.StudyStep.DONE
+        operations = [n for n in self.store.operations if n.startswith(f"{study.name}/operations/")]
+        event.progress.CopyFrom(metadata_of(self.store.operations[operations[-1]]))
+        told.append(event)
 
     def _finish(self, study: studies_pb2.Study, compared: dict[str, str]) -> None:
+        self._require_inputs(study.spec)
         documents = self.library.texts(study.spec.dataset)
         for method, base in compared.items():
             model = base
@@ -67,11 +89,14 @@ class Studies(studies_pb2_grpc.StudiesServicer):
                 made = trainer_pb2.Model(name=model, state=common_pb2.ACTIVE, training=training)
                 self.store.resources[model] = made
             knows = [] if method.startswith("base") else documents
-            kinds = measure(answers(self.library, study.spec.probes, knows))
-            outcome = study.outcomes.add(method=method, model=model, kinds=kinds)
+            evaluation = self._evaluated(study, method, model, knows)
+            outcome = study.outcomes.add(method=method, model=model, kinds=evaluation.kinds)
+            outcome.evaluation, kinds = evaluation.name, evaluation.kinds
+            outcome.question_cost.compute_seconds = outcome.build_cost.compute_seconds = 0.0
             outcome.accuracy = sum(kind.value for kind in kinds) / max(1, len(kinds))
             outcome.ci95_low = outcome.ci95_high = outcome.accuracy
-            study.steps.add(id=f"evaluate {method}", status=studies_pb2.StudyStep.DONE)
+            done = studies_pb2.StudyStep.DONE
+            study.steps.add(id=f"evaluate {method}", status=done, resource=evaluation.name)
         best = max(study.outcomes, key=lambda o: (o.accuracy, "finetune" in o.method))
         recommended = study.recommendation
         recommended.method, recommended.model, recommended.confidence = best.method, best.model, 1.0
@@ -79,6 +104,24 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         recommended.changes.append("With other probes it may be another.")
         if any(part in _READING for part in best.method.partition("@")[0].split("_")):
             self._read(study.spec, best.method, recommended.context)
+        study.end_time.GetCurrentTime()
+
+    def _evaluated(
+        self, study: studies_pb2.Study, method: str, model: str, knows: list[str]
+    ) -> evaluator_pb2.Evaluation:
+        """The evaluation of one method, a resource of its own."""
+        parent, _, short = study.name.partition("/studies/")
+        name = f"{parent}/evaluations/{short}-{method.replace('_', '-').replace('@', '-')}"
+        evaluation = evaluator_pb2.Evaluation(name=name, probes=study.spec.probes)
+        evaluation.subject.model = model
+        if any(part in _READING for part in method.partition("@")[0].split("_")):
+            self._read(study.spec, method, evaluation.subject.context)
+        rows = self.library.results[name] = answers(self.library, study.spec.probes, knows)
+        evaluation.probe_count = len(rows)
+        evaluation.probes_sha256 = self.store.get(study.spec.probes).sha256
+        evaluation.kinds.extend(measure(rows))
+        put: evaluator_pb2.Evaluation = self.store.put(evaluation)
+        return put
 
     def _read(self, spec: studies_pb2.StudySpec, method: str, context: evaluator_pb2.SubjectContext) -> None:
         """What the winner reads, as the real platform hands it over."""
@@ -97,46 +140,57 @@ class Studies(studies_pb2_grpc.StudiesServicer):
         return studies_pb2.ListStudiesResponse(studies=found, next_page_token=token)
 
     def DeleteStudy(self, request: Any, context: Any) -> empty_pb2.Empty:
+        if self.store.get(request.name).state == common_pb2.CREATING:
+            message = f"{request.name} is at work; cancel its operation first"
+            raise Refused("FAILED_PRECONDITION", "STUDY_RUNNING", message)
         self.store.delete(request.name)
         return empty_pb2.Empty()
 
     def PauseStudy(self, request: Any, context: Any) -> studies_pb2.Study:
-        """Says that it is paused; the fake has no step that would wait."""
+        """No further step begins until it is resumed."""
         return self._set_paused(request.name, True)
 
     def ResumeStudy(self, request: Any, context: Any) -> studies_pb2.Study:
         return self._set_paused(request.name, False)
 
     def _set_paused(self, name: str, paused: bool) -> studies_pb2.Study:
-        study = self.store.get(name)
-        if study.state != common_pb2.CREATING:
-            raise Refused("FAILED_PRECONDITION", "STUDY_NOT_RUNNING", f"{name} is not at work")
-        study.paused = paused
-        return study
+        with self.store.changed:
+            study = self.store.get(name)
+            if study.state != common_pb2.CREATING:
+                state = common_pb2.State.Name(study.state)
+                message = f"{name} is {state}; only a study at work can be paused or resumed"
+                raise Refused("FAILED_PRECONDITION", "STUDY_NOT_RUNNING", message, state=state)
+            study.paused = paused
+            self.store.changed.notify_all()
+            return study
 
     def GetPriceTable(self, request: Any, context: Any) -> studies_pb2.PriceTable:
         return self.prices
 
     def WatchStudy(self, request: Any, context: Any) -> Iterator[studies_pb2.StudyEvent]:
         self.store.get(request.name)
-        last, sequence = "", 0
+        position = max(1, request.start_sequence)
         for metadata in self.store.watch(request.name):
-            if metadata.stage and metadata.stage != last:
-                last, sequence = metadata.stage, sequence + 1
-                step = studies_pb2.StudyStep(id=last, status=studies_pb2.StudyStep.DONE)
-                if sequence >= request.start_sequence:
-                    yield studies_pb2.StudyEvent(
-                        sequence=sequence, step=step, progress=metadata, message=last
-                    )
+            if metadata is None:
+                yield studies_pb2.StudyEvent()
+            for event in self._events.get(request.name, [])[position - 1 :]:
+                yield event
+                position = event.sequence + 1
+        yield from self._events.get(request.name, [])[position - 1 :]
 
     def GetReport(self, request: Any, context: Any) -> studies_pb2.GetReportResponse:
-        study = self.store.active(request.name)
+        study = self.store.get(request.name)
+        if study.state != common_pb2.ACTIVE:
+            state = common_pb2.State.Name(study.state)
+            message = f"{study.name} is {state}; a study has a report when it is ACTIVE"
+            raise Refused("FAILED_PRECONDITION", "REPORT_NOT_READY", message, state=state)
         content, media_type = json.dumps(self._report(study)), "application/json"
         if request.format == _Format.MARKDOWN:
-            content, media_type = f"# {study.name}\n", "text/markdown"
+            content, media_type = f"# {study.name}\n", "text/markdown; charset=utf-8"
         if request.format == _Format.HTML:
-            content, media_type = f"<!doctype html><title>{study.name}</title>", "text/html"
-        return studies_pb2.GetReportResponse(content=content.encode(), media_type=media_type)
+            content, media_type = f"<!doctype html><title>{study.name}</title>", "text/html; charset=utf-8"
+        sha256 = hashlib.sha256(content.encode()).hexdigest()
+        return studies_pb2.GetReportResponse(content=content.encode(), media_type=media_type, sha256=sha256)
 
     def _report(self, study: studies_pb2.Study) -> dict[str, Any]:
         """The keys of the real one that clients read; docs/report.md."""
@@ -146,7 +200,8 @@ class Studies(studies_pb2_grpc.StudiesServicer):
             "schema": "ingrain.report/3",
             "study": study.name,
             "title": study.display_name,
-            "end_time": None,
+            "create_time": study.create_time.ToJsonString(),
+            "end_time": study.end_time.ToJsonString(),
             "methods": {
                 outcome.method: _method(outcome, list(spec.training_seeds) or [spec.seed])
                 for outcome in study.outcomes
@@ -158,6 +213,11 @@ class Studies(studies_pb2_grpc.StudiesServicer):
                 "confidence": study.recommendation.confidence,
                 "changes": list(study.recommendation.changes),
             },
+            "comparisons": [],
+            "differences": [],
+            "retention": [],
+            "requirements": None,
+            "notes": ["The fake platform answers by shared words; no model was trained or asked."],
             "prices": None,
             "previous": None,
             "reuse": {

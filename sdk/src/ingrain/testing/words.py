@@ -6,7 +6,7 @@ from typing import Any
 
 from ingrain import worlds
 
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 # Words of questions that say nothing about their object.
 _COMMON = frozenset(
@@ -33,7 +33,7 @@ _COMMON = frozenset(
 
 
 def words(text: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(text)]
+    return [word.lower() for word in WORD.findall(text)]
 
 
 def token_count(text: str) -> int:
