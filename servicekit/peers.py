@@ -5,7 +5,7 @@ from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 from ingrain import AsyncClient
-from servicekit.identity import ON_BEHALF_OF
+from servicekit.identity import ON_BEHALF_OF, tokens
 from servicekit.settings import ServiceSettings
 
 # A client's calls belong to the event loop in which it was made: another loop must not find it.
@@ -15,7 +15,8 @@ _of_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, Clients]" = WeakKeyDicti
 def gateway_client(settings: ServiceSettings, project: str) -> AsyncClient:
     """A client with this service's credential, acting for `projects/p`. One per project and event loop."""
     clients = _of_loop.setdefault(asyncio.get_running_loop(), Clients())
-    return clients.get(settings.gateway, settings.service_token.get_secret_value(), project)
+    shown, *_ = tokens(settings.service_token.get_secret_value())
+    return clients.get(settings.gateway, shown, project)
 
 
 class Clients:

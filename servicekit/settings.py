@@ -16,6 +16,7 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free port
     gateway: str = "127.0.0.1:7070"
+    # Each may be `new,old` while it is changed: the first is shown, all are taken (docs/operations.md).
     service_token: SecretStr = SecretStr("")
     gateway_token: SecretStr = SecretStr("")
     database_url: str = "sqlite:///ingrain.db"

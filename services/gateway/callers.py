@@ -28,7 +28,7 @@ class Callers:
     def metadata(self, caller: identity.Caller, request_id: str) -> list[tuple[str, str]]:
         """A backend believes it because of the token."""
         return [
-            (identity.GATEWAY_TOKEN, self.gateway_token),
+            (identity.GATEWAY_TOKEN, identity.tokens(self.gateway_token)[0]),
             (identity.CALLER_KIND, caller.kind),
             (identity.CALLER_ID, caller.id),
             (identity.CALLER_PROJECT, caller.project),

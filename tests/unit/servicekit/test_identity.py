@@ -31,6 +31,20 @@ def test_an_operator_sees_all() -> None:
     assert as_caller("operator", "*", "projects/p/models/m") == "projects/p"
 
 
+def test_of_two_tokens_the_first_is_shown_and_both_are_taken() -> None:
+    assert identity.tokens("new, old") == ("new", "old")
+    assert identity.tokens("one") == ("one",)
+    assert [identity.is_one_of(shown, "new,old") for shown in ("new", "old", "new,old", "", "ne")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", [",", " , ", "new,", "new"])
+def test_an_empty_token_is_let_in_by_no_setting_but_none(setting: str) -> None:
+    assert not identity.is_one_of("", setting)
+    assert identity.is_one_of("", "")  # on loopback, for tests
+
+
 @pytest.mark.parametrize("name", ["", "p", "projects", "projects/", "/projects/p", "x" * 300, "projects/p\0"])
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(Invalid):
