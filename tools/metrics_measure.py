@@ -57,7 +57,7 @@ async def compared(call: Call, pairs: int, calls: int) -> dict[str, Any]:
     await block(call, calls)
     found: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for pair in range(pairs):
-        blocks = {}
+        blocks: dict[bool, tuple[float, float]] = {}
         for counts in (True, False) if pair % 2 else (False, True):
             if counts:
                 blocks[counts] = await block(call, calls)
