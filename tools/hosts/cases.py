@@ -11,19 +11,19 @@ from tools.hosts.layout import Platform
 from tools.hosts.network import ENDED, Network, until
 from tools.hosts.work import WORKS, prepared, suite
 
-CUT_S = 15.0
 SILENT_S = 3.0  # without an answer for longer the next one is worth telling
 LIMIT_S = 900.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """`hosts`: two whose link is cut, or one whose cable is pulled. The cut comes when `share` of the work is done."""
+    """`hosts`: two whose link is cut, or one whose cable is pulled. The cut comes when `share` of the work is done, and lasts `seconds`."""
 
     id: str
     link: str
     work: str
     hosts: tuple[str, ...]
+    seconds: float = 15.0
     share: float = 0.1
 
 
@@ -34,8 +34,10 @@ CASES = (
     Case("database", "evaluator - database", "evaluation", ("services", "database")),
     Case("inference", "inference - everybody", "evaluation", ("inference",)),
     Case("objects", "augmenter - object storage", "derivation", ("services", "objects")),
+    Case("objects-long", "augmenter - object storage", "derivation", ("services", "objects"), seconds=60.0),
     Case("head", "trainer - Ray's head", "training", ("services", "ray-head")),
     Case("worker-all", "a Ray worker - everybody", "training", ("ray-worker-2",)),
+    Case("worker-long", "a Ray worker - everybody", "training", ("ray-worker-2",), seconds=75.0),
     Case("worker", "a Ray worker - Ray's head", "training", ("ray-worker-2", "ray-head")),
     Case("objects-all", "object storage - everybody", "training", ("objects",)),
 )
@@ -59,6 +61,7 @@ def measured(case: Case, network: Network, platform: Platform) -> dict[str, Any]
         "id": case.id,
         "link": case.link,
         "work": case.work,
+        "seconds": case.seconds,
         "same": found.get("outcome") == calm["outcome"],
         "cut": found,
         "calm": calm,
@@ -83,7 +86,7 @@ def project(platform: Platform, id: str) -> Client:
 
 
 class Cut:
-    """Cuts once `share` is done, for `CUT_S`; keeps what the caller was told meanwhile."""
+    """Cuts once `share` is done, once; keeps what the caller was told meanwhile."""
 
     def __init__(self, case: Case, network: Network) -> None:
         self.case, self.network = case, network
@@ -98,7 +101,7 @@ class Cut:
         if not self._begun and total and done >= self.case.share * total:
             self.network.cut(*self.case.hosts)
             self._begun = time.monotonic()
-            threading.Timer(CUT_S, self.heal).start()
+            threading.Timer(self.case.seconds, self.heal).start()
         if not self._begun:
             return
         now, self._answered = time.monotonic(), self._answered or time.monotonic()

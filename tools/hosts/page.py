@@ -58,8 +58,8 @@ def study(found: Mapping[str, Any]) -> str:
 
 def cases(found: list[Mapping[str, Any]]) -> str:
     lines = [
-        "| link that was cut | while | seconds, with and without | attempts | the same | what the caller was told, after the cut |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| link that was cut | for | while | seconds, with and without | attempts | the same | what the caller was told, after the cut |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case in found:
         cut, calm = case["cut"], case["calm"]
@@ -69,7 +69,7 @@ def cases(found: list[Mapping[str, Any]]) -> str:
         seconds = f"{cut['seconds']:.0f}, {calm['seconds']:.0f}" if "seconds" in cut else cut["error"]
         same = outcome(cut["outcome"]) if case["same"] else "**no**"
         lines.append(
-            f"| {case['link']} | {case['work']} | {seconds} | {cut.get('attempts', '')} | {same} | {told} |"
+            f"| {case['link']} | {case['seconds']:.0f} s | {case['work']} | {seconds} | {cut.get('attempts', '')} | {same} | {told} |"
         )
     return "\n".join(lines)
 

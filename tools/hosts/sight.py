@@ -74,9 +74,10 @@ def address(text: str) -> str:
 
 
 def short(command: str) -> str:
-    """`services.gateway` of `python -m services.gateway`; else the program's name."""
-    words = command.split()
+    """`services.gateway` of `python -m services.gateway`, `monitor.py` of a script, else the program's name."""
+    words = command.split() or ["?"]
+    if "python" not in Path(words[0]).name:
+        return Path(words[0]).name
     if "-m" in words:
         return words[words.index("-m") + 1]
-    scripts = [word for word in words if word.endswith(".py")]
-    return Path((scripts or words or ["?"])[0]).name
+    return Path(next((word for word in words if word.endswith(".py")), words[0])).name
