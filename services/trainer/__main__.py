@@ -15,6 +15,7 @@ from services.trainer.attempts import Attempts
 from services.trainer.history import History
 from services.trainer.importing import Importing
 from services.trainer.jobs import RayJobs
+from services.trainer.kuberay import KubeRayJobs
 from services.trainer.models import Models
 from services.trainer.parts import Uploads
 from services.trainer.servicer import TrainerServicer
@@ -33,15 +34,15 @@ async def main(settings: TrainerSettings) -> None:
     history = History(attempts, models, storage)
     uploads = Uploads(database, storage, settings)
     importing = Importing(settings, models, uploads)
-    trainings = Trainings(settings, storage, models, attempts, history, RayJobs(settings))
+    jobs = KubeRayJobs(settings, storage) if settings.ray_job_template else RayJobs(settings)
+    trainings = Trainings(settings, storage, models, attempts, history, jobs)
     handlers = {
         "ImportModel": (trainer_pb2.ImportModelRequest, importing.import_model),
         "UploadModel": (trainer_pb2.UploadModelHeader, importing.upload_model),
         "FinishModelUpload": (trainer_pb2.FinishModelUploadRequest, importing.finish_upload),
         "CreateModel": (trainer_pb2.CreateModelRequest, trainings.create_model),
     }
-    # Fits share one Ray cluster: side by side they would wait for each other's processors.
-    worker = Worker(operations, handlers, settings, limits={"CreateModel": 1})
+    worker = Worker(operations, handlers, settings, limits={"CreateModel": settings.trainings_at_once})
 
     def register(server: grpc.aio.Server) -> list[str]:
         servicer = TrainerServicer(settings, models, operations, importing, trainings, history)

@@ -18,6 +18,7 @@ from servicekit.storage import Storage, open_storage
 from services.trainer.deaths import died_of_memory, oom_kills, out_of_memory
 from services.trainer.exchange import (
     Job,
+    begun_key,
     error_key,
     get_job,
     get_json,
@@ -38,6 +39,10 @@ class NoResources(Exception):
     """The cluster cannot hold the workers, or did not in time."""
 
 
+class Twice(Exception):
+    """The attempt has run before: its Ray cluster was lost, and made anew with the same job."""
+
+
 def main(prefix: str) -> None:
     settings = TrainerSettings()
     storage = open_storage(settings)
@@ -47,7 +52,8 @@ def main(prefix: str) -> None:
     kills = oom_kills()
     sweep(settings.scratch, ("ray-train", "ray-tune"), prefix)
     try:
-        per_worker = wait_for_resources(job, settings.resource_wait_s, storage)
+        asyncio.run(begin(storage, prefix))
+        per_worker = wait_for_resources(job, settings.resource_wait_s, storage, settings.worker_gpus)
         job = searched(job, per_worker, settings, storage)
         fit(run_loop, job, per_worker, settings, job.prefix.rsplit("/", 1)[-1])
     except Stopped as stopped:
@@ -66,16 +72,27 @@ def run_loop(description: dict[str, Any]) -> None:
     loop(description)
 
 
-def wait_for_resources(job: Job, wait_s: float, storage: Storage) -> dict[str, float]:
-    """What each worker takes: a GPU where the cluster has some, else CPUs. NoResources where they do not come free.
+async def begin(storage: Storage, prefix: str) -> None:
+    """Twice where the attempt has begun before. What its first run left could not be told from what a second one leaves; the next attempt
+    goes on from what is committed."""
+    if await get_json(storage, begun_key(prefix)) is not None:
+        raise Twice("The training's Ray cluster was lost.")
+    await put_json(storage, begun_key(prefix), {"time": time.time()})
+
+
+def wait_for_resources(
+    job: Job, wait_s: float, storage: Storage, gpus: int | None = None
+) -> dict[str, float]:
+    """What each worker takes: CPUs, and GPUs as told; else a GPU where the cluster has as many as workers. NoResources where they do not come
+    free. Nodes may still be joining the cluster.
 
     Whether and for what it waits is left in storage."""
     workers = job.training_config().num_workers
-    whole = ray.cluster_resources()
     per_worker = {"CPU": float(job.threads)}
-    if whole.get("GPU", 0) >= workers:
-        per_worker["GPU"] = 1.0
-    total = ", ".join(f"{whole.get(name, 0):g} {name}" for name in per_worker)
+    if gpus is None:
+        gpus = int(ray.cluster_resources().get("GPU", 0) >= workers)
+    if gpus:
+        per_worker["GPU"] = float(gpus)
     deadline = time.monotonic() + wait_s
     waits = False
     while True:
@@ -91,6 +108,8 @@ def wait_for_resources(job: Job, wait_s: float, storage: Storage) -> dict[str, f
             if waits:
                 asyncio.run(put_json(storage, started_key(job.prefix), per_worker))
             return per_worker
+        whole = ray.cluster_resources()
+        total = ", ".join(f"{whole.get(name, 0):g} {name}" for name in per_worker)
         lacks = ", ".join(f"{need:g} {name} ({there:g} free)" for name, (need, there) in missing.items())
         if not waits:
             waits = True
@@ -110,6 +129,8 @@ async def tell(storage: Storage, job: Job, error: Exception, of_memory: bool) ->
         return
     if isinstance(error, NoResources):
         wrong = {"reason": "NO_RAY_RESOURCES", "message": str(error), "permanent": True}
+    elif isinstance(error, Twice):
+        wrong = {"reason": "TRAINING_INTERRUPTED", "message": str(error), "permanent": False}
     elif of_memory:
         wrong = out_of_memory(job.training_config(), ray.cluster_resources().get("GPU", 0) > 0)
     else:

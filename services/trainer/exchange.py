@@ -2,6 +2,7 @@
 
     job.json                   trainer -> job     what to do
     packed.safetensors         trainer -> job     the training rows
+    begun.json                 job -> itself      that an attempt never runs twice
     waiting.json               job -> trainer     what it waits for, where it must
     started.json               job -> trainer     it waits no longer
     search/000.json ...        job -> trainer     what a trial of the learning-rate search found, with the number of its rate
@@ -81,6 +82,10 @@ def job_key(prefix: str) -> str:
 
 def packed_key(prefix: str) -> str:
     return f"{prefix}/packed.safetensors"
+
+
+def begun_key(prefix: str) -> str:
+    return f"{prefix}/begun.json"
 
 
 def waiting_key(prefix: str) -> str:

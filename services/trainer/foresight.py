@@ -111,7 +111,8 @@ class Foresight:
         """On the machine that trains, for a caller who asks for this training; a study that asks for all of its steps only counts."""
         wanted = self.settings.estimate_by_trial
         if wanted is None:
-            wanted = urlparse(self.settings.ray_dashboard).hostname in LOCAL
+            local = urlparse(self.settings.ray_dashboard).hostname in LOCAL
+            wanted = local and self.settings.ray_job_template is None
         enough = config.num_workers * self.settings.threads_per_worker <= (os.cpu_count() or 1)
         learns_tokens = (
             not config.distillation_temperature

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from servicekit.errors import Unavailable
 from services.trainer.settings import TrainerSettings
@@ -30,6 +30,18 @@ REPORTER_VARIABLES = (
 )
 
 
+class Jobs(Protocol):
+    """Where attempts run. All of it may raise Unavailable."""
+
+    async def submit(self, submission_id: str, prefix: str) -> None: ...
+
+    async def status(self, submission_id: str) -> str: ...
+
+    async def stop(self, submission_id: str) -> None: ...
+
+    async def log_tail(self, submission_id: str) -> str: ...
+
+
 class RayJobs:
     """The jobs of this trainer on one Ray cluster."""
 
@@ -46,7 +58,7 @@ class RayJobs:
             client.submit_job(
                 entrypoint=f"{self.settings.ray_python} -m services.trainer.driver {prefix}",
                 submission_id=submission_id,
-                runtime_env={"env_vars": self.environment()},
+                runtime_env={"env_vars": job_environment(self.settings)},
                 metadata={"prefix": prefix},
             )
 
@@ -75,27 +87,6 @@ class RayJobs:
                 return ""
 
         return await self.call(read)
-
-    def environment(self) -> dict[str, str]:
-        """What driver and workers need to know. The keys of the object storage are not among it: a job's environment can be read in the
-        dashboard; they must be in the environment of the Ray nodes."""
-        settings = self.settings
-        threads = str(settings.threads_per_worker)
-        return {
-            "INGRAIN_STORAGE": settings.storage,
-            "INGRAIN_S3_ENDPOINT": settings.s3_endpoint,
-            "INGRAIN_S3_REGION": settings.s3_region,
-            "INGRAIN_S3_SECURE": str(settings.s3_secure).lower(),
-            "INGRAIN_SCRATCH": str(settings.scratch),
-            "INGRAIN_RESOURCE_WAIT_S": str(settings.resource_wait_s),
-            "INGRAIN_REPORT_TO": settings.report_to,
-            **reporter_variables(os.environ),
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "PYTHONDONTWRITEBYTECODE": "",
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-        }
 
     async def call(self, action: Callable[["JobSubmissionClient"], T]) -> T:
         """Waits a bounded time for a dashboard that is not there (a restarted head comes back), then Unavailable."""
@@ -135,6 +126,27 @@ class RayJobs:
             if "status code 5" in str(error):
                 raise ConnectionError(str(error)) from error
             raise
+
+
+def job_environment(settings: TrainerSettings) -> dict[str, str]:
+    """What driver and workers need to know. The keys of the object storage are not among it: a job's environment can be read by whoever sees
+    the job; they must be in the environment of the Ray nodes."""
+    threads = str(settings.threads_per_worker)
+    return {
+        "INGRAIN_STORAGE": settings.storage,
+        "INGRAIN_S3_ENDPOINT": settings.s3_endpoint,
+        "INGRAIN_S3_REGION": settings.s3_region,
+        "INGRAIN_S3_SECURE": str(settings.s3_secure).lower(),
+        "INGRAIN_SCRATCH": str(settings.scratch),
+        "INGRAIN_RESOURCE_WAIT_S": str(settings.resource_wait_s),
+        "INGRAIN_REPORT_TO": settings.report_to,
+        **reporter_variables(os.environ),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "PYTHONDONTWRITEBYTECODE": "",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    }
 
 
 def reporter_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from services.trainer.attempts import Attempt, Attempts
 from services.trainer.committing import note_checkpoints
 from services.trainer.config import TrainingConfig
 from services.trainer.endings import ended_by
-from services.trainer.jobs import ENDED, RayJobs
+from services.trainer.jobs import ENDED, Jobs
 from services.trainer.logs import keep_tail
 from services.trainer.models import Model, Models
 from services.trainer.outages import OUTAGES
@@ -37,6 +37,7 @@ STATUS_SECONDS = 2.0
 PAUSED_SECONDS = 5.0  # a paused training is looked at so often, besides being woken
 AGAIN_SECONDS = 1.0  # before an attempt after one that had got on
 PAUSE_GRACE_SECONDS = 600.0  # a job that does not stop by itself is stopped then
+NOT_BEGUN = {"QUEUED": "waits in the queue for its workers", "PENDING": "waits for its Ray cluster"}
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Sight:
 
 
 class Running:
-    """Attempts at trainings on one Ray cluster."""
+    """Attempts at trainings on Ray."""
 
     def __init__(
-        self, settings: TrainerSettings, storage: Storage, models: Models, attempts: Attempts, jobs: RayJobs
+        self, settings: TrainerSettings, storage: Storage, models: Models, attempts: Attempts, jobs: Jobs
     ) -> None:
         self.settings = settings
         self.storage = storage
@@ -166,14 +167,17 @@ class Running:
     async def watched(self, task: Task, prefix: str, step_count: int) -> dict[str, Any]:
         """Follows the job to its result. Its own failure is told by `error.json`; an end without any is a crash."""
         reader = ProgressReader(self.storage, prefix)
-        asked, pause_time, begun, last_step = 0.0, 0.0, False, 0
+        asked, pause_time, begun, last_step, state, waited = 0.0, 0.0, False, 0, "", False
         measured: dict[str, float] = {}
         while True:
             ended = False
             if time.monotonic() - asked > STATUS_SECONDS:
                 asked = time.monotonic()
-                ended = await self.status(task) in ENDED
-                pause_time = await self.paused_since(task, prefix, pause_time)
+                state = await self.status(task)
+                waited = waited or state in NOT_BEGUN
+                # A queue that took a cluster back would begin the attempt again from its first step.
+                ended = state in ENDED or (begun and state == "QUEUED")
+                pause_time = await self.paused_since(task, prefix, pause_time, state)
             try:
                 sight = await self.look(reader, prefix)
             except OUTAGES as error:
@@ -191,7 +195,7 @@ class Running:
                 message = told(sight.lines, steps[-1], measured)
                 await task.progress("training", last_step, step_count, "steps", message)
             elif not begun:
-                await self.tell_waiting(task, prefix)
+                await self.tell_waiting(task, prefix, state, waited)
             if sight.result:
                 return sight.result
             if sight.stopped:
@@ -215,14 +219,14 @@ class Running:
         ]
         return Sight(await reader.read(), result, stopped, error)
 
-    async def paused_since(self, task: Task, prefix: str, since: float) -> float:
-        """Tells the job to stop where a caller paused the training; ends it where it does not. When it was told, 0 where not."""
+    async def paused_since(self, task: Task, prefix: str, since: float, state: str) -> float:
+        """Tells the job to stop where a caller paused the training; ends it where it does not, or has not begun. When it was told, 0 where not."""
         if not (await self.models.rows.get(task.target)).paused:
             return since
         if not since:
             await exchange.put_json(self.storage, exchange.stop_key(prefix), {"reason": "paused"})
             return time.monotonic()
-        if time.monotonic() - since > PAUSE_GRACE_SECONDS:
+        if state in NOT_BEGUN or time.monotonic() - since > PAUSE_GRACE_SECONDS:
             log.warning("job does not stop by itself", job=task.notes["job"])
             await self.left(task)
             await self.pause(task, {"reason": "paused"})
@@ -243,12 +247,14 @@ class Running:
         await task.progress("paused", message=paused_message(task, stopped))
         raise Deferred(AGAIN_SECONDS)
 
-    async def tell_waiting(self, task: Task, prefix: str) -> None:
-        """Says what the job's driver waits for or searches, until its steps begin."""
+    async def tell_waiting(self, task: Task, prefix: str, state: str, waited: bool) -> None:
+        """Says what the job waits for, or its driver waits for or searches, until its steps begin. `waited`: whether the job has."""
+        if state in NOT_BEGUN:
+            return await task.progress("waiting", message=NOT_BEGUN[state])
         waiting = await exchange.get_json(self.storage, exchange.waiting_key(prefix))
         if waiting and await exchange.get_json(self.storage, exchange.started_key(prefix)) is None:
             await task.progress("waiting", message=waiting["message"])
-        elif not await self.tell_searching(task, prefix) and waiting:
+        elif not await self.tell_searching(task, prefix) and (waiting or waited):
             await task.progress("starting", message="starting the workers")
 
     async def tell_searching(self, task: Task, prefix: str) -> bool:

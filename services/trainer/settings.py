@@ -15,6 +15,13 @@ class TrainerSettings(ServiceSettings):
 
     ray_dashboard: str = "http://127.0.0.1:8265"  # where Ray jobs are submitted
     ray_python: str = sys.executable  # interpreter of the driver on the Ray cluster
+    ray_job_template: Path | None = None  # a RayJob: each attempt is one of KubeRay's, not of `ray_dashboard`
+    ray_job_image: str = ""  # of its nodes; empty: as the template has it
+    ray_job_queue: str = ""  # Kueue's queue that it waits in; empty: none
+    trainings_at_once: int = (
+        1  # of this process; on one Ray cluster they would wait for each other's processors
+    )
+    worker_gpus: int | None = None  # of a training worker; None: one where the cluster has as many as workers
     threads_per_worker: int = 1  # CPUs and threads of a training worker
     resource_wait_s: float = 120.0  # how long a fit waits for its workers' CPUs or GPUs
     attach_wait_s: float = 60.0  # how long the Ray dashboard may be out of reach

@@ -22,7 +22,7 @@ from services.trainer.endpoints import refuse_training
 from services.trainer.fitting import Fitted
 from services.trainer.foresight import Foresight
 from services.trainer.history import History
-from services.trainer.jobs import RayJobs
+from services.trainer.jobs import Jobs
 from services.trainer.models import Model, Models
 from services.trainer.outages import OUTAGES, is_outage
 from services.trainer.plan import Plan
@@ -48,7 +48,7 @@ class Trainings:
         models: Models,
         attempts: Attempts,
         history: History,
-        jobs: RayJobs,
+        jobs: Jobs,
     ) -> None:
         self.settings = settings
         self.storage = storage

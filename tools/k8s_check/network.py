@@ -51,8 +51,14 @@ def expected(parts: set[str], policies: set[str]) -> set[Edge]:
     for name, port in SERVICES.items():
         edges |= {("gateway", name, port), (name, "gateway", 7070)}
         edges |= {(name, "postgres", 5432), (name, "objects", 8333)}
-    edges |= {("gateway", "postgres", 5432), ("inference", "engines", 9000), ("trainer", "training", 8265)}
-    edges |= {("trainer", "training-head", 8265), ("inference", "engines-head", 9000)}
+    edges |= {
+        ("gateway", "postgres", 5432),
+        ("inference", "engines", 9000),
+        ("inference", "engines-head", 9000),
+    }
+    # Jobs go to the dashboard of a Ray that stands; clusters of RayJobs are asked by KubeRay alone, and the trainer asks Kubernetes.
+    edges |= {("trainer", "training", 8265)} if "training-head" not in parts else set()
+    asking = {"engines-head", "trainer"} if "training-head" in parts else {"engines-head"}
     for name in ("engines", "training"):
         ends = (name, f"{name}-head")
         edges |= {(a, b, port) for a in ends for b in ends for port in RAY}
@@ -60,7 +66,8 @@ def expected(parts: set[str], policies: set[str]) -> set[Edge]:
         edges |= {("operator", f"{name}-head", 8265)}
         edges |= {("monitoring", end, 8080) for end in ends}
     edges |= {
-        ("engines-head", end, port)
+        (source, end, port)
+        for source in asking
         for end in ("internet", "private", "names", "stranger")
         for port in (443, 6443)
     }

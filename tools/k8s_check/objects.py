@@ -56,7 +56,23 @@ class Pod:
 
 
 def load(text: str) -> list[Object]:
-    return [document for document in yaml.safe_load_all(text) if document]
+    """With the RayJob that lies in a ConfigMap as a template, as if it was an object."""
+    objects = [document for document in yaml.safe_load_all(text) if document]
+    return [*objects, *_templates_of_jobs(objects)]
+
+
+def _templates_of_jobs(objects: list[Object]) -> Iterator[Object]:
+    """With the image that the trainer puts in."""
+    maps = [item for item in objects if item.get("kind") == "ConfigMap"]
+    variables = [v for pod in pods(objects) for c in pod.containers for v in c.get("env") or []]
+    image = next((v["value"] for v in variables if v["name"] == "INGRAIN_RAY_JOB_IMAGE"), "")
+    for text in [text for one in maps for text in (one.get("data") or {}).values()]:
+        if "kind: RayJob" not in text:
+            continue
+        template = yaml.safe_load(text)
+        for container in [c for pod in pods([template]) for c in pod.containers if image]:
+            container["image"] = image
+        yield template
 
 
 def load_file(path: Path) -> list[Object]:

@@ -35,7 +35,7 @@ def check(objects: list[Object], own_digests: bool = False) -> Iterator[Finding]
     for pod in pods(objects):
         yield from pod_security(pod)
         yield from mounts(pod)
-        yield from tokens(pod)
+        yield from tokens(pod, objects)
         for container in pod.containers:
             where = f"{pod.where}/{container.get('name')}"
             yield from container_security(where, container, pod.spec)
@@ -160,10 +160,17 @@ def mounts(pod: Pod) -> Iterator[Finding]:
         yield Finding(pod.where, "mount", f"{name} is declared and not mounted")
 
 
-def tokens(pod: Pod) -> Iterator[Finding]:
-    """Only the autoscaler beside a Ray head asks Kubernetes for anything."""
-    if pod.spec.get("automountServiceAccountToken") is not False and not _autoscales(pod):
+def tokens(pod: Pod, objects: list[Object]) -> Iterator[Finding]:
+    """Only the autoscaler beside a Ray head asks Kubernetes for anything, and whose account a role is bound to."""
+    asks = _autoscales(pod) or pod.spec.get("serviceAccountName") in bound(objects)
+    if pod.spec.get("automountServiceAccountToken") is not False and not asks:
         yield Finding(pod.where, "service-account-token", "a token of Kubernetes is mounted")
+
+
+def bound(objects: list[Object]) -> set[str]:
+    """ServiceAccounts that may do something."""
+    bindings = [item for item in objects if item.get("kind") == "RoleBinding"]
+    return {subject["name"] for binding in bindings for subject in binding.get("subjects") or []}
 
 
 def _autoscales(pod: Pod) -> bool:

@@ -29,6 +29,8 @@ def check(objects: list[Object], secrets: Secrets) -> Iterator[Finding]:
             yield from of_cluster(name_of(item), cluster, secrets)
         if item.get("kind") == "RayService":
             yield from serving(item)
+        if item.get("kind") == "RayJob":
+            yield from attempting(item)
     yield from exposed(objects)
     for pod in pods(objects):
         yield from by_hand(pod)
@@ -82,6 +84,17 @@ def serving(service: Object) -> Iterator[Finding]:
     ports = {p.get("name"): p.get("containerPort") for p in containers[0].get("ports") or []}
     if ports.get("serve-grpc") != grpc.get("port") or ports.get("serve") != config["http_options"]["port"]:
         yield Finding(where, "serve-config", "ports of serveConfigV2 and of the containers differ")
+
+
+def attempting(job: Object) -> Iterator[Finding]:
+    """What the trainer makes attempts of: it tries again itself, and nobody else would take a cluster away."""
+    where, spec = name_of(job), job["spec"]
+    if spec.get("backoffLimit") != 0:
+        yield Finding(where, "ray-job", "backoffLimit is not 0: KubeRay would run an attempt twice")
+    if spec.get("shutdownAfterJobFinishes") is not True:
+        yield Finding(where, "ray-job", "shutdownAfterJobFinishes is not true: its cluster stays")
+    if "submitterPodTemplate" not in spec and spec.get("submissionMode") != "HTTPMode":
+        yield Finding(where, "ray-job", "a pod submits it that Pod Security restricted refuses")
 
 
 def importable(place: str) -> bool:

@@ -34,6 +34,7 @@ def check(objects: list[Object], secrets: Secrets) -> Iterator[Finding]:
     yield from services(objects, all_pods)
     yield from scalers(objects)
     yield from volumes(objects)
+    yield from roles(objects)
 
 
 def identities(objects: list[Object]) -> Iterator[Finding]:
@@ -142,3 +143,23 @@ def volumes(objects: list[Object]) -> Iterator[Finding]:
         for claim in claims:
             if set(claim.get("accessModes") or []) - {"ReadWriteOnce", "ReadWriteOncePod"}:
                 yield Finding(name_of(item), "shared-volume", "a volume that several nodes would share")
+
+
+def roles(objects: list[Object]) -> Iterator[Finding]:
+    """Roles name what they allow, and are bound to accounts that are there."""
+    for item in objects:
+        if item.get("kind") == "Role":
+            given = [
+                name
+                for rule in item["rules"]
+                for part in ("apiGroups", "resources", "verbs")
+                for name in rule.get(part) or []
+            ]
+            if "*" in given:
+                yield Finding(name_of(item), "role", "allows everything of some kind")
+        if item.get("kind") == "RoleBinding":
+            wanted = [(item["roleRef"]["kind"], item["roleRef"]["name"])]
+            wanted += [(subject["kind"], subject["name"]) for subject in item.get("subjects") or []]
+            for kind, name in wanted:
+                if name not in named(objects, kind):
+                    yield Finding(name_of(item), "role", f"there is no {kind} {name}")

@@ -160,7 +160,8 @@ def addresses(objects: list[Object]) -> set[tuple[str, int]]:
         for port in item["spec"].get("ports") or []
     }
     for pod in pods(objects):
-        if pod.is_ray and "headGroupSpec" in pod.path:
+        # Of a RayJob's cluster nobody knows the name beforehand.
+        if pod.is_ray and "headGroupSpec" in pod.path and pod.owner["kind"] != "RayJob":
             name = pod.owner["metadata"]["name"]
             for port in pod.spec["containers"][0].get("ports") or []:
                 found.add((f"{name}-head-svc", port["containerPort"]))

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from services.supervisor.plan import HOST, RAY_PORTS, free_ports
-from services.trainer.jobs import RayJobs
+from services.trainer.jobs import job_environment
 from services.trainer.settings import TrainerSettings
 from tools.k8s_check import rendering
 from tools.k8s_check.objects import load_file, named
@@ -130,10 +130,10 @@ def test_rays_dashboard_asks_for_the_token(node: tuple[str, str], monkeypatch: p
 
 
 def test_the_trainer_leaves_secrets_to_the_nodes_of_ray() -> None:
-    """A job's environment can be read in the dashboard: keys must come by the pods, and do."""
-    sent = RayJobs(TrainerSettings(s3_access_key="a", s3_secret_key="b")).environment()
+    """A job's environment can be read by whoever sees the job: keys must come by the pods, and do."""
+    sent = job_environment(TrainerSettings(s3_access_key="a", s3_secret_key="b"))
     objects = load_file(GPU.golden)
-    cluster = named(objects, "RayCluster")["training"]["spec"]
+    cluster = named(objects, "RayJob")["training"]["spec"]["rayClusterSpec"]
     templates = [cluster["headGroupSpec"]["template"], *(g["template"] for g in cluster["workerGroupSpecs"])]
     for template in templates:
         plain, by_secret = environment(template["spec"]["containers"][0], objects)

@@ -44,6 +44,27 @@ spec: {containers: [{name: bare}]}
     assert found == ["head", "worker", "submitter", "job", "bare"]
 
 
+def test_a_rayjob_in_a_configmap_is_read_as_an_object_with_the_image_that_the_trainer_puts_in() -> None:
+    template = """
+kind: ConfigMap
+metadata: {name: template}
+data:
+  rayjob.yaml: |
+    kind: RayJob
+    metadata: {name: training}
+    spec: {rayClusterSpec: {headGroupSpec: {template: {spec: {containers: [{name: head, image: mine}]}}}}}
+"""
+    trainer = """
+---
+kind: Pod
+metadata: {name: trainer}
+spec: {containers: [{name: trainer, env: [{name: INGRAIN_RAY_JOB_IMAGE, value: theirs}]}]}
+"""
+    for text, image in ((template, "mine"), (template + trainer, "theirs")):
+        (pod,) = [pod for pod in pods(load(text)) if pod.owner["kind"] == "RayJob"]
+        assert pod.containers[0]["image"] == image
+
+
 def policy(way: str, selector: dict, *rules: dict) -> dict:
     return {"spec": {"podSelector": selector, "policyTypes": [way], way.lower(): list(rules)}}
 

@@ -63,6 +63,24 @@ def test_trainer_starts_without_ray(
             started["trainer"].until(probe)
 
 
+def test_trainer_starts_with_the_template_of_its_rayjobs(
+    tmp_path: Path, made_up: dict[tuple[str, str], str], stores: dict[str, str]
+) -> None:
+    """Kubernetes itself is not asked before there is a training."""
+    space = namespace("gpu", tmp_path, made_up, stores, "s3")
+    (template,) = [o for o in space.objects if o["metadata"]["name"].startswith("training-template-")]
+    place = space.files["/etc/ingrain/training"] = tmp_path / "template"
+    place.mkdir()
+    for name, text in template["data"].items():
+        (place / name).write_text(text)
+    with running(space, "trainer") as started:
+        trainer = started["trainer"]
+        assert trainer.environment()["INGRAIN_RAY_JOB_TEMPLATE"] == str(place / "rayjob.yaml")
+        for probe in PROBES:
+            trainer.until(probe)
+        assert trainer.stop() == 0, trainer.log.read_text()[-2000:]
+
+
 def test_door_of_inference_lives_and_is_not_ready_without_engines(
     tmp_path: Path, made_up: dict[tuple[str, str], str], stores: dict[str, str]
 ) -> None:

@@ -1,0 +1,360 @@
+"""Attempts as RayJobs: what is filled into the template, and what an API server is asked, over a real socket."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+
+from ingrain.v1 import trainer_pb2
+from servicekit.errors import Unavailable
+from servicekit.settings import ServiceSettings
+from servicekit.storage import Storage, open_storage
+from services.trainer import driver, exchange, kuberay
+from services.trainer.kuberay import KubeRayJobs, filled, job_name, label, read_template, state_of
+from services.trainer.settings import TrainerSettings
+from services.trainer.spec import resolve
+from tests.unit.trainer.api_server import ApiServer
+from tests.unit.trainer.desk import TARGET, Desk
+
+TEMPLATE = Path(__file__).parents[3] / "deploy" / "k8s" / "overlays" / "gpu" / "rayjob.yaml"
+PREFIX = f"{TARGET}/0a1b2c3d4e5f-3"
+ID = "0a1b2c3d4e5f-3"
+NAME = f"training-{ID}"
+CRDS = os.environ.get("KUBERAY_CRDS", "")
+
+
+def job(workers: int = 2) -> exchange.Job:
+    config = asdict(resolve(trainer_pb2.TrainingSpec(num_workers=workers), trainer_pb2.Model()))
+    rest = {"base_key": "b", "base_sha256": "", "packed_key": "p", "packed_sha256": "", "checkpoint": None}
+    return exchange.Job(PREFIX, TARGET, "base", config=config, submit_time=0.0, threads=1, **rest)
+
+
+def settings(**changes: Any) -> TrainerSettings:
+    return TrainerSettings(
+        **({"ray_job_template": TEMPLATE, "ray_python": "/python", "attach_wait_s": 5.0} | changes)
+    )
+
+
+# What is filled in.
+
+
+def test_the_template_is_filled_with_what_an_attempt_has_of_its_own() -> None:
+    template = read_template(TEMPLATE)
+    before = json.dumps(template)
+    body = filled(template, settings(s3_access_key="key-of-s3", s3_secret_key="secret-of-s3"), job(3), ID)
+    assert json.dumps(template) == before
+    (group,) = body["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert [group[name] for name in ("replicas", "minReplicas", "maxReplicas")] == [3, 3, 3]
+    assert body["spec"]["entrypoint"] == f"/python -m services.trainer.driver {PREFIX}"
+    assert body["spec"]["backoffLimit"] == 0
+    assert body["spec"]["shutdownAfterJobFinishes"] is True
+    assert "suspend" not in body["spec"]
+    assert body["metadata"]["name"] == NAME
+    assert body["metadata"]["labels"]["ingrain/operation"] == "0a1b2c3d4e5f"
+    assert body["metadata"]["labels"]["ingrain/model"] == "projects.p.models.m"
+    assert body["metadata"]["annotations"]["ingrain/attempt"] == PREFIX
+    variables = yaml.safe_load(body["spec"]["runtimeEnvYAML"])["env_vars"]
+    assert variables["INGRAIN_WORKER_GPUS"] == "1"
+    assert "of-s3" not in json.dumps(body)
+
+
+def test_nodes_of_several_gpus_are_as_many_as_are_needed() -> None:
+    template = read_template(TEMPLATE)
+    (group,) = template["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = 4
+    (group,) = filled(template, settings(), job(5), ID)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["replicas"] == 2
+
+
+def test_a_queue_gets_it_suspended_and_an_image_replaces_all() -> None:
+    body = filled(
+        read_template(TEMPLATE), settings(ray_job_queue="training", ray_job_image="r/ray@sha256:0"), job(), ID
+    )
+    assert body["spec"]["suspend"] is True
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+    assert set(re.findall(r'"image": "([^"]*)"', json.dumps(body))) == {"r/ray@sha256:0"}
+
+
+@pytest.mark.parametrize("id", [ID, "A" * 60, "an_id", "-", "x" * 38, "x" * 39])
+def test_names_fit_kubernetes(id: str) -> None:
+    name = job_name(id)
+    assert re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name)
+    assert len(name) <= 47
+    assert name == job_name(id)
+
+
+def test_labels_fit_kubernetes() -> None:
+    long = label("projects/p/models/" + "m" * 80)
+    assert len(long) <= 63
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", label("projects/ä/models/m_"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"backoffLimit": 2}, "backoffLimit 0"),
+        ({"shutdownAfterJobFinishes": False}, "would stay"),
+        ({"rayClusterSpec": {"workerGroupSpecs": []}}, "one group"),
+    ],
+)
+def test_a_template_that_would_go_on_by_itself_is_refused(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    template = yaml.safe_load(TEMPLATE.read_text())
+    template["spec"] |= change
+    (tmp_path / "rayjob.yaml").write_text(yaml.safe_dump(template))
+    with pytest.raises(ValueError, match=said):
+        read_template(tmp_path / "rayjob.yaml")
+
+
+@pytest.mark.parametrize(
+    ("deployment", "of_ray", "suspend", "state"),
+    [
+        ("", "", False, "PENDING"),
+        ("", "", True, "QUEUED"),
+        ("Initializing", "", False, "PENDING"),
+        ("Running", "", False, "PENDING"),
+        ("Running", "PENDING", False, "PENDING"),
+        ("Running", "RUNNING", False, "RUNNING"),
+        ("Running", "RUNNING", True, "QUEUED"),
+        ("Suspending", "RUNNING", False, "QUEUED"),
+        ("Suspended", "", True, "QUEUED"),
+        ("Complete", "SUCCEEDED", False, "SUCCEEDED"),
+        ("Complete", "STOPPED", False, "STOPPED"),
+        ("Failed", "FAILED", False, "FAILED"),
+        ("Failed", "RUNNING", False, "FAILED"),
+        ("ValidationFailed", "", True, "FAILED"),
+    ],
+)
+def test_states(deployment: str, of_ray: str, suspend: bool, state: str) -> None:
+    status = {"jobDeploymentStatus": deployment, "jobStatus": of_ray}
+    assert state_of({"spec": {"suspend": suspend}, "status": status}) == state
+
+
+@pytest.mark.skipif(not CRDS, reason="needs KUBERAY_CRDS, a folder of KubeRay's definitions")
+def test_a_filled_template_is_of_kuberays_schema() -> None:
+    import jsonschema
+
+    from tools.k8s_check.schemas import read_crds
+
+    body = filled(read_template(TEMPLATE), settings(ray_job_queue="training"), job(), ID)
+    schema = read_crds(Path(CRDS))[("ray.io/v1", "RayJob")]
+    assert [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)] == []
+
+
+# What an API server is asked.
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    server = ApiServer()
+    await server.server.start_server()
+    yield server
+    await server.server.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(ServiceSettings(storage=f"file://{tmp_path}/storage"))
+
+
+def connected(api: ApiServer, storage: Storage, **changes: Any) -> KubeRayJobs:
+    configuration = client.Configuration(host=api.url)
+    configuration.retries = False
+    return KubeRayJobs(
+        settings(**changes), storage, lambda: client.CustomObjectsApi(client.ApiClient(configuration))
+    )
+
+
+async def test_submitting_twice_makes_one(api: ApiServer, storage: Storage) -> None:
+    jobs = connected(api, storage)
+    await exchange.put_job(storage, job())
+    assert await jobs.status(ID) == "GONE"
+    await jobs.submit(ID, PREFIX)
+    await jobs.submit(ID, PREFIX)
+    assert api.created == 1
+    assert await jobs.status(ID) == "PENDING"
+
+
+async def test_an_api_server_that_fails_for_a_moment_is_asked_again(api: ApiServer, storage: Storage) -> None:
+    await exchange.put_job(storage, job())
+    api.failing = [500, 503, 401]
+    await connected(api, storage).submit(ID, PREFIX)
+    assert api.created == 1
+
+
+async def test_an_api_server_that_is_away_is_unavailable_in_the_end(api: ApiServer, storage: Storage) -> None:
+    jobs = connected(api, storage, attach_wait_s=0.0)
+    await api.server.close()
+    with pytest.raises(Unavailable) as caught:
+        await jobs.status(ID)
+    assert caught.value.reason == "KUBERNETES_UNREACHABLE"
+
+
+async def test_a_refusal_is_told_at_once_in_the_servers_words(api: ApiServer, storage: Storage) -> None:
+    await exchange.put_job(storage, job())
+    api.failing = [403]
+    with pytest.raises(Unavailable, match="as the test wants it") as caught:
+        await connected(api, storage).submit(ID, PREFIX)
+    assert caught.value.reason == "RAY_JOB_REFUSED"
+
+
+async def test_stopping_ends_when_its_pods_are_gone(api: ApiServer, storage: Storage) -> None:
+    jobs = connected(api, storage)
+    await exchange.put_job(storage, job())
+    await jobs.submit(ID, PREFIX)
+    api.holds = True
+    stopping = asyncio.create_task(jobs.stop(ID))
+    await api.until(lambda: api.deletions)
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    api.jobs.clear()
+    await asyncio.wait_for(stopping, 20)
+    assert api.deletions == [(NAME, "Foreground")]
+    await jobs.stop(ID)  # there is none
+
+
+async def test_a_node_that_is_away_does_not_hold_the_next_attempt(
+    api: ApiServer, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kuberay, "STOP_SECONDS", 0.0)
+    jobs = connected(api, storage)
+    await exchange.put_job(storage, job())
+    await jobs.submit(ID, PREFIX)
+    api.holds = True
+    await asyncio.wait_for(jobs.stop(ID), 20)
+
+
+async def test_what_ended_long_ago_is_taken_away_and_nothing_else(api: ApiServer, storage: Storage) -> None:
+    jobs = connected(api, storage)
+    await exchange.put_job(storage, job())
+    for id, age in (("old-1", timedelta(hours=2)), ("new-1", timedelta(minutes=5)), ("at-work-1", None)):
+        await jobs.submit(id, PREFIX)
+        if age:
+            ended = (datetime.now(UTC) - age).isoformat(timespec="seconds").replace("+00:00", "Z")
+            api.jobs[job_name(id)]["status"] = {"jobDeploymentStatus": "Complete", "endTime": ended}
+    await jobs.submit(ID, PREFIX)
+    assert set(api.jobs) == {job_name(id) for id in ("new-1", "at-work-1", ID)}
+
+
+async def test_kuberays_own_words_are_the_log_of_a_driver_that_wrote_none(
+    api: ApiServer, storage: Storage
+) -> None:
+    jobs = connected(api, storage)
+    await exchange.put_job(storage, job())
+    await jobs.submit(ID, PREFIX)
+    api.jobs[NAME]["status"] = {"reason": "ValidationFailed", "message": "no such field"}
+    assert await jobs.log_tail(ID) == "ValidationFailed: no such field"
+    assert await jobs.log_tail("none") == ""
+
+
+# A training on it.
+
+
+@pytest.fixture
+async def on_kubernetes(desk: Desk, api: ApiServer) -> Desk:
+    desk.running.jobs = connected(api, desk.storage)
+    return desk
+
+
+async def handled(desk: Desk, until: Any = None) -> Any:
+    """The handler of the next attempt, until something is so; its task, and its end where it came to one."""
+    task = await desk.claim()
+    handler = asyncio.create_task(desk.create(task))
+    async with asyncio.timeout(30):
+        while not handler.done() and not (until and until()):
+            await asyncio.sleep(0.02)
+    if not handler.done():
+        handler.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        return task, (await asyncio.gather(handler, return_exceptions=True))[0]
+    return task, None
+
+
+async def test_a_crash_between_note_and_submission_leaves_one_job(
+    on_kubernetes: Desk, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = on_kubernetes
+    await desk.begin()
+    api.failing = [403]
+    await handled(desk)
+    assert api.jobs == {}
+    task, _ = await handled(desk, until=lambda: api.jobs)
+    assert list(api.jobs) == [job_name(task.notes["job"])]
+    assert api.created == 1
+
+
+async def test_who_takes_over_attaches_to_the_job_that_is_there(on_kubernetes: Desk, api: ApiServer) -> None:
+    desk = on_kubernetes
+    await desk.begin()
+    first, _ = await handled(desk, until=lambda: api.jobs)
+    (made,) = api.jobs.values()
+    made["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+    task = await desk.claim()
+    assert await desk.running.attached(task) == first.notes["prefix"]
+    assert api.created == 1
+
+
+async def test_a_job_in_the_queue_says_so_and_is_not_held_by_a_pause(
+    on_kubernetes: Desk, api: ApiServer
+) -> None:
+    desk = on_kubernetes
+    operation = await desk.begin()
+    desk.running.jobs.settings = settings(ray_job_queue="training")
+    task = await desk.claim()
+    handler = asyncio.create_task(desk.create(task))
+    async with asyncio.timeout(30):
+        while b"waits in the queue" not in (await desk.row(operation)).metadata:
+            await asyncio.sleep(0.1)
+    await desk.rows.update(TARGET, lambda model: setattr(model, "paused", True))
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(handler, 30)
+    assert api.jobs == {}
+    assert task.notes["paused"]
+
+
+async def test_a_job_whose_cluster_the_queue_took_back_begins_no_second_time(
+    on_kubernetes: Desk, api: ApiServer
+) -> None:
+    desk = on_kubernetes
+    await desk.begin()
+    first, _ = await handled(desk, until=lambda: api.jobs)
+    (made,) = api.jobs.values()
+    prefix = first.notes["prefix"]
+    await desk.left_by_job(prefix, desk.step(1), await desk.checkpoint(prefix, 1))
+    made["spec"]["suspend"] = True
+    made["status"] = {"jobDeploymentStatus": "Suspended"}
+    await handled(desk)
+    assert api.jobs == {}
+    again, _ = await handled(desk, until=lambda: api.jobs)
+    assert list(api.jobs) == [job_name(again.notes["job"])]
+    assert (await exchange.get_job(desk.storage, again.notes["prefix"])).checkpoint["step"] == 1
+
+
+async def test_a_job_that_somebody_deleted_is_made_anew(on_kubernetes: Desk, api: ApiServer) -> None:
+    desk = on_kubernetes
+    await desk.begin()
+    await handled(desk, until=lambda: api.jobs)
+    api.jobs.clear()
+    await handled(desk, until=lambda: api.jobs)
+    assert api.created == 2
+
+
+async def test_an_attempt_never_runs_twice(storage: Storage) -> None:
+    """KubeRay submits a job again to a cluster that has lost it."""
+    await driver.begin(storage, PREFIX)
+    with pytest.raises(driver.Twice) as caught:
+        await driver.begin(storage, PREFIX)
+    await driver.tell(storage, job(), caught.value, of_memory=False)
+    told = await exchange.get_json(storage, exchange.error_key(PREFIX))
+    assert (told["reason"], told["permanent"]) == ("TRAINING_INTERRUPTED", False)
