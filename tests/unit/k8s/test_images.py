@@ -1,93 +1,70 @@
-"""What the Dockerfile does, as far as a machine without a container engine can: its script in a copy of what it copies."""
+"""Images by digest: asked of a registry through a stand-in for docker, and rendered by the real kustomize."""
 
 import os
-import re
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tools.k8s_check.rendering import ROOT
+from tools import k8s_images
+from tools.k8s_check import pods as rules
+from tools.k8s_check import rendering
+from tools.k8s_check.objects import load, pods
 
-DOCKER = ROOT / "deploy" / "docker"
-DOCKERFILE = (DOCKER / "Dockerfile").read_text()
-COPIED = [line.split()[1:] for line in re.findall(r"^COPY (?!--from).*$", DOCKERFILE, re.MULTILINE)]
-
-
-def test_what_is_copied_is_there_and_let_through() -> None:
-    let_through = {
-        line.removeprefix("!")
-        for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    }
-    sources = {source for *names, _ in COPIED for source in names}
-    assert sources == let_through
-    assert all((ROOT / source).exists() for source in sources)
-
-
-def test_it_runs_as_the_user_of_the_manifests_and_on_a_read_only_root() -> None:
-    assert "USER 10001:10001" in DOCKERFILE
-    assert set(re.findall(r'"(/\w+)"', re.findall(r"VOLUME \[.*\]", DOCKERFILE)[0])) == {"/tmp", "/scratch"}
-
-
-def test_nothing_is_taken_that_is_not_locked() -> None:
-    script = (DOCKER / "install.sh").read_text()
-    installs = re.findall(r"-m pip install [^\n]*", script)
-    assert len(installs) == 2
-    assert '--constraint "$LOCKED"' in installs[0]
-    assert re.findall(r"^ *LOCKED=(.*)$", script, re.MULTILINE) == ["constraints.txt", "$PREFIX/constraints.txt"]
-    # vLLM's image: what is not locked there.
-    assert re.findall(r"grep -vE '(.*)' constraints.txt", script) == ["^(fastapi|llguidance|numpy)=="]
-    assert installs[1].endswith("$EXTRA")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("service", ["gateway", "cli"])
-def test_the_same_commands_in_a_clean_tree(service: str, tmp_path: Path) -> None:
-    """Started from another folder, with nothing of this checkout on its path."""
-    source, prefix = tmp_path / "source", tmp_path / "opt"
-    for *names, target in COPIED:
-        for name in names:
-            place = source / target if len(names) == 1 else source / target / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, place)
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "INGRAIN", "VIRTUAL"))
-    }
-    subprocess.run(
-        ["sh", "deploy/docker/install.sh"],
-        cwd=source,
-        env=variables | {"SERVICE": service, "PREFIX": str(prefix)},
-        check=True,
-        timeout=500,
-    )
-    shutil.rmtree(source)
-    command = ["ingrain", "--help"] if service == "cli" else ["python", "-c", GATEWAY]
-    done = subprocess.run(
-        [str(prefix / "bin" / command[0]), *command[1:]],
-        cwd=tmp_path,
-        env={"PATH": f"{prefix}/bin:/usr/bin:/bin", "INGRAIN_PORT": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-GATEWAY = """
-import asyncio, sys
-import services.gateway.__main__
-from services.gateway.server import build
-from services.gateway.settings import GatewaySettings
-async def main():
-    gateway = await build(GatewaySettings(database_url="sqlite://"))
-    await gateway.server.start()
-    await gateway.stop(0)
-asyncio.run(main())
-heavy = {"torch", "ray", "transformers", "deepspeed"} & set(sys.modules)
-assert not heavy, heavy
+STAND_IN = """#!/bin/sh
+case "$*" in
+"buildx imagetools inspect --format {{json .Manifest}} registry.example/team/"*":0.1.0"*) ;;
+*) echo "ERROR: $* not found" >&2; exit 1 ;;
+esac
+echo "{\\"mediaType\\": \\"application/vnd.oci.image.index.v1+json\\", \\"digest\\": \\"sha256:$(echo "$6" | sha256sum | cut -c1-64)\\"}"
 """
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tool = tmp_path / "bin" / "docker"
+    tool.parent.mkdir()
+    tool.write_text(STAND_IN)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["k8s_images", *arguments])
+    return k8s_images.main()
+
+
+@pytest.mark.skipif(not rendering.has_kubectl(), reason="needs kubectl with kustomize 5")
+@pytest.mark.parametrize("overlay", ["laptop", "gpu"])
+def test_every_own_image_comes_by_digest(docker: Path, monkeypatch: pytest.MonkeyPatch, overlay: str) -> None:
+    mine = docker / "mine"
+    assert run(monkeypatch, "registry.example/team/", str(mine / "images"), "--overlay", overlay) == 0
+    there = os.path.relpath(rendering.MANIFESTS / "overlays" / overlay, mine.resolve())
+    kustomization = {"resources": [there], "components": ["images"]}
+    (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    done = subprocess.run(["kubectl", "kustomize", str(mine)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rendered = load(done.stdout)
+    assert [f for f in rules.check(rendered, own_digests=True) if f.rule == "image"] == []
+    images = {c["image"] for pod in pods(rendered) for c in pod.containers}
+    assert any(image.startswith("registry.example/team/gateway@sha256:") for image in images)
+    assert any(image.startswith("registry.example/team/ray@sha256:") for image in images)
+    forgotten = load(rendering.render(rendering.Variant(overlay)))
+    assert [f for f in rules.check(forgotten, own_digests=True) if f.rule == "image"]
+
+
+def test_an_image_that_was_not_pushed_is_told_and_nothing_is_written(
+    docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "elsewhere.example/", str(docker / "images")) == 1
+    assert "elsewhere.example/augmenter:0.1.0 not found" in capsys.readouterr().err
+    assert not (docker / "images").exists()
+
+
+def test_two_tags_of_one_image_are_refused() -> None:
+    pod = {"spec": {"containers": [{"image": "ingrain/ray:1"}, {"image": "ingrain/ray:1-cuda"}]}}
+    with pytest.raises(ValueError, match="two tags"):
+        k8s_images.own_images([{"kind": "Deployment", "spec": {"template": pod}}])
