@@ -92,7 +92,7 @@ STORAGE = Histogram(
 TOKENS = Counter(
     "ingrain_tokens",
     "Tokens of answered calls; input without what was cached",
-    ["kind", "direction"],  # generate, score; input, cached, output
+    ["kind", "direction"],  # generate, score, context; input, cached, output
     registry=REGISTRY,
 )
 

@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 from ingrain.errors import OperationFailed, from_status
 from ingrain.v1 import common_pb2, datasets_pb2
 from ingrain.v1 import inference_pb2 as pb
-from servicekit import identity
+from servicekit import identity, metrics
 from servicekit.errors import Invalid, NotFound, Unavailable, WrongState
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
@@ -88,7 +88,9 @@ class Contexts:
         context.token_count, context.row_count = answer.token_count, len(texts)
         context.cache_bytes = answer.cache_bytes
         context.sha256 = digest(f"{model.key} {text}")
-        context.cost.CopyFrom(cost_of(answer.spent))
+        spent = answer.spent
+        context.cost.CopyFrom(cost_of(spent))
+        metrics.tokens("context", read=spent.prompt_tokens, cached=spent.cached_tokens, written=0)
         return context
 
     async def _create_index(
