@@ -121,7 +121,9 @@ def _refusals(table: sa.Table, found: Found, connection: sa.Connection) -> Itera
             yield f"{name} is {there['type']}, and this release needs {column.type.compile(connection.dialect)}; change its type"
         if there["nullable"] and not column.nullable:
             yield f"{name} may be empty, and for this release it must not; fill it, then SET NOT NULL"
-        elif column.nullable and not there["nullable"]:
+        if column.server_default is not None and there.get("default") is None:
+            yield f"{name} has no default, and this release leaves it to the database; SET DEFAULT"
+        if column.nullable and not there["nullable"]:
             yield f"{name} must not be empty, and this release leaves it so; DROP NOT NULL"
     for other, there in found.columns.items():
         if other not in table.columns and _needs_value(there):

@@ -162,6 +162,10 @@ REFUSED: dict[str, tuple[Callable[[sa.Table], None], str]] = {
     ),
     "empty no longer": (loose("owner", False), "column owner of table operation may be empty"),
     "empty at last": (loose("verb", True), "column verb of table operation must not be empty"),
+    "a default": (
+        lambda table: setattr(table.c.fence, "server_default", sa.DefaultClause("0")),
+        "column fence of table operation has no default",
+    ),
     "unique": (
         lambda table: table.append_constraint(sa.UniqueConstraint("target", "verb")),
         "(target, verb) of table operation must be unique for this release",
@@ -260,6 +264,10 @@ async def test_the_services_start_on_the_tables_of_every_release(
     await fresh.create_all()
     found = await fresh.run(lambda c: {n: sa.inspect(c).get_columns(n) for n in metadata.tables})
     for name, table in metadata.tables.items():
+        # Nobody would notice that these are missing.
+        assert not [
+            c for c in table.constraints if isinstance(c, (sa.ForeignKeyConstraint, sa.CheckConstraint))
+        ]
         assert {column.name for column in table.columns} <= {column["name"] for column in found[name]}
     begun = time.monotonic()
     await fresh.create_all()
