@@ -11,7 +11,7 @@ Row = dict[str, Any]
 MOST_BYTES = 3 << 20
 _WITH_IDS = (Dataset.DOCUMENTS, Dataset.PROBES, Dataset.PROMPTS)  # made up where a row has none
 _ROLES = ("system", "developer", "user", "assistant")
-_RANGES = {  # parameters of a prompt: type, least and greatest
+_RANGES: dict[str, tuple[Any, int, int]] = {  # parameters of a prompt: type, least and greatest
     "max_tokens": (int, 1, 65536),
     "temperature": ((int, float), 0, 2),
     "top_p": ((int, float), 0, 1),

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_BOUNDS = ("gt", "gte", "lt", "lte")
 Violation = tuple[str, str]
 
 
@@ -53,8 +54,8 @@ def _broken(rules: Any, value: Any, path: str, field: Any) -> Iterator[Violation
     kind = rules.WhichOneof("type")
     if kind is None:
         return
-    of_kind = getattr(rules, kind)
-    for rule, limit in of_kind.ListFields():
+    out_of_bounds = False
+    for rule, limit in getattr(rules, kind).ListFields():
         if rule.name == "items":
             for number, one in enumerate(value):
                 yield from _broken(limit, one, f"{path}[{number}]", field)
@@ -62,6 +63,9 @@ def _broken(rules: Any, value: Any, path: str, field: Any) -> Iterator[Violation
             if value not in field.enum_type.values_by_number:
                 yield path, "value must be one of the defined enum values"
         elif not _FITS[rule.name](value, limit):
+            if rule.name in _BOUNDS and out_of_bounds:
+                continue  # both bounds are one rule, and NaN keeps neither
+            out_of_bounds = out_of_bounds or rule.name in _BOUNDS
             shown = list(limit) if hasattr(limit, "__len__") and not isinstance(limit, str) else limit
             yield path, f"must keep the rule {rule.name}: {shown}"
 
