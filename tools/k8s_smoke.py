@@ -27,7 +27,7 @@ import yaml
 from ingrain import Client, worlds
 from tools import platform
 from tools.k8s_check import rendering
-from tools.k8s_check.objects import Object, load, name_of
+from tools.k8s_check.objects import Object, name_of
 
 T = TypeVar("T")
 NAMESPACE = "ingrain"
@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def smoke(cluster: Cluster, record: Record, variant: rendering.Variant, images: str, keep: bool) -> None:
-    objects = with_images(load(rendering.render(variant)), images)
+    objects = with_images(rendering.render(variant), images)
     if cluster.has_namespace():
         raise Refused(f"there is a namespace {NAMESPACE} already; this is for a cluster without one")
     record.facts |= {"server": json.loads(cluster.run("version", "-o", "json")).get("serverVersion", {})}
@@ -160,10 +160,10 @@ def smoke(cluster: Cluster, record: Record, variant: rendering.Variant, images: 
             record.step("uninstall", lambda: uninstall(cluster, objects))
 
 
-def with_images(objects: list[Object], prefix: str) -> list[Object]:
-    """Images of the platform under this prefix; others stay."""
-    text = yaml.safe_dump_all(objects).replace("image: ingrain/", f"image: {prefix}")
-    return load(text)
+def with_images(rendered: str, prefix: str) -> list[Object]:
+    """Images of the platform under this prefix, the template of RayJobs included; others stay."""
+    text = rendered.replace("image: ingrain/", f"image: {prefix}")
+    return [document for document in yaml.safe_load_all(text) if document]
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tools import k8s_smoke
 from tools.k8s_check import rendering
@@ -36,14 +37,29 @@ def test_secrets_are_all_that_the_laptop_reads() -> None:
 
 
 def test_own_images_come_from_the_given_registry() -> None:
-    objects = k8s_smoke.with_images(load_file(rendering.Variant("laptop").golden), "registry.example/team/")
+    rendered = rendering.Variant("laptop").golden.read_text()
+    objects = k8s_smoke.with_images(rendered, "registry.example/team/")
     images = {container["image"] for pod in pods(objects) for container in pod.containers}
     assert "registry.example/team/gateway:0.1.0" in images
     assert any(image.startswith("postgres:") for image in images)
 
 
+def test_of_rayjobs_the_template_is_sent_and_no_job() -> None:
+    objects = k8s_smoke.with_images(rendering.Variant("gpu").golden.read_text(), "registry.example/team/")
+    assert "RayJob" not in {item["kind"] for item in objects}
+    (template,) = [
+        text
+        for item in objects
+        if item["kind"] == "ConfigMap"
+        for text in item["data"].values()
+        if "kind: RayJob" in text
+    ]
+    assert "image: registry.example/team/ray:" in template
+    assert "image: ingrain/" not in template
+
+
 STAND_IN = """#!{python}
-import json, os, signal, sys, time, yaml
+import json, os, sys, time
 from pathlib import Path
 
 here, asked = Path("{folder}"), " ".join(sys.argv[1:])
@@ -61,13 +77,11 @@ elif "version" in asked:
 elif "get pods" in asked:
     print("gateway-0 ImagePullBackOff")
 elif "apply" in asked:
-    objects = list(yaml.safe_load_all(sys.stdin))
-    with open(here / "applied", "a") as notes:
-        notes.writelines(json.dumps(one) + "\\n" for one in objects)
+    (here / f"applied-{{len(list(here.glob('applied-*')))}}").write_text(sys.stdin.read())
 elif "port-forward" in asked:
-    import base64
-    applied = [json.loads(line) for line in (here / "applied").read_text().splitlines()]
-    (identity,) = [one for one in applied if one["kind"] == "Secret" and one["metadata"]["name"] == "ingrain-identity"]
+    import base64, yaml
+    first = list(yaml.safe_load_all((here / "applied-0").read_text()))
+    (identity,) = [one for one in first if one["metadata"]["name"] == "ingrain-identity"]
     token = base64.b64decode(identity["data"]["operator-token"]).decode()
     port = asked.rpartition(" ")[2].partition(":")[0]
     os.execv(sys.executable, [sys.executable, "-m", "ingrain.testing", "--port", port, "--api-key", token])
@@ -88,7 +102,9 @@ class Kubectl:
 
     @property
     def applied(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "applied").read_text().splitlines()]
+        """By one call after the other."""
+        calls = sorted(self.folder.glob("applied-*"))
+        return [document for call in calls for document in yaml.safe_load_all(call.read_text())]
 
     def told(self) -> dict[str, Any]:
         (result,) = (self.folder / "results").glob("*.json")
