@@ -37,7 +37,7 @@ CASES = (
     Case("objects-long", "augmenter - object storage", "derivation", ("services", "objects"), seconds=60.0),
     Case("head", "trainer - Ray's head", "training", ("services", "ray-head")),
     Case("worker-all", "a Ray worker - everybody", "training", ("ray-worker-2",)),
-    Case("worker-long", "a Ray worker - everybody", "training", ("ray-worker-2",), seconds=75.0),
+    Case("worker-long", "a Ray worker - everybody", "training", ("ray-worker-2",), seconds=75.0, share=0.3),
     Case("worker", "a Ray worker - Ray's head", "training", ("ray-worker-2", "ray-head")),
     Case("objects-all", "object storage - everybody", "training", ("objects",)),
 )
