@@ -11,7 +11,7 @@ from ingrain.v1 import (
     datasets_pb2,
     projects_pb2,
 )
-from tests.e2e.contract.asked import GONE, Contract
+from tests.e2e.contract.asked import GONE, Contract, Refusal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -90,7 +90,8 @@ def test_keys_let_in_whom_they_are_for(contract: Contract, address: str) -> None
     ask = lambda client: client.generate(contract.model.name, "cemid are", max_tokens=2)  # noqa: E731
     every, reading, asking, writing = key(), key(read_only=True), key(scopes=["ASK"]), key(scopes=["WRITE"])
     assert every.secret.startswith(f"ingrain_default.{every.key.name.rpartition('/')[2]}.")
-    out_of_scope, fine = ("PERMISSION_DENIED", "OUT_OF_SCOPE", []), ("OK", "", [])
+    out_of_scope: Refusal = ("PERMISSION_DENIED", "OUT_OF_SCOPE", [])
+    fine: Refusal = ("OK", "", [])
     assert with_key(every.secret, get) == fine
     assert with_key(every.secret, lambda client: client.datasets.get("projects/other/datasets/d")) == GONE
     assert with_key(reading.secret, get) == fine

@@ -15,7 +15,7 @@ from ingrain.v1 import (
     studies_pb2,
     trainer_pb2,
 )
-from tests.e2e.contract.asked import GONE, TAKEN, Contract, broken, invalid, too_early
+from tests.e2e.contract.asked import GONE, TAKEN, Contract, Refusal, broken, invalid, too_early
 
 pytestmark = pytest.mark.timeout(600)
 CHOICE = {"kind": "k", "prompt": "a", "choices": ["x", "y"], "answer": "x"}
@@ -81,7 +81,7 @@ def test_making(contract: Contract) -> None:
     )
     no_data, no_model = contract.name("datasets"), contract.name("models")
     stubs, weighted = contract.stubs, trainer_pb2.WeightedDataset
-    no_rows = ("NOT_FOUND", "DATASET_NOT_FOUND", [])
+    no_rows: Refusal = ("NOT_FOUND", "DATASET_NOT_FOUND", [])
 
     def imported(**fields: Any) -> Any:
         return lambda: contract.made(
@@ -224,7 +224,7 @@ def test_models_that_are_not_trained(contract: Contract) -> None:
     )
     header = trainer_pb2.UploadModelRequest(header=trainer_pb2.UploadModelHeader(parent=contract.parent))
     chunk, finish = trainer_pb2.UploadModelRequest(chunk=b"a"), trainer_pb2.FinishModelUploadRequest
-    missing = ("NOT_FOUND", "UPLOAD_NOT_FOUND", [])
+    missing: Refusal = ("NOT_FOUND", "UPLOAD_NOT_FOUND", [])
     ended = too_early("TRAINING_NOT_RUNNING")
     contract.check(
         {

@@ -1,6 +1,7 @@
 """What is uploaded: rows and their errors, headers, and request ids."""
 
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,8 +53,8 @@ def test_rows(contract: Contract) -> None:
         "answered": ([{"finish_reason": "stop", "completion": "a"}], invalid("MISSING_FIELD", "rows[0].id")),
     }
     contract.check(
-        {label: (lambda content=content: contract.upload(content), refusal) for label, (content, refusal) in rows.items()}
-    )  # fmt: skip
+        {label: (partial(contract.upload, content), error) for label, (content, error) in rows.items()}
+    )
 
 
 def test_uploads(contract: Contract) -> None:

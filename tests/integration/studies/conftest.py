@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.longrunning import operations_pb2
+from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from ingrain import AsyncClient
-from ingrain.testing import FakePlatform, measuring, models, services, words
+from ingrain.testing import FakePlatform, measuring, models, operations, services, words
 from ingrain.v1 import (
     augmenter_pb2_grpc,
     common_pb2,
@@ -89,6 +89,7 @@ class Inference(inference_pb2_grpc.InferenceServicer):
         response = inference_pb2.ListContextsResponse()
         for world in () if self.forgets else WORLDS:
             held = response.contexts.add(name=f"{PROJECT}/contexts/{world}", token_count=15)
+            held.model = f"{PROJECT}/models/small"
             held.cost.CopyFrom(cost(7e7, prompt_token_count=15))
         return response
 
@@ -120,8 +121,8 @@ class Evaluator(measuring.Evaluator):
             return self.store.estimate(request.parent, "CreateEvaluation", common_pb2.Estimate(row_count=8))
         return super().CreateEvaluation(request, context)
 
-    def _start(self, request: Any) -> operations_pb2.Operation:
-        operation = super()._start(request)
+    def _start(self, request: Any, texts: list[str]) -> operations_pb2.Operation:
+        operation = super()._start(request, texts)
         made = self.store.resources[f"{request.parent}/evaluations/{request.evaluation_id}"]
         made.probe_count = len(self.library.rows[made.probes])
         cached = 200 if made.subject.HasField("context") else 0
@@ -132,9 +133,7 @@ class Evaluator(measuring.Evaluator):
         return operation
 
     def _values(self, evaluation: evaluator_pb2.Evaluation) -> dict[str, dict[str, Any]]:
-        texts = self.library.known(evaluation.subject.model, PROJECT)
-        if evaluation.subject.HasField("context"):
-            texts = texts + self.library.texts(evaluation.subject.context.dataset)
+        texts = self.library.known(evaluation.subject).texts
         found = {}
         for probe in map(json.loads, self.library.rows[evaluation.probes]):
             picked = max(probe["choices"], key=lambda c: words.score(probe["prompt"], c, texts)[0])
@@ -175,7 +174,7 @@ class Platform(FakePlatform):
         trainer_pb2_grpc.add_TrainerServicer_to_server(Trainer(library), server)
         inference_pb2_grpc.add_InferenceServicer_to_server(self.inference, server)
         evaluator_pb2_grpc.add_EvaluatorServicer_to_server(Evaluator(library), server)
-        services.operations_pb2_grpc.add_OperationsServicer_to_server(services.Operations(self.store), server)
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations.Operations(self.store), server)
 
     def slow(self, step_s: float) -> None:
         self.store._step_s = step_s
