@@ -39,17 +39,18 @@ class Installation:
     evaluator: int = 8
     trainer: int = 1
     at_once: int = 4  # INGRAIN_WORKER_CONCURRENCY
+    fits: int = 8  # INGRAIN_TRAININGS_AT_ONCE
     engines: int = 600
     training: int = 400
 
     @property
     def slots(self) -> dict[str, int]:
-        """What an operation takes one of. A trainer runs one fit."""
+        """What an operation takes one of. A fit is a RayJob that its trainer follows."""
         return {
             "studies": self.studies * self.at_once,
             "augmenter": self.augmenter * self.at_once,
             "evaluator": self.evaluator * self.at_once,
-            "trainer": self.trainer,
+            "trainer": self.trainer * self.fits,
             "engines": self.engines,
             "training": self.training,
         }

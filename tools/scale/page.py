@@ -14,7 +14,7 @@ WORDS = {
     "studies": "places for studies",
     "augmenter": "places for augmentations",
     "evaluator": "places for evaluations",
-    "trainer": "trainers (a fit each)",
+    "trainer": "places for trainings",
     "engines": "GPUs of engines",
     "training": "GPUs of training",
 }
@@ -59,7 +59,7 @@ def demand_table() -> list[str]:
 
 def found(outcomes: list[Outcome]) -> list[str]:
     lines = [
-        "| places: studies, augmentations, evaluations, trainers | studies a day that ended | median study, min | busy: engines, training | transactions a second | what is short |",
+        "| places: studies, augmentations, evaluations, trainings | studies a day that ended | median study, min | busy: engines, training | transactions a second | what is short |",
         "| --- | ---: | ---: | --- | ---: | --- |",
     ]
     for one in outcomes:
@@ -102,15 +102,16 @@ Half an hour to fill up, one hour that counts, the same load each time; each lin
 TAIL = f"""
 ## What it says
 
-- **GPUs are not the first wall.** As `deploy/k8s` ships it, there is one trainer with one fit at a time, and two pods of four studies each: most of the GPUs stay idle. The first
-  walls are trainers, then places for studies and evaluations, over and over; each of the lines above moves one: `INGRAIN_WORKER_CONCURRENCY` (4 in a pod; studies and evaluations mostly wait for others, so a pod may
-  well have 64, which was not tried), and for fits the limit of one in a trainer, which is code (`services/trainer/__main__.py`) and today needs a trainer for each fit that runs.
+- **GPUs are not the first wall.** As `deploy/k8s` ships it for GPUs, there is one trainer that follows eight trainings at a time, and two pods of four studies each: most of the GPUs stay idle. The first
+  walls are places for trainings and studies, then for evaluations and augmentations, over and over; each of the lines above moves one. `INGRAIN_WORKER_CONCURRENCY` is 4 in a pod: studies and evaluations mostly wait
+  for others, so a pod may well have 64. `INGRAIN_TRAININGS_AT_ONCE` is 8 in a trainer, which only looks at them, so it may have more, and there may be more trainers. Neither was tried.
 - **Then polling.** Whoever waits for an operation looks at its row five times a second, and every pod looks for work twice a second: the column of transactions is nearly all that.
   It grows with what is waited for, not with what is done. Telling instead of looking (PostgreSQL's LISTEN and NOTIFY, or looks that get rarer) is the change to make before a second database.
 - **Connections.** Each pod holds one. Some hundred are PostgreSQL's default; with more, a pooler in session mode (`search_path` is set once per connection).
 - **Single calls** do not matter beside that: a study makes some {load.CALLS} of them. For callers of the winners: a core carries {CORE_BUSY * 1000 / GATEWAY_MS:,.0f} calls a second as a gateway and
   {CORE_BUSY * 1000 / DOOR_MS:,.0f} as inference's door, at {CORE_BUSY:.0%} busy (measured: {GATEWAY_MS} and {DOOR_MS} ms of a processor a call, `benchmarks/RESULTS.md`), each being one process of one core.
-- **One Ray cluster for training** of hundreds of GPUs is one head that all fits share. Several trainers may each have a cluster of their own (`INGRAIN_RAY_DASHBOARD`), and should before a hundred nodes.
+- **KubeRay's operator and the API server** see a RayJob, a cluster and its pods for each of some {2 * load.STUDIES_A_DAY:,} trainings a day, and each trainer asks for each of its RayJobs every two seconds. Not in the simulation; watching
+  instead of asking is the change to make there.
 - **More than one cluster of Kubernetes**: a platform for each, projects divided among them, one object storage. Nothing here spans two.
 
 Not in it: the object storage's own limits, networks, models that have to be loaded before they answer, failures, and days that are not alike.

@@ -25,9 +25,9 @@ def outcome(**changes: object) -> Outcome:
     return Outcome(**(plain | changes))  # type: ignore[arg-type]
 
 
-def test_a_slot_is_a_pod_times_its_operations_and_a_trainer_has_one_fit() -> None:
-    slots = Installation("one", studies=3, trainer=5, at_once=7).slots
-    assert (slots["studies"], slots["trainer"]) == (21, 5)
+def test_a_slot_is_a_pod_times_its_operations_and_a_trainer_has_its_fits() -> None:
+    slots = Installation("one", studies=3, trainer=5, at_once=7, fits=2).slots
+    assert (slots["studies"], slots["trainer"]) == (21, 10)
 
 
 def test_what_is_needed_is_the_rate_times_the_demand() -> None:
@@ -73,7 +73,7 @@ def test_the_page_names_what_is_short() -> None:
     full = outcome(busy={**outcome().busy, "trainer": 1.0}, waiting={**outcome().waiting, "trainer": 50.0})
     told = [asdict(full) | {"bottleneck": full.bottleneck}, asdict(outcome()) | {"bottleneck": ""}]
     text = page(10.0, told, told[1])
-    assert "| trainers (a fit each) |" in text
+    assert "| places for trainings |" in text
     assert "| nothing |" in text
     assert "never run" in text
 
