@@ -25,7 +25,11 @@ log = structlog.get_logger()
 
 class SigningKeys:
     """What was read last is kept as long as the place cannot be reached. Raises Invalid for an address that is neither
-    https nor on this machine."""
+    https nor on this machine.
+
+    `bearer` is a file with a token for the place itself, the issuer's discovery document where none is given. Where that
+    document names another scheme, host or port for the keys, they are asked for without it.
+    """
 
     def __init__(
         self, issuer: str, place: str, *, ca: Path | None = None, bearer: Path | None = None
@@ -91,7 +95,9 @@ class SigningKeys:
             return keys_in(await self._json(session, place))
 
     async def _json(self, session: aiohttp.ClientSession, address: str) -> Any:
-        headers = {"authorization": f"Bearer {self._bearer.read_text().strip()}"} if self._bearer else {}
+        headers = {}
+        if self._bearer and origin(address) == origin(self._place):
+            headers["authorization"] = f"Bearer {self._bearer.read_text().strip()}"
         async with session.get(address, headers=headers, allow_redirects=False) as response:
             if response.status != 200:
                 raise ValueError(f"{address} answers {response.status}")
@@ -116,6 +122,12 @@ def keys_in(document: Any) -> list[jwt.PyJWK]:
     if not found:
         raise ValueError("no key in it that signs")
     return found
+
+
+def origin(address: str) -> tuple[str, str | None, int]:
+    """Scheme, host and port: who reads what is sent there."""
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def refuse_plain(address: str) -> None:

@@ -18,7 +18,7 @@ from ingrain import errors
 from ingrain.v1 import inference_pb2, projects_pb2, trainer_pb2
 from servicekit.errors import Invalid
 from services.gateway import signing_keys
-from services.gateway.signing_keys import SigningKeys
+from services.gateway.signing_keys import SigningKeys, origin
 from services.gateway.tokens import Issuer, claim
 
 AUDIENCE = "ingrain"
@@ -32,8 +32,10 @@ class Provider:
         self.keys: dict[str, Any] = {"first": rsa.generate_private_key(65537, 2048)}
         self.published = ["first"]
         self.asked: list[str] = []
+        self.shown: list[str | None] = []
         self.is_away = False
         self.issuer = ""
+        self.place_of_keys = ""
 
     def token(self, kid: str = "first", algorithm: str = "RS256", key: Any = None, **claims: Any) -> str:
         given = {
@@ -58,10 +60,12 @@ class Provider:
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        self.shown.append(request.headers.get("authorization"))
         if self.is_away:
             return web.Response(status=503)
         if request.path.endswith("openid-configuration"):
-            return web.json_response({"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"})
+            place = self.place_of_keys or f"{self.issuer}/keys"
+            return web.json_response({"issuer": self.issuer, "jwks_uri": place})
         return web.json_response(self.jwks())
 
 
@@ -242,6 +246,36 @@ async def test_keys_from_a_file_are_read_anew(provider: Provider, tmp_path: Path
     assert await keys.get("second") is not None
     assert await keys.get("first") is None
     assert provider.asked == []
+
+
+async def test_the_token_for_the_place_is_shown_to_no_other(provider: Provider, tmp_path: Path) -> None:
+    bearer = tmp_path / "token"
+    bearer.write_text("a-token\n")
+
+    async def shown(place: str = "") -> list[str | None]:
+        provider.shown.clear()
+        assert await SigningKeys(provider.issuer, place, bearer=bearer).get("first") is not None
+        return list(provider.shown)
+
+    port = provider.issuer.rpartition(":")[2]
+    assert await shown() == ["Bearer a-token", "Bearer a-token"]
+    assert await shown(f"{provider.issuer}/keys") == ["Bearer a-token"]
+    provider.place_of_keys = f"http://localhost:{port}/keys"  # another name, whoever answers there
+    assert await shown() == ["Bearer a-token", None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://idp.example/a", "http://idp.example/a"),
+        ("https://idp.example/a", "https://idp.example:8443/a"),
+        ("https://idp.example/a", "https://idp.example.org/a"),
+        ("https://idp.example/a", "https://idp.example@elsewhere.example/a"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(one: str, other: str) -> None:
+    assert origin(one) != origin(other)
+    assert origin(one) == origin("https://IDP.example:443/b?c#d")
 
 
 @pytest.mark.parametrize(
