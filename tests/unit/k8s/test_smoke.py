@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +207,23 @@ def test_what_could_not_be_uninstalled_is_no_pass(kubectl: Kubectl) -> None:
 def test_who_ends_it_has_it_uninstalled_first(kubectl: Kubectl) -> None:
     (kubectl.folder / "hangs").write_text("rollout status")
 
+    over = threading.Event()
+
     def end() -> None:
         while not (kubectl.folder / "hanging").exists():
-            time.sleep(0.05)
+            if over.wait(0.05):
+                return
         os.kill(os.getpid(), signal.SIGTERM)
 
-    ending = threading.Thread(target=end)
+    ending = threading.Thread(target=end, daemon=True)
     ending.start()
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert k8s_smoke.main() == 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        over.set()
         ending.join()
+        signal.signal(signal.SIGTERM, before)
     assert kubectl.told()["error"] == "SystemExit: 143"
     assert kubectl.asked[-1].startswith("delete namespace ingrain")
 
