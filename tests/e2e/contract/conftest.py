@@ -23,7 +23,7 @@ def fake_address() -> Iterator[str]:
         "--port",
         "0",
         "--step-s",
-        "0.2",
+        "0.5",  # a study of five methods is paused within 2.5 s of its beginning
         "--heartbeat-s",
         "1",
     ]

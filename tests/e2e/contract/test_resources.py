@@ -197,7 +197,9 @@ def test_a_study_that_waits_is_watched_by_heartbeats_and_ends_when_it_is_cancell
 ) -> None:
     stubs, operations, id = contract.stubs.studies, contract.stubs.operations, f"quiet-{uuid.uuid4().hex[:8]}"
     name = contract.name("studies", id)
-    operation = stubs.CreateStudy(study_request(contract, id, "base", "icl", "icl_subset", "rag"))
+    operation = stubs.CreateStudy(
+        study_request(contract, id, "base", "icl", "icl_subset", "icl_retrieved", "rag")
+    )
     assert stubs.PauseStudy(studies_pb2.PauseStudyRequest(name=name)).paused
     short = operations_pb2.WaitOperationRequest(name=operation.name)
     short.timeout.FromMilliseconds(1)

@@ -38,15 +38,19 @@ class Namespace:
 
     def __post_init__(self) -> None:
         """Every Service's and every container's port leads to a free port of this machine."""
-        for item in self.objects:
-            if item["kind"] == "Service":
-                name, ports = item["metadata"]["name"], item["spec"]["ports"]
-                for port, free in zip(ports, free_ports(len(ports)), strict=True):
-                    self.addresses.setdefault((name, port["port"]), f"127.0.0.1:{free}")
+        services = [item for item in self.objects if item["kind"] == "Service"]
+        wanted = [
+            (item["metadata"]["name"], port["port"]) for item in services for port in item["spec"]["ports"]
+        ]
         for pod in pods(self.objects):  # ports for probes alone
-            declared = [port["containerPort"] for c in pod.containers for port in c.get("ports") or []]
-            for port, free in zip(declared, free_ports(len(declared)), strict=True):
-                self.addresses.setdefault((pod.component, port), f"127.0.0.1:{free}")
+            wanted += [
+                (pod.component, port["containerPort"])
+                for c in pod.containers
+                for port in c.get("ports") or []
+            ]
+        wanted = [place for place in dict.fromkeys(wanted) if place not in self.addresses]
+        for place, free in zip(wanted, free_ports(len(wanted)), strict=True):  # together, so that they differ
+            self.addresses[place] = f"127.0.0.1:{free}"
 
     def pod(self, component: str) -> Pod:
         (found,) = [pod for pod in pods(self.objects) if pod.component == component]

@@ -87,7 +87,7 @@ class Studies(studies_pb2_grpc.StudiesServicer):
                 training = trainer_pb2.TrainingSpec(base_model=base)
                 training.datasets.add(dataset=study.spec.dataset)
                 made = trainer_pb2.Model(name=model, state=common_pb2.ACTIVE, training=training)
-                self.store.resources[model] = made
+                self.store.put(made)
             knows = [] if method.startswith("base") else documents
             evaluation = self._evaluated(study, method, model, knows)
             outcome = study.outcomes.add(method=method, model=model, kinds=evaluation.kinds)
