@@ -1,18 +1,22 @@
 """What is chosen when memory is short, with numbers that people know: 80 GB GPUs, models of 1B and 8B."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ingrain.v1 import trainer_pb2
 from servicekit.errors import Invalid
 from services.trainer.fitting import Fitted, candidates, fitted
-from services.trainer.machine import Machine
+from services.trainer.machine import Machine, machine_of
 from services.trainer.memory import worker_memory
+from services.trainer.settings import TrainerSettings
 from services.trainer.shapes import Shape, shape_from
 from services.trainer.spec import resolve
 
+OVERLAY = Path(__file__).parents[3] / "deploy" / "k8s" / "overlays" / "gpu"
 GB = 10**9
 H100 = Machine(memory_bytes=1000 * GB, gpu_bytes=80 * GB)
 LAPTOP = Machine(memory_bytes=24 * GB, bf16_cpu=True)
@@ -36,6 +40,7 @@ def llama(
 SMALL = llama(1.4e6, 6, 128, 384, 4, 4, 1190)
 ONE = llama(1.24e9, 16, 2048, 8192, 32, 8, 128_256)
 EIGHT = llama(8.03e9, 32, 4096, 14_336, 32, 8, 128_256)
+SEVENTY = llama(70.6e9, 80, 8192, 28_672, 64, 8, 128_256)
 
 
 def fit(shape: Shape, machine: Machine, **spec: Any) -> Fitted:
@@ -143,3 +148,36 @@ def test_on_a_processor_nothing_is_offloaded_and_workers_share_the_machine() -> 
     with pytest.raises(Invalid, match=r"A worker has 20 kB \(by INGRAIN_WORKER_MEMORY_BYTES"):
         fit(SMALL, dataclasses.replace(LAPTOP, given_bytes=20_000))
     assert fit(EIGHT, dataclasses.replace(LAPTOP, given_bytes=200 * GB)).memory.total < 200 * GB
+
+
+def test_with_a_template_it_is_its_nodes_that_must_hold_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the overlay's environment; this process has no GPU, and another machine's memory."""
+    (container,) = yaml.safe_load((OVERLAY / "trainer.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ]
+    for variable in container["env"]:
+        if "value" in variable:
+            monkeypatch.setenv(variable["name"], variable["value"])
+    node = machine_of(TrainerSettings(ray_job_template=OVERLAY / "rayjob.yaml"))
+    assert node.gpu
+    assert node.memory_bytes == 128 << 30
+    for workers in (4, 8):
+        assert fit(EIGHT, node, max_length=4096, num_workers=workers).config.offload_optimizer == "none"
+    assert fit(EIGHT, node, max_length=512, num_workers=2).config.offload_optimizer == "cpu"
+    assert node.host_bytes(1) == node.host_bytes(8), "each has a node of its own"
+    with pytest.raises(Invalid) as caught:
+        fit(SEVENTY, node, max_length=512)
+    assert caught.value.reason == "TRAINING_DOES_NOT_FIT"
+    assert node.bf16(resolve(trainer_pb2.TrainingSpec(), trainer_pb2.Model()))
+
+
+def test_workers_share_a_node_of_several_gpus_that_nobody_has_seen(tmp_path: Path) -> None:
+    template = yaml.safe_load((OVERLAY / "rayjob.yaml").read_text())
+    (group,) = template["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = 4
+    (path := tmp_path / "rayjob.yaml").write_text(yaml.safe_dump(template))
+    node = machine_of(TrainerSettings(ray_job_template=path))
+    assert node.host_bytes(4) == node.host_bytes(8) < node.host_bytes(1) / 4
+    assert 83 * GB < node.worker_bytes(8) < 85 * GB
+    with pytest.raises(Invalid, match="what a GPU is taken to have until INGRAIN_WORKER_MEMORY_BYTES"):
+        fit(SEVENTY, node)
