@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tools.k8s_check import network, pods, ray, references, rendering, variables, vllm
+from tools.k8s_check import network, pods, quota, ray, references, rendering, variables, vllm
 from tools.k8s_check.faults import Fault, faults
 from tools.k8s_check.objects import Finding, Object, load, load_file, name_of
 
@@ -27,6 +27,7 @@ def findings(objects: list[Object], own_digests: bool = False) -> list[Finding]:
             *ray.check(objects, secrets),
             *network.check(objects),
             *vllm.check(objects),
+            *quota.check(objects),
         }
     )
 
