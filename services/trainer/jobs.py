@@ -116,9 +116,10 @@ class RayJobs:
                 return super()._do_request(method, endpoint, **limits, **more)
 
         try:
-            if self.client is None:
-                self.client = Bounded(self.settings.ray_dashboard)
-            return action(self.client)
+            client = self.client  # other threads' calls may set it to None meanwhile
+            if client is None:
+                client = self.client = Bounded(self.settings.ray_dashboard)
+            return action(client)
         except requests.exceptions.RequestException as error:
             raise ConnectionError(str(error)) from error
         except RuntimeError as error:

@@ -143,9 +143,10 @@ class KubeRayJobs:
         from urllib3.exceptions import HTTPError
 
         try:
-            if self.api is None:
-                self.api = self.connect()
-            return action(self.api)
+            api = self.api  # other threads' calls may set it to None meanwhile
+            if api is None:
+                api = self.api = self.connect()
+            return action(api)
         except (HTTPError, ConfigException) as error:
             raise ConnectionError(str(error)) from error
         except ApiException as error:

@@ -17,6 +17,7 @@ class ApiServer:
         self.failing: list[int] = []  # statuses of the next answers
         self.deletions: list[tuple[str, str]] = []  # names, and how what they own is deleted
         self.created = 0
+        self.looks = 0  # at single jobs
         self.holds = False  # whether pods of deleted objects stay
         application = web.Application()
         application.router.add_post(PATH, self.create)
@@ -46,6 +47,7 @@ class ApiServer:
         return self.refusal() or web.json_response({"kind": "RayJobList", "items": items})
 
     async def get(self, request: web.Request) -> web.Response:
+        self.looks += 1
         name = request.match_info["name"]
         if refusal := self.refusal():
             return refusal

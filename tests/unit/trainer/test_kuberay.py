@@ -201,6 +201,17 @@ async def test_an_api_server_that_is_away_is_unavailable_in_the_end(api: ApiServ
     assert caught.value.reason == "KUBERNETES_UNREACHABLE"
 
 
+async def test_a_connection_that_another_call_gives_up_is_still_this_calls(
+    api: ApiServer, storage: Storage
+) -> None:
+    class Given(KubeRayJobs):
+        """Its connection is given up as soon as it is made."""
+
+        api = property(lambda _: None, lambda _, made: None)  # type: ignore[assignment]
+
+    assert await Given(settings(), storage, connected(api, storage).connect).status(ID) == "GONE"
+
+
 async def test_a_refusal_is_told_at_once_in_the_servers_words(api: ApiServer, storage: Storage) -> None:
     await exchange.put_job(storage, job())
     api.failing = [403]
@@ -216,7 +227,8 @@ async def test_stopping_ends_when_its_pods_are_gone(api: ApiServer, storage: Sto
     api.holds = True
     stopping = asyncio.create_task(jobs.stop(ID))
     await api.until(lambda: api.deletions)
-    await asyncio.sleep(0)
+    looks = api.looks
+    await api.until(lambda: api.looks > looks + 1)  # the answer to the first has then been read
     assert not stopping.done()
     api.jobs.clear()
     await asyncio.wait_for(stopping, 20)
