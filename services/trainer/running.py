@@ -74,6 +74,9 @@ class Running:
         if not ended and await self.status(task) not in ENDED:
             log.info("attached to a running job", job=job)
             return prefix
+        # It may have ended well since it was looked at.
+        if await exchange.get_json(self.storage, exchange.result_key(prefix)) is not None:
+            return prefix
         # Two attempts never train side by side; a job that has told its error may still be ending.
         await self.left(task)
         return ""

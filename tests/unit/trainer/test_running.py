@@ -89,3 +89,17 @@ async def test_the_best_steps_checkpoint_outlives_newer_ones(desk: Any) -> None:
     desk.ray.states.clear()
     job = await exchange.get_job(desk.storage, await desk.launch(await desk.claim()))
     assert (job.checkpoint["step"], job.best["step"]) == (3, 2)
+
+
+async def test_a_job_that_finishes_while_it_is_looked_at_is_not_thrown_away(
+    desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.begin()
+    prefix = await desk.launch(await desk.claim())
+
+    async def ends(id: str) -> str:
+        await desk.model(prefix, tmp_path / "model", "finished")
+        return "SUCCEEDED"
+
+    monkeypatch.setattr(desk.ray, "status", ends)
+    assert await desk.running.attached(await desk.claim()) == prefix
