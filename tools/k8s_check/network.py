@@ -65,12 +65,7 @@ def expected(parts: set[str], policies: set[str]) -> set[Edge]:
         edges |= {(end, "objects", 8333) for end in ends}
         edges |= {("operator", f"{name}-head", 8265)}
         edges |= {("monitoring", end, 8080) for end in ends}
-    edges |= {
-        (source, end, port)
-        for source in asking
-        for end in ("internet", "private", "names", "stranger")
-        for port in (443, 6443)
-    }
+    edges |= {(source, "private", port) for source in asking for port in (443, 6443)}
     if "metrics-of-services" in policies:
         edges |= {("monitoring", part, METRICS) for part in ("gateway", *SERVICES)}
     edges |= {(part, "names", 53) for part in parts}
