@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from servicekit.errors import Unavailable
 from servicekit.storage import Storage
 from servicekit.worker import Deferred, Task
 from services.trainer import exchange, files
+from services.trainer.asking import asked
 from services.trainer.attempts import Attempt, Attempts
 from services.trainer.committing import note_checkpoints
 from services.trainer.config import TrainingConfig
@@ -82,16 +82,12 @@ class Running:
         return ""
 
     async def status(self, task: Task) -> str:
-        """Of the job. Deferred while Ray's head is away: it comes back with the job or without it, and waiting for it costs no attempt."""
-        try:
-            return await self.jobs.status(task.notes["job"])
-        except Unavailable as error:
-            await task.progress("starting", message=error.message)
-            raise Deferred(PAUSED_SECONDS) from error
+        """Of the job. Deferred also where nobody may ask for it."""
+        return await asked(task, self.jobs.status(task.notes["job"]), refusal_is_outage=True)
 
     async def left(self, task: Task) -> None:
         """The attempt is over: its job has ended, its checkpoints are committed, its working time is counted."""
-        await self.jobs.stop(task.notes["job"])
+        await asked(task, self.jobs.stop(task.notes["job"]))
         lines = await ProgressReader(self.storage, task.notes["prefix"]).read()
         await note_checkpoints(task, self.storage, lines)
         worked_s = task.notes.get("worked_s", 0.0) + seconds_of(lines)
@@ -151,7 +147,7 @@ class Running:
             paused=False,
             attempted=True,
         )
-        await self.jobs.submit(submission_id, task.prefix)
+        await asked(task, self.jobs.submit(submission_id, task.prefix))
         return task.prefix
 
     async def note_attempt(self, task: Task, attempt: Attempt, recipe: TrainingConfig, **notes: Any) -> None:
@@ -170,12 +166,12 @@ class Running:
     async def watched(self, task: Task, prefix: str, step_count: int) -> dict[str, Any]:
         """Follows the job to its result. Its own failure is told by `error.json`; an end without any is a crash."""
         reader = ProgressReader(self.storage, prefix)
-        asked, pause_time, begun, last_step, state, waited = 0.0, 0.0, False, 0, "", False
+        looked, pause_time, begun, last_step, state, waited = 0.0, 0.0, False, 0, "", False
         measured: dict[str, float] = {}
         while True:
             ended = False
-            if time.monotonic() - asked > STATUS_SECONDS:
-                asked = time.monotonic()
+            if time.monotonic() - looked > STATUS_SECONDS:
+                looked = time.monotonic()
                 state = await self.status(task)
                 waited = waited or state in NOT_BEGUN
                 # A queue that took a cluster back would begin the attempt again from its first step.
@@ -206,7 +202,8 @@ class Running:
                 await self.pause(task, sight.stopped)
             if sight.error or ended:
                 if sight.error is None:
-                    tail = await keep_tail(self.storage, prefix, await self.jobs.log_tail(task.notes["job"]))
+                    last = await asked(task, self.jobs.log_tail(task.notes["job"]))
+                    tail = await keep_tail(self.storage, prefix, last)
                     log.warning("job ended without a result", job=task.notes["job"], log=tail)
                 await self.left(task)
                 if lacks_workers(task, sight.error):

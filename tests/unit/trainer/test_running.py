@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ingrain.v1 import trainer_pb2
-from servicekit.worker import LostLease
+from servicekit.errors import Unavailable
+from servicekit.worker import Deferred, LostLease
 from services.trainer import exchange
 from services.trainer.committing import note_checkpoints
 from services.trainer.plan import Plan
@@ -103,3 +104,52 @@ async def test_a_job_that_finishes_while_it_is_looked_at_is_not_thrown_away(
 
     monkeypatch.setattr(desk.ray, "status", ends)
     assert await desk.running.attached(await desk.claim()) == prefix
+
+
+@pytest.mark.parametrize("call", ["submit", "status", "stop", "log_tail"])
+@pytest.mark.parametrize("reason", ["KUBERNETES_UNREACHABLE", "RAY_UNREACHABLE"])
+async def test_whoever_runs_jobs_may_be_away_without_costing_an_attempt(
+    desk: Any, monkeypatch: pytest.MonkeyPatch, call: str, reason: str
+) -> None:
+    async def away(*_: str) -> None:
+        raise Unavailable(reason, "does not answer")
+
+    await desk.begin()
+    if call != "submit":
+        await desk.launch(task := await desk.claim())
+        desk.ray.states[task.notes["job"]] = "RUNNING" if call == "log_tail" else "FAILED"
+    task = await desk.claim()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.ray, call, away)
+        if call == "log_tail":
+            desk.ray.states[task.notes["job"]] = "FAILED"
+            with pytest.raises(Deferred):
+                await desk.running.watched(task, task.notes["prefix"], 9)
+        else:
+            with pytest.raises(Deferred):
+                await desk.create(task)
+    await desk.launch(await desk.claim())
+
+
+async def test_a_refused_submission_is_no_outage(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: str) -> None:
+        raise Unavailable("RAY_JOB_REFUSED", "no such queue")
+
+    monkeypatch.setattr(desk.ray, "submit", refused)
+    await desk.begin()
+    with pytest.raises(Unavailable):
+        await desk.create(await desk.claim())
+
+
+async def test_who_cancels_does_not_wait_for_a_control_plane(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: str) -> None:
+        raise Unavailable("KUBERNETES_UNREACHABLE", "does not answer")
+
+    await desk.begin()
+    await desk.launch(task := await desk.claim())
+    monkeypatch.setattr(desk.ray, "stop", away)
+    task.stopping = "cancelled"
+    with pytest.raises(Unavailable):
+        await desk.running.left(task)
