@@ -33,7 +33,7 @@ T = TypeVar("T")
 NAMESPACE = "ingrain"
 SECRETS = rendering.MANIFESTS / "required-secrets.yaml"
 RESULTS = rendering.ROOT / "docs" / "clusters"
-READY_S = 900
+READY_S = 1800  # of the engines on GPUs, whose images are large
 STUDY_S = 3600
 LOOKS = {
     "pods": ("get", "pods", "-o", "wide"),

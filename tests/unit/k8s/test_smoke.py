@@ -18,7 +18,7 @@ import yaml
 
 from tools import k8s_smoke
 from tools.k8s_check import rendering
-from tools.k8s_check.objects import load_file, pods
+from tools.k8s_check.objects import load_file, named, pods
 
 
 def test_secrets_are_all_that_the_laptop_reads() -> None:
@@ -55,6 +55,12 @@ def test_of_rayjobs_the_template_is_sent_and_no_job() -> None:
     ]
     assert "image: registry.example/team/ray:" in template
     assert "image: ingrain/" not in template
+
+
+def test_the_door_is_given_as_long_as_is_waited_for_it() -> None:
+    """Kubernetes tells `rollout status` after 600 s that a Deployment does not come, where it names no time itself."""
+    door = named(load_file(rendering.Variant("gpu").golden), "Deployment")["inference"]
+    assert door["spec"]["progressDeadlineSeconds"] >= k8s_smoke.READY_S
 
 
 STAND_IN = """#!{python}
