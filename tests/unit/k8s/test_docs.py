@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tools.k8s_check import rendering
@@ -11,6 +12,11 @@ ROOT = rendering.ROOT
 README = (ROOT / "README.md").read_text()
 KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+def kustomizations() -> list[str]:
+    """Those that the guide tells to write."""
+    return re.findall(r"^```yaml\n(# mine/kustomization.yaml\n.*?)^```", KUBERNETES, re.MULTILINE | re.DOTALL)
 
 
 def passed_trials() -> list[Path]:
@@ -48,3 +54,20 @@ def test_folders_and_components_of_the_guide_are_there() -> None:
     )
     overlays = {path.name for path in (rendering.MANIFESTS / "overlays").iterdir()}
     assert overlays == set(rendering.OPTIONAL)
+
+
+@pytest.mark.skipif(not rendering.has_kubectl(), reason="needs kubectl with kustomize 5")
+def test_kustomizations_of_the_guide_do_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    template = (rendering.MANIFESTS / "overlays" / "gpu" / "rayjob.yaml").read_text()
+    told = ""
+    for number, text in enumerate(kustomizations()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "kustomization.yaml").write_text(text)
+        (folder / "rayjob.yaml").write_text(template.replace("memory: 128Gi", "memory: 129Gi"))
+        told += rendering._kustomize(folder)
+    assert 'ingrain/settings: "1"' in told
+    assert "INGRAIN_VLLM_MODEL: s3://<bucket>" in told
+    of_mine = re.findall(r"memory: 129Gi", told)
+    assert len(of_mine) == 2, "the request and the limit of one template"
