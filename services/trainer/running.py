@@ -5,6 +5,7 @@ job or a trainer that was given up and still lives can do no harm.
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ from services.trainer.plan import Plan
 from services.trainer.progress import ProgressReader
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import to_proto
+from services.trainer.telling import paused_message, told
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
@@ -172,10 +174,12 @@ class Running:
             ended = False
             if time.monotonic() - looked > STATUS_SECONDS:
                 looked = time.monotonic()
+                ran = begun or await self.has_run(prefix)
                 state = await self.status(task)
                 waited = waited or state in NOT_BEGUN
-                # A queue that took a cluster back would begin the attempt again from its first step.
-                ended = state in ENDED or (begun and state == "QUEUED")
+                if ran and state == "QUEUED":
+                    await self.preempted(task)
+                ended = state in ENDED
                 pause_time = await self.paused_since(task, prefix, pause_time, state)
             try:
                 sight = await self.look(reader, prefix)
@@ -201,6 +205,8 @@ class Running:
                 await self.left(task)
                 await self.pause(task, sight.stopped)
             if sight.error or ended:
+                if sight.error and not sight.error["permanent"] and await self.status(task) == "QUEUED":
+                    await self.preempted(task)  # by what took its workers from it
                 if sight.error is None:
                     last = await asked(task, self.jobs.log_tail(task.notes["job"]))
                     tail = await keep_tail(self.storage, prefix, last)
@@ -210,6 +216,17 @@ class Running:
                     await self.pause(task, {"reason": "resources", **sight.error})
                 raise await ended_by(task, sight.error)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def has_run(self, prefix: str) -> bool:
+        with contextlib.suppress(*OUTAGES):
+            return await self.storage.stat(exchange.begun_key(prefix)) is not None
+        return False
+
+    async def preempted(self, task: Task) -> None:
+        """Deferred, no failure: a queue took the cluster back. It would begin the attempt again from its first step; the next one goes on."""
+        await self.left(task)
+        await task.progress("waiting", message="the queue took its workers back")
+        raise Deferred(AGAIN_SECONDS)
 
     async def look(self, reader: ProgressReader, prefix: str) -> Sight:
         """The ends first: whatever was written before them is then still read."""
@@ -278,23 +295,6 @@ def seconds_of(lines: list[dict[str, Any]]) -> float:
     return times[-1] - times[0] if times else 0.0
 
 
-def told(lines: list[dict[str, Any]], last: dict[str, Any], measured: dict[str, float]) -> str:
-    """The last step's loss, what was measured last, and what the worker warned of since then."""
-    found = [f"{name} {value:.4f}" for name, value in measured.items() if name != "step"]
-    warnings = [line["warning"] for line in lines if "warning" in line]
-    return "; ".join([f"loss {last['loss']:.4f}", *found, *warnings[-1:]])
-
-
 def lacks_workers(task: Task, error: dict[str, Any] | None) -> bool:
     """Whether a training that had begun finds no room for its workers any more: who asked for so many decides how it goes on."""
     return error is not None and error["reason"] == "NO_RAY_RESOURCES" and bool(task.notes.get("checkpoint"))
-
-
-def paused_message(task: Task, stopped: dict[str, Any] | None = None) -> str:
-    checkpoint = task.notes.get("checkpoint")
-    where = f"with the checkpoint of step {checkpoint['step']}" if checkpoint else "before its first step"
-    reason = stopped["reason"] if stopped else "paused"
-    if stopped and reason == "resources":
-        return f"{stopped['message']} Paused {where}; resume it with fewer workers, or when there are enough"
-    why = "its time is up" if reason == "budget" else "paused"
-    return f"{why}, {where}; it goes on when it is resumed"

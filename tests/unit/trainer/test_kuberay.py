@@ -19,6 +19,7 @@ from ingrain.v1 import trainer_pb2
 from servicekit.errors import Unavailable
 from servicekit.settings import ServiceSettings
 from servicekit.storage import Storage, open_storage
+from servicekit.worker import Deferred
 from services.trainer import driver, exchange, kuberay
 from services.trainer.kuberay import KubeRayJobs, filled, job_name, label, read_template, state_of
 from services.trainer.settings import TrainerSettings
@@ -335,22 +336,42 @@ async def test_a_job_in_the_queue_says_so_and_is_not_held_by_a_pause(
     assert task.notes["paused"]
 
 
+@pytest.mark.parametrize("left", ["a checkpoint", "its beginning", "an error of a dead worker"])
 async def test_a_job_whose_cluster_the_queue_took_back_begins_no_second_time(
-    on_kubernetes: Desk, api: ApiServer
+    on_kubernetes: Desk, api: ApiServer, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
+    """Nor does that count as a failure of the training."""
     desk = on_kubernetes
     await desk.begin()
     first, _ = await handled(desk, until=lambda: api.jobs)
     (made,) = api.jobs.values()
     prefix = first.notes["prefix"]
-    await desk.left_by_job(prefix, desk.step(1), await desk.checkpoint(prefix, 1))
+    if left == "a checkpoint":
+        await desk.left_by_job(prefix, desk.step(1), await desk.checkpoint(prefix, 1))
+    else:
+        await exchange.put_json(desk.storage, exchange.begun_key(prefix), {})
     made["spec"]["suspend"] = True
     made["status"] = {"jobDeploymentStatus": "Suspended"}
-    await handled(desk)
+    if left == "an error of a dead worker":
+        told = {"reason": "TRAINING_FAILED", "message": "a worker died", "permanent": False}
+        await exchange.put_json(desk.storage, exchange.error_key(prefix), told)
+        status, states = desk.running.jobs.status, ["RUNNING"]
+
+        async def seen_late(id: str) -> str:
+            return states.pop() if states else await status(id)
+
+        monkeypatch.setattr(desk.running.jobs, "status", seen_late)
+        with pytest.raises(Deferred):
+            await desk.running.watched(await desk.claim(), prefix, 9)
+        assert not states
+    else:
+        _, end = await handled(desk)
+        assert isinstance(end, Deferred)
     assert api.jobs == {}
     again, _ = await handled(desk, until=lambda: api.jobs)
     assert list(api.jobs) == [job_name(again.notes["job"])]
-    assert (await exchange.get_job(desk.storage, again.notes["prefix"])).checkpoint["step"] == 1
+    checkpoint = (await exchange.get_job(desk.storage, again.notes["prefix"])).checkpoint
+    assert (checkpoint["step"] if checkpoint else 0) == (left == "a checkpoint")
 
 
 async def test_a_job_that_somebody_deleted_is_made_anew(on_kubernetes: Desk, api: ApiServer) -> None:
