@@ -18,6 +18,7 @@ from services.trainer.jobs import RayJobs
 from services.trainer.kuberay import KubeRayJobs
 from services.trainer.models import Models
 from services.trainer.parts import Uploads
+from services.trainer.reconciling import reconcile
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.training import Trainings
@@ -49,7 +50,8 @@ async def main(settings: TrainerSettings) -> None:
         trainer_pb2_grpc.add_TrainerServicer_to_server(servicer, server)
         return ["ingrain.v1.Trainer", add_operations(server, operations)]
 
-    await serve(settings, "trainer", register, background=[worker.run(), uploads.sweep()])
+    background = [worker.run(), uploads.sweep(), reconcile(database, jobs)]
+    await serve(settings, "trainer", register, background=background)
     await database.close()
 
 

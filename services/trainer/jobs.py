@@ -41,6 +41,8 @@ class Jobs(Protocol):
 
     async def log_tail(self, submission_id: str) -> str: ...
 
+    async def unended(self) -> dict[str, str]: ...
+
 
 class RayJobs:
     """The jobs of this trainer on one Ray cluster."""
@@ -87,6 +89,15 @@ class RayJobs:
                 return ""
 
         return await self.call(read)
+
+    async def unended(self) -> dict[str, str]:
+        """The prefixes of attempts whose jobs have not ended, by submission id; of all trainers of this Ray cluster."""
+        listed = await self.call(lambda client: client.list_jobs())
+        return {
+            job.submission_id: job.metadata["prefix"]
+            for job in listed
+            if job.submission_id and "prefix" in (job.metadata or {}) and job.status.value not in ENDED
+        }
 
     async def call(self, action: Callable[["JobSubmissionClient"], T]) -> T:
         """Waits a bounded time for a dashboard that is not there (a restarted head comes back), then Unavailable."""

@@ -22,7 +22,7 @@ import yaml
 from servicekit.errors import Unavailable
 from servicekit.storage import Storage
 from services.trainer import exchange
-from services.trainer.jobs import job_environment
+from services.trainer.jobs import ENDED, job_environment
 from services.trainer.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ class KubeRayJobs:
         status = (await self.found(submission_id) or {}).get("status") or {}
         return ": ".join(filter(None, (status.get("reason"), status.get("message"))))
 
+    async def unended(self) -> dict[str, str]:
+        """The prefixes of attempts whose RayJobs have not ended, by submission id; of all trainers of the namespace."""
+        listed = await self.call(self.listed, known=404) or []
+        return {
+            job["spec"]["jobId"]: job["metadata"]["annotations"]["ingrain/attempt"]
+            for job in listed
+            if state_of(job) not in ENDED
+            and job["spec"].get("jobId")
+            and "ingrain/attempt" in job["metadata"].get("annotations", {})
+        }
+
     async def found(self, submission_id: str) -> RayJob | None:
         def get(api: "CustomObjectsApi") -> RayJob:
             name = job_name(submission_id)
@@ -109,15 +120,18 @@ class KubeRayJobs:
         options = {"propagation_policy": "Foreground", "_request_timeout": CALL_SECONDS}
         api.delete_namespaced_custom_object(*self.place, name, **options)
 
-    def sweep(self, api: "CustomObjectsApi") -> None:
-        """Ended RayJobs hold nothing, but nobody else takes them away."""
+    def listed(self, api: "CustomObjectsApi") -> list[RayJob]:
         component = self.template["metadata"]["labels"]["app.kubernetes.io/component"]
         listed = api.list_namespaced_custom_object(
             *self.place,
             label_selector=f"app.kubernetes.io/component={component}",
             _request_timeout=CALL_SECONDS,
         )
-        for job in listed["items"]:
+        return list(listed["items"])
+
+    def sweep(self, api: "CustomObjectsApi") -> None:
+        """Ended RayJobs hold nothing, but nobody else takes them away."""
+        for job in self.listed(api):
             ended = (job.get("status") or {}).get("endTime")
             if ended and datetime.now(UTC) - datetime.fromisoformat(ended) > KEPT:
                 self.delete(api, job["metadata"]["name"])

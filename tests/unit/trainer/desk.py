@@ -23,6 +23,7 @@ from services.trainer.attempts import Attempts
 from services.trainer.config import DataSummary
 from services.trainer.datasource import Prepared
 from services.trainer.history import History
+from services.trainer.jobs import ENDED
 from services.trainer.models import Models
 from services.trainer.progress import ProgressWriter
 from services.trainer.settings import TrainerSettings
@@ -39,11 +40,13 @@ class Script:
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
         self.prefixes: list[str] = []
+        self.attempts: dict[str, str] = {}  # their prefixes, by id
         self.log = ""
 
     async def submit(self, id: str, prefix: str) -> None:
         self.states.setdefault(id, "RUNNING")
         self.prefixes.append(prefix)
+        self.attempts[id] = prefix
 
     async def status(self, id: str) -> str:
         return self.states.get(id, "GONE")
@@ -53,6 +56,9 @@ class Script:
 
     async def log_tail(self, id: str) -> str:
         return self.log
+
+    async def unended(self) -> dict[str, str]:
+        return {id: self.attempts[id] for id, state in self.states.items() if state not in ENDED}
 
 
 class Desk:

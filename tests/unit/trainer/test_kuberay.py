@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import re
@@ -19,9 +20,11 @@ from ingrain.v1 import trainer_pb2
 from servicekit.errors import Unavailable
 from servicekit.settings import ServiceSettings
 from servicekit.storage import Storage, open_storage
+from servicekit.tables import operation as table
 from servicekit.worker import Deferred
 from services.trainer import driver, exchange, kuberay
 from services.trainer.kuberay import KubeRayJobs, filled, job_name, label, read_template, state_of
+from services.trainer.reconciling import stop_unwatched
 from services.trainer.settings import TrainerSettings
 from services.trainer.spec import resolve
 from tests.unit.trainer.api_server import ApiServer
@@ -372,6 +375,24 @@ async def test_a_job_whose_cluster_the_queue_took_back_begins_no_second_time(
     assert list(api.jobs) == [job_name(again.notes["job"])]
     checkpoint = (await exchange.get_job(desk.storage, again.notes["prefix"])).checkpoint
     assert (checkpoint["step"] if checkpoint else 0) == (left == "a checkpoint")
+
+
+async def test_a_training_cancelled_in_the_queue_is_never_let_go(on_kubernetes: Desk, api: ApiServer) -> None:
+    desk = on_kubernetes
+    operation = await desk.begin()
+    desk.running.jobs.settings = settings(ray_job_queue="training")
+    task, _ = await handled(desk, until=lambda: api.jobs)
+    made = job_name(task.notes["job"])
+    for id in ("other-1", "ended-1"):
+        api.jobs[id] = copy.deepcopy(api.jobs[made])
+        api.jobs[id]["spec"]["jobId"] = id
+    api.jobs["other-1"]["metadata"]["annotations"]["ingrain/attempt"] = f"{TARGET}/other-1"
+    api.jobs["ended-1"]["status"] = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+    assert set(await desk.running.jobs.unended()) == {task.notes["job"], "other-1"}
+    await desk.database.run(lambda c: c.execute(table.update().values(state="PENDING")))
+    await desk.operations.cancel(operation)
+    await stop_unwatched(desk.database, desk.running.jobs)
+    assert set(api.jobs) == {"other-1", "ended-1"}
 
 
 async def test_a_job_that_somebody_deleted_is_made_anew(on_kubernetes: Desk, api: ApiServer) -> None:
