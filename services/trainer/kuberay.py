@@ -39,7 +39,7 @@ GPU = "nvidia.com/gpu"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 CALL_SECONDS = 10.0
 STOP_SECONDS = 300.0  # a node that is away keeps its pods on record, for as long as nobody takes it off
-KEPT = timedelta(hours=1)  # an ended RayJob, for whoever looks why
+KEPT = timedelta(hours=1)  # of a RayJob that ended well; others go as their attempt is left
 
 
 class KubeRayJobs:
