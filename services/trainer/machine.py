@@ -14,7 +14,7 @@ from services.trainer.settings import TrainerSettings
 WORKERS_SHARE = 0.8  # of a machine's memory; the rest is the platform's
 IMPORTS_BYTES = 900 << 20  # of a worker before its model: torch, DeepSpeed, transformers, Ray
 GPU_CONTEXT_BYTES = 1200 << 20  # of a GPU, for CUDA itself and what no allocator sees
-ASSUMED_GPU_BYTES = 80 << 30  # of a GPU on a node that is not there yet
+ASSUMED_GPU_BYTES = 79 << 30  # of a GPU on a node that is not there yet: one that is sold as 80 GB
 
 
 @dataclass(frozen=True)

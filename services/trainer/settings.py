@@ -32,7 +32,7 @@ class TrainerSettings(ServiceSettings):
     model_size_limit_bytes: int = 256 << 30  # of an uploaded or imported model
     upload_expiry_s: float = 24 * 3600.0  # after its last part an unfinished upload in parts is forgotten
     worker_memory_bytes: int = (
-        0  # of a worker above its imports; 0: its share, or its GPU, 80 GiB of one that nobody has seen
+        0  # of a worker above its imports; 0: its share, or its GPU, 79 GiB of one that nobody has seen
     )
     estimate_by_trial: bool | None = None  # short trials for estimates; None: where Ray is on this machine
     trial_limit_s: float = 45.0  # how long such a trial may take
