@@ -33,7 +33,7 @@ async def test_what_a_trainer_submits_after_it_lost_its_fence_is_stopped(desk: D
     await desk.launch(ghost := await desk.claim())
     desk.ray.states.clear()
     await desk.launch(heir := await desk.claim())
-    await desk.ray.submit(ghost.notes["job"], ghost.notes["prefix"])
+    desk.ray.states[ghost.notes["job"]] = "RUNNING"
     await stop_unwatched(desk.database, desk.ray)
     assert desk.ray.states == {ghost.notes["job"]: "STOPPED", heir.notes["job"]: "RUNNING"}
 
