@@ -25,7 +25,7 @@ demo: setup ## the whole road on this machine: worlds, study, report, questions 
 check: setup lint ## lint and the quick tests, under five minutes
 	$(PY) -m pytest -n 2 -m "not ray and not slow"
 
-test: setup lint build/lm-eval/bin/lm_eval ## every test, some forty minutes
+test: setup lint build/lm-eval/bin/lm_eval ## every test, forty to fifty minutes
 	$(PY) -m pytest
 
 lint: setup ## ruff, import contracts, buf
