@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from servicekit.errors import WrongState
+from services.inference import vllm_engine
 from services.inference.settings import InferenceSettings
 from tools.k8s_check import rendering, vllm
 from tools.k8s_check.objects import load_file, named
@@ -39,7 +40,9 @@ def ray_serve_llm(monkeypatch: pytest.MonkeyPatch) -> None:
     router.__dict__.update(PrefixCacheAffinityRouter=type("PrefixCacheAffinityRouter", (), {}))
     monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
     monkeypatch.setitem(sys.modules, "ray.serve.llm.request_router", router)
+    # Another test may have imported it with a stand-in of its own; the package keeps it as well.
     monkeypatch.delitem(sys.modules, "services.inference.vllm_engine.app", raising=False)
+    monkeypatch.delattr(vllm_engine, "app", raising=False)
 
 
 def test_the_application_is_built_from_the_variables_of_the_component(

@@ -14,6 +14,7 @@ import pytest
 from ray.serve.config import AutoscalingConfig
 
 from servicekit.errors import WrongState
+from services.inference import vllm_engine
 from services.inference.settings import InferenceSettings
 from services.inference.vllm_engine.models import base_folder
 from services.inference.vllm_engine.routing import ROUTER, beginning_of, router_arguments, sent
@@ -70,6 +71,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
     monkeypatch.setitem(sys.modules, "ray.serve.llm.request_router", router)
     monkeypatch.delitem(sys.modules, "services.inference.vllm_engine.app", raising=False)
+    monkeypatch.delattr(vllm_engine, "app", raising=False)  # the package keeps it as well
     from services.inference.vllm_engine import app
 
     yield app
