@@ -7,6 +7,7 @@ as `ingrain.errors`, also in the middle of a stream.
 It wraps the channel instead of using grpc.aio's interceptors, which replace the call objects by others that do less.
 """
 
+import asyncio
 import json
 import time
 import uuid
@@ -168,6 +169,9 @@ class Channel:
     async def _translated(self, rpc: Any, request_id: str) -> Any:
         try:
             return await rpc
+        except asyncio.CancelledError:
+            _raise_if_closed()
+            raise
         except grpc.aio.AioRpcError as error:
             raise errors.from_rpc_error(error, target=self.target, request_id=request_id) from None
 
@@ -180,6 +184,7 @@ class Responses:
         self._messages = rpc.__aiter__()
         self._target = target
         self._request_id = request_id
+        self._cancelled = False
 
     def __aiter__(self) -> "Responses":
         return self
@@ -187,10 +192,15 @@ class Responses:
     async def __anext__(self) -> Any:
         try:
             return await self._messages.__anext__()
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                _raise_if_closed()
+            raise
         except grpc.aio.AioRpcError as error:
             raise errors.from_rpc_error(error, target=self._target, request_id=self._request_id) from None
 
     def cancel(self) -> None:
+        self._cancelled = True
         self._rpc.cancel()
 
 
@@ -202,6 +212,14 @@ def with_request_id(request: Any) -> Any:
     copy.CopyFrom(request)
     copy.request_id = str(uuid.uuid4())
     return copy
+
+
+def _raise_if_closed() -> None:
+    """gRPC ends the calls of a channel that is closed as if their tasks had been cancelled, and a task that nobody
+    cancelled would end without a word. Python 3.10 cannot tell who cancelled: there it stays like that."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    if cancelling is not None and not cancelling():
+        raise errors.Cancelled("the client was closed while this call waited for its answer") from None
 
 
 async def _each(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

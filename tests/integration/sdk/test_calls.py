@@ -58,6 +58,8 @@ class Recorder(datasets_pb2_grpc.DatasetsServicer, trainer_pb2_grpc.TrainerServi
 
     def ReadRows(self, request, context):
         self._note(request, context)
+        if request.name.endswith("/slow"):
+            time.sleep(1)
         for row in range(request.start_row, 4):
             yield datasets_pb2.ReadRowsResponse(rows=[f'{{"n": {row}}}'], start_row=row)
             if row == 1 and request.start_row == 0:
@@ -231,6 +233,29 @@ async def test_messages_may_come_from_the_loop(refuser: str) -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_a_client_that_is_closed_ends_what_waits_with_an_error(recorder: Recorder) -> None:
+    async with AsyncClient(recorder.target) as client:
+        rows = client.stubs.datasets.ReadRows(datasets_pb2.ReadRowsRequest(name="d/slow"))
+        waiting = [asyncio.create_task(client.datasets.get("slow")), asyncio.create_task(anext(rows))]
+        await asyncio.sleep(0.3)
+    for task in waiting:
+        with pytest.raises(errors.Cancelled, match="client was closed"):
+            await task
+
+
+async def test_who_cancels_is_told_so_as_ever(recorder: Recorder) -> None:
+    async with AsyncClient(recorder.target) as client:
+        rows = client.stubs.datasets.ReadRows(datasets_pb2.ReadRowsRequest(name="d/slow"))
+        reading = asyncio.create_task(anext(rows))
+        waiting = asyncio.create_task(client.datasets.get("slow"))
+        await asyncio.sleep(0.3)
+        rows.cancel()
+        waiting.cancel()
+        for task in (reading, waiting):
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 def test_uploads_and_new_keys_have_no_retry_policy() -> None:

@@ -50,6 +50,7 @@ async def test_the_best_of_three_rates_trains_and_the_best_step_is_kept(
         stages = asyncio.create_task(stages_of(operation))
         live = [snapshot async for snapshot in client.models.watch("tuned")]
         model = await operation.result(300)
+        told = await stages
     summary = model.summary
     assert summary.learning_rate == 0.003
     assert max(snapshot.learning_rate for snapshot in live) == pytest.approx(0.003)
@@ -59,7 +60,7 @@ async def test_the_best_of_three_rates_trains_and_the_best_step_is_kept(
     assert summary.best_step == min((6, 12, 18, 24), key=losses.get)
     assert all(0 <= m.acc <= 1 for m in summary.measurements)
     assert [s.measurement.step for s in live if s.HasField("measurement")] == [6, 12, 18, 24]
-    assert "searching" in await stages
+    assert "searching" in told
     card = (Path(model.uri.removeprefix("file://")) / "README.md").read_text()
     assert "Learning-rate search" in card
     assert "| 1e-05 |" in card
