@@ -1,8 +1,7 @@
 """Datasets, and datasets made from datasets by in-context inference.
 
 settings    what it needs beyond ServiceSettings
-rows        what a row may be: pure checks, each error with row and field
-bulk_rows   the same of what batches ask and answer
+rows        what a row may be, by the SDK's rules: each error with row and field
 intake      bytes -> checked, canonical JSONL in object storage
 formats     files from outside -> documents and rows, in a process of their own
 sources     files and folders of a URI

@@ -23,6 +23,8 @@ def test_rows(contract: Contract) -> None:
         "none": (b"\n", invalid("EMPTY_DATASET", "rows")),
         "no JSON": (b"{\n", invalid("NOT_JSON", "rows[0]")),
         "NaN": (b'{"text": "a", "x": NaN}\n', invalid("NOT_JSON", "rows[0]")),
+        "too great": (b'{"text": "a", "x": 1e999}\n', invalid("NOT_JSON", "rows[0]")),
+        "half a character": (b'{"text": "a"}\n{"text": "\\ud800"}\n', invalid("NOT_JSON", "rows[1]")),
         "no object": (b"[1]\n", invalid("NOT_AN_OBJECT", "rows[0]")),
         "no UTF-8": (b'{"text": "\xff"}\n', invalid("NOT_UTF8", "rows[0]")),
         "shape": ([{"a": 1}], invalid("UNKNOWN_SHAPE", "rows[0]")),
@@ -50,6 +52,7 @@ def test_rows(contract: Contract) -> None:
             [{"prompt": "a", "parameters": {"temperature": 9}}],
             invalid("BAD_PARAMETER", "rows[0].parameters.temperature"),
         ),
+        "score": ([{"id": "a", "scores": [1]}], invalid("WRONG_TYPE", "rows[0].scores[0].sum_logprob")),
         "answered": ([{"finish_reason": "stop", "completion": "a"}], invalid("MISSING_FIELD", "rows[0].id")),
     }
     contract.check(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from services.augmenter.rows import Row, RowChecker
+    from ingrain.row_rules import Row, RowChecker
 
 
 def type_of(value: Any) -> str:
