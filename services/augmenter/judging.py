@@ -16,7 +16,7 @@ from services.augmenter.derivation import Statement
 from services.augmenter.gates import claims
 from services.augmenter.gates.contradiction import contradiction
 from services.augmenter.generating import CALL_S, Generator, text_digest
-from services.augmenter.outputs import Output, Outputs, digest_of
+from services.augmenter.outputs import InOrder, Output, Outputs, digest_of
 from services.augmenter.planning import MESSAGE_BYTES, Planned
 from services.augmenter.sights import Sight
 from services.augmenter.spec import Gates
@@ -79,6 +79,9 @@ class Judging:
     usages: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of every answer, by digest
     uncontradicted_count: int = 0
     unread_count: int = 0
+
+    def __post_init__(self) -> None:
+        self._in_order = InOrder(self.outputs, self.task.target)
 
     async def judged(self, statements: Sequence[Statement], gates: Gates) -> list[Verdicts]:
         """By the gates that are on, the cheaper first: what it drops is not judged. What a rule made is not asked about."""
@@ -166,10 +169,12 @@ class Judging:
 
         async def answered(batch: list[tuple[str, Question]]) -> None:
             nonlocal done
-            answers = await ask(batch[0][1].group, [question for _, question in batch])
+            group = batch[0][1].group
+            answers = await ask(group, [question for _, question in batch])
             written = dict(zip([digest for digest, _ in batch], answers, strict=True))
             seen = {digest: self.sight(question.item) for digest, question in batch}
-            await self.outputs.keep(self.task.target, written, seen)
+            context = None if group is None else f"{generator.model.name} {group}"
+            await self._in_order.keep(context, written, seen)
             for digest, (text, usage) in written.items():
                 known[digest] = Output(text, tuple(usage), self.task.target)
             done += len(batch)

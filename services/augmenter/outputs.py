@@ -134,3 +134,36 @@ class Outputs:
         connection.execute(
             insert.on_conflict_do_update(index_elements=["project", "digest"], set_=changed), rows
         )
+
+
+class InOrder:
+    """Keeps outputs of one derivation, the first of a context before all others of it. What reading the context took is a part of
+    the first one's usage, and an attempt that finds any output of a context takes its reading for counted."""
+
+    def __init__(self, outputs: Outputs, made_for: str) -> None:
+        self._outputs = outputs
+        self._made_for = made_for
+        self._first: dict[str, asyncio.Task[None]] = {}
+
+    def keep(
+        self,
+        context: str | None,
+        written: Mapping[str, tuple[str, Sequence[float]]],
+        seen: Mapping[str, Sight | None],
+    ) -> asyncio.Task[None]:
+        """Under way as in `Outputs.keep`; which is the first is decided by the order of these calls."""
+        first = None if context is None else self._first.get(context)
+        keeping = asyncio.create_task(self._keep(first, written, seen))
+        if context is not None:
+            self._first.setdefault(context, keeping)
+        return keeping
+
+    async def _keep(
+        self,
+        first: asyncio.Task[None] | None,
+        written: Mapping[str, tuple[str, Sequence[float]]],
+        seen: Mapping[str, Sight | None],
+    ) -> None:
+        if first is not None:
+            await asyncio.wait([first])
+        await self._outputs.keep(self._made_for, written, seen)

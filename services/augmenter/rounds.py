@@ -9,10 +9,9 @@ from ingrain import errors
 from ingrain.v1 import common_pb2
 from servicekit.pace import pace
 from services.augmenter.generating import cost_of, may_go_well_in_halves
-from services.augmenter.outputs import Output, Outputs
+from services.augmenter.outputs import InOrder, Output, Outputs
 from services.augmenter.planning import Planned
 from services.augmenter.rates import ALL, Rate, Rates
-from services.augmenter.sights import Sight
 
 if TYPE_CHECKING:
     from services.augmenter.asking import Asking
@@ -28,7 +27,7 @@ class Round:
         )
         self._known: dict[str, Output] = {}
         self._keeping: set[asyncio.Task[None]] = set()
-        self._first_of: dict[str, asyncio.Task[None]] = {}  # by context
+        self._in_order = InOrder(self._outputs, asking.task.target)
         self._took: dict[str, list[list[float]]] = {}  # by strategy, of each: tokens written, FLOPs, seconds
         self._asked = self._left = 0
         self._begun = time.monotonic()
@@ -135,11 +134,7 @@ class Round:
         target = self._asking.task.target
         kept = {digest: (one.text, one.usage) for digest, one in zip(digests, written, strict=True)}
         sights = {digest: self._asking.sight(item) for digest, item in zip(digests, batch, strict=True)}
-        group = batch[0].ask.context_group
-        first = None if group is None else self._first_of.get(group)
-        keeping = asyncio.create_task(self._keep(first, target, kept, sights))
-        if group is not None:
-            self._first_of.setdefault(group, keeping)
+        keeping = self._in_order.keep(batch[0].ask.context_group, kept, sights)
         self._keeping.add(keeping)
         await asyncio.shield(keeping)
         self._keeping.discard(keeping)
@@ -150,18 +145,6 @@ class Round:
         self._asked += len(batch)
         self._left -= len(batch)
         await self._tell()
-
-    async def _keep(
-        self,
-        first: "asyncio.Task[None] | None",
-        target: str,
-        kept: dict[str, tuple[str, list[float]]],
-        sights: dict[str, Sight | None],
-    ) -> None:
-        """`first`: of the same context. What reading the context took is a part of it, and an attempt that finds others finds that too."""
-        if first is not None:
-            await asyncio.wait([first])
-        await self._outputs.keep(target, kept, sights)
 
     async def _tell(self) -> None:
         said = [pace(self._asked, self._left, time.monotonic() - self._begun, "prompts")]

@@ -34,6 +34,7 @@ SPEC = {"group_key": "world", "strategies": ["rephrase", "link"], "samples_per_d
 PROMPTS = 2 * 2 * len(DOCUMENTS)
 BATCH, CALLS = 4, 3
 CONTEXT_TOKENS = 50
+SUPPORTED = '{"claims": [{"claim": "It is.", "verdict": "supported"}]}'  # what a judge says
 
 
 def answer(prompt: str, seed: int) -> str:
@@ -97,8 +98,8 @@ class Gateway(trainer_pb2_grpc.TrainerServicer, inference_pb2_grpc.InferenceServ
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is away")
         self.asked.update((prompt, request.seed, request.context) for prompt in request.prompts)
         written = [
-            inference_pb2.Generation(text=answer(prompt, request.seed), token_count=5)
-            for prompt in request.prompts
+            inference_pb2.Generation(text=SUPPORTED if request.json_schema else text, token_count=5)
+            for text in (answer(prompt, request.seed) for prompt in request.prompts)
         ]
         count = len(written)
         usage = inference_pb2.Usage(prompt_token_count=9 * count, generated_token_count=5 * count)
@@ -207,6 +208,33 @@ async def test_killed_anywhere_it_ends_with_the_same_rows_and_asks_nothing_twice
         assert (again.sha256, same) == (made.sha256, rows)
         assert again.provenance.reused_prompt_count == PROMPTS
         assert again.provenance.cost.prompt_token_count == provenance.cost.prompt_token_count
+
+
+@pytest.mark.parametrize("batch", [16, 20, 22, 24])
+async def test_killed_while_a_judge_reads_its_verdicts_and_its_readings_are_kept(
+    batch: int,
+    scripted: AugmenterSettings,
+    gateway: Gateway,
+    run_service: Callable[..., Any],
+    speak: Callable[..., AsyncClient],
+) -> None:
+    """The first fourteen batches are the writer's. Of the judge's context of each group, too, the reading is counted once."""
+    doomed = run_service("augmenter", scripted, failpoint=f"augmenter.after_batch:{batch}")
+    spec = {**SPEC, "gates": {"judge": "j"}}
+    async with speak(f"127.0.0.1:{scripted.port}") as client:
+        await client.datasets.upload(DOCUMENTS, id="documents")
+        operation = await client.datasets.augment("documents", "m", id="derived", **spec)
+        assert await asyncio.to_thread(doomed.wait, 60) == -signal.SIGKILL
+        await gateway.quiet()
+        before, kept = gateway.asked.total(), kept_count(scripted)
+        assert PROMPTS < kept <= before <= kept + BATCH * CALLS
+        run_service("augmenter", scripted)
+        made = await operation.result(timeout_s=60)
+        assert gateway.asked.total() - before == 2 * PROMPTS - kept
+        assert len(gateway.contexts) == 4
+        cost = made.provenance.cost
+        assert cost.prompt_token_count == 9 * 2 * PROMPTS + 4 * CONTEXT_TOKENS
+        assert cost.generated_token_count == 5 * 2 * PROMPTS
 
 
 async def test_what_was_finished_when_it_was_cancelled_is_not_asked_again(

@@ -1,5 +1,6 @@
 """What is asked of models about statements, and what readings and refused schemas cost, without a service."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ from ingrain import errors
 from ingrain.v1 import augmenter_pb2, inference_pb2, trainer_pb2
 from services.augmenter.generating import Generator
 from services.augmenter.judging import Judging, of_model
+from services.augmenter.outputs import InOrder
 from services.augmenter.spec import resolve
 
 SPEC = augmenter_pb2.AugmentationSpec(dataset="projects/p/datasets/d", model="projects/p/models/m")
@@ -59,11 +61,28 @@ def test_reading_a_context_is_a_part_of_what_the_first_call_took_and_of_no_other
 
 async def test_what_no_rule_contradicts_is_not_weighed_and_counted() -> None:
     outputs: Any = SimpleNamespace(find=nothing)
-    task: Any = SimpleNamespace(progress=nothing)
+    task: Any = SimpleNamespace(progress=nothing, target="projects/p/datasets/t")
     judging = Judging(outputs, task, generator_of(), None, lambda item: None, lambda model: 1, 1)
     statements: Any = [SimpleNamespace(text="Zumbo sing."), SimpleNamespace(text="Brevo dance.")]
     assert await judging.margins(statements) == [None, None]
     assert judging.uncontradicted_count == 2
+
+
+async def test_what_reading_a_context_took_is_kept_before_anything_else_of_it() -> None:
+    kept: list[str] = []
+
+    async def keep(made_for: str, written: dict[str, Any], seen: Any) -> None:
+        (digest,) = written
+        await asyncio.sleep({"first": 0.2, "other": 0.1}.get(digest, 0))
+        kept.append(digest)
+
+    outputs: Any = SimpleNamespace(keep=keep)
+    in_order = InOrder(outputs, "projects/p/datasets/t")
+    contexts = {"first": "a", "second": "a", "other": "b", "free": None}
+    await asyncio.gather(
+        *(in_order.keep(context, {digest: ("", [])}, {}) for digest, context in contexts.items())
+    )
+    assert kept == ["free", "other", "first", "second"]
 
 
 async def nothing(*arguments: Any) -> dict[str, Any]:
