@@ -47,8 +47,10 @@ async def test_a_cancelled_worker_ends_whatever_else_happens_at_that_moment(
 
 async def test_deleting_a_resource_stops_the_work_on_it(service: Service) -> None:
     seen: list[str] = []
+    at_work = asyncio.Event()
 
     async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        at_work.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -57,7 +59,7 @@ async def test_deleting_a_resource_stops_the_work_on_it(service: Service) -> Non
 
     name = await service.start()
     running = asyncio.create_task(service.worker(handler).run())
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(at_work.wait(), 20)
     await service.models.delete("projects/p/models/m")
     assert (await service.operations.wait(name, 10)).error.code == code_pb2.CANCELLED
     assert seen == ["cancelled"]
@@ -84,7 +86,10 @@ async def test_a_cancellation_from_within_is_a_failed_attempt(
 
 
 async def test_a_cleanup_that_fails_still_ends_as_cancelled(service: Service) -> None:
+    at_work = asyncio.Event()
+
     async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        at_work.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -93,7 +98,7 @@ async def test_a_cleanup_that_fails_still_ends_as_cancelled(service: Service) ->
 
     name = await service.start()
     running = asyncio.create_task(service.worker(handler).run())
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(at_work.wait(), 20)
     await service.operations.cancel(name)
     assert metadata_of(await service.operations.get(name)).cancel_requested
     ended = await service.operations.wait(name, 10)
@@ -105,8 +110,10 @@ async def test_a_cleanup_that_fails_still_ends_as_cancelled(service: Service) ->
 async def test_a_long_cleanup_is_neither_disturbed_nor_taken_over(service: Service, other: Service) -> None:
     """The lease of 0.6 s is kept while the handler needs 2 s to stop what it started."""
     cleaned: list[str] = []
+    at_work = asyncio.Event()
 
     async def handler(task: Task, request: pb.ImportModelRequest) -> pb.Model:
+        at_work.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -116,7 +123,7 @@ async def test_a_long_cleanup_is_neither_disturbed_nor_taken_over(service: Servi
 
     name = await service.start()
     workers = [asyncio.create_task(service.worker(handler, lease_s=0.6).run())]
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(at_work.wait(), 20)
     workers.append(asyncio.create_task(other.worker(other.finished, lease_s=0.6).run()))
     await service.operations.cancel(name)
     assert (await service.operations.wait(name, 10)).error.code == code_pb2.CANCELLED

@@ -26,7 +26,7 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
     """`GetModel` says who calls, `ListModels` does not end, `WatchTraining` breaks after step 2."""
 
     def __init__(self) -> None:
-        self.cancelled = asyncio.Event()
+        self.at_work, self.cancelled = asyncio.Event(), asyncio.Event()
         self.metadata: dict[str, Any] = {}
         self.time_remaining: float | None = None
 
@@ -37,6 +37,7 @@ class Trainer(trainer_pb2_grpc.TrainerServicer):
         return trainer_pb2.Model(name=request.name, display_name=identity.caller().kind)
 
     async def ListModels(self, request: Any, context: Any) -> trainer_pb2.ListModelsResponse:
+        self.at_work.set()
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -54,7 +55,7 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
     """`UploadDataset` counts bytes, and refuses the dataset `refused` half way; `ReadRows` does not end."""
 
     def __init__(self) -> None:
-        self.cancelled = asyncio.Event()
+        self.at_work, self.cancelled = asyncio.Event(), asyncio.Event()
         self.committed = False
         self.sent = 0
 
@@ -64,6 +65,7 @@ class Datasets(datasets_pb2_grpc.DatasetsServicer):
             async for request in requests:
                 name = request.header.dataset_id or name
                 size += len(request.chunk)
+                self.at_work.set()
                 if name == "refused" and size > 1 << 20:
                     raise Invalid("BAD_ROW", "row 7 is no JSON", field="rows[6]")
             await asyncio.sleep(0)  # where a cancellation arrives

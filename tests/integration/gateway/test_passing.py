@@ -64,7 +64,7 @@ async def test_an_upload_that_is_refused_half_way_says_why(platform: Any) -> Non
 async def test_an_upload_that_is_given_up_ends_at_the_backend(platform: Any) -> None:
     async with platform.client() as client:
         call = asyncio.ensure_future(client.stubs.datasets.UploadDataset(upload_messages("good", 2, True)))
-        await asyncio.sleep(0.5)
+        await asyncio.wait_for(platform.datasets.at_work.wait(), 10)
         call.cancel()
         await asyncio.wait_for(platform.datasets.cancelled.wait(), 5)
     assert not platform.datasets.committed
@@ -117,7 +117,7 @@ async def test_a_callers_end_ends_the_work(platform: Any) -> None:
     async with platform.client() as client:
         request = trainer_pb2.ListModelsRequest(parent="projects/default")
         call = asyncio.ensure_future(client.stubs.trainer.ListModels(request))
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(platform.trainer.at_work.wait(), 10)
         call.cancel()
         await asyncio.wait_for(platform.trainer.cancelled.wait(), 5)
 
@@ -187,7 +187,7 @@ async def test_too_many_calls_are_told_when_to_come_back(start: Any) -> None:
         async with grpc.aio.insecure_channel(platform.address) as channel:
             request = trainer_pb2.ListModelsRequest(parent="projects/default").SerializeToString()
             first = channel.unary_unary(method)(request, timeout=10)
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(platform.trainer.at_work.wait(), 10)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await channel.unary_unary(method)(request, timeout=10)
             first.cancel()

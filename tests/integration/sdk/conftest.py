@@ -1,6 +1,7 @@
 import contextlib
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pytest
 
 from ingrain import Client
 from ingrain.cli import main
-from ingrain.testing import FakePlatform
+from ingrain.testing import FakePlatform, operations
 
 DOCUMENTS = [
     {"id": "1", "text": "Zed is an internal tool for data analysis."},
@@ -31,6 +32,19 @@ PROBES = [
 def platform() -> Iterator[FakePlatform]:
     with FakePlatform() as running:
         yield running
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set as soon as somebody waits for an operation; for platforms that begin after this."""
+    begun, real = threading.Event(), operations.Operations.WaitOperation
+
+    def wait(self: Any, request: Any, context: Any) -> Any:
+        begun.set()
+        return real(self, request, context)
+
+    monkeypatch.setattr(operations.Operations, "WaitOperation", wait)
+    return begun
 
 
 @pytest.fixture

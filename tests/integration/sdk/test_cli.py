@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -245,7 +245,7 @@ def test_key_secret_is_alone_on_stdout(ingrain) -> None:
     assert made.stdout.strip() not in listed.stdout
 
 
-def test_ctrl_c_detaches_with_130() -> None:
+def test_ctrl_c_detaches_with_130(waited: threading.Event) -> None:
     with FakePlatform(step_s=2) as platform, Client(platform.target) as client:
         process = subprocess.Popen(
             [
@@ -263,10 +263,7 @@ def test_ctrl_c_detaches_with_130() -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 20
-        while not platform.store.operations and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.3)
+        assert waited.wait(20)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == 130, err

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -110,7 +109,7 @@ except Detached as detached:
 @pytest.mark.parametrize(
     "wait", ["operation.result()", "list(operation.progress())", "client.operations.wait(operation)"]
 )
-def test_ctrl_c_detaches_and_the_work_goes_on(wait: str) -> None:
+def test_ctrl_c_detaches_and_the_work_goes_on(wait: str, waited: threading.Event) -> None:
     with FakePlatform(step_s=1.5) as platform, Client(platform.target) as client:
         process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT.format(wait=wait), platform.target],
@@ -119,7 +118,7 @@ def test_ctrl_c_detaches_and_the_work_goes_on(wait: str) -> None:
             text=True,
         )
         assert process.stdout.readline() == "waiting\n"
-        time.sleep(0.3)
+        assert waited.wait(20)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=10)
         assert process.returncode == 0, err

@@ -161,6 +161,10 @@ async def test_a_deleted_model_is_made_again(
     assert platform.created.count("CreateModel") == 2
 
 
+def children_of(platform: Any) -> list[Any]:
+    return [*platform.operations("CreateModel"), *platform.operations("AugmentDataset")]
+
+
 async def test_cancelling_ends_the_children_that_the_study_started(
     client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
 ) -> None:
@@ -171,9 +175,10 @@ async def test_cancelling_ends_the_children_that_the_study_started(
     await client.operations.cancel(operation)
     with pytest.raises(errors.OperationCancelled):
         await client.operations.wait(operation, timeout_s=20)
-    await asyncio.sleep(0.7)
-    children = [*platform.operations("CreateModel"), *platform.operations("AugmentDataset")]
-    assert {child.error.code for child in children} == {1}
+    async with asyncio.timeout(30):
+        while not all(child.done for child in children_of(platform)):
+            await asyncio.sleep(0.05)
+    assert {child.error.code for child in children_of(platform)} == {1}
     assert not [step for step in (await client.studies.get("one")).steps if step.status == Step.RUNNING]
 
 

@@ -104,12 +104,17 @@ async def test_an_upload_outlives_the_trainer_and_the_client(
         there = len(stored_parts(tmp_path))
         return there >= count and there
 
+    async def settled():
+        there = len(stored_parts(tmp_path))
+        await asyncio.sleep(0.5)
+        return there == len(stored_parts(tmp_path)) and there
+
     small = len(list(large.iterdir())) - 1
     first = asyncio.create_task(client.models.upload(large, id="large", parallel=2))
     await eventually(lambda: arrived(small), 60)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    kept = len(stored_parts(tmp_path))
+    kept = await eventually(settled, 60)
     parts_sent.clear()
 
     second = asyncio.create_task(client.models.upload(large, id="large", parallel=2))

@@ -222,6 +222,20 @@ async def test_patience_has_an_end_and_what_was_finished_is_kept(bench: Bench) -
     assert again.reused_count == 0  # the same derivation's own
 
 
+async def test_an_engine_that_is_full_with_slow_calls_of_ours_is_waited_for(bench: Bench) -> None:
+    class Narrow(Inference):
+        async def Generate(self, request: Any, timeout: float) -> inference_pb2.GenerateResponse:
+            if self.at_once:
+                raise errors.Exhausted("full", retry_after_s=0.001)
+            return await super().Generate(request, timeout)
+
+    bench.inference = Narrow()
+    bench.inference.takes_s = 0.15
+    bench.settings = bench.settings.model_copy(update={"patience_s": 0.05})
+    assert len((await bench.answers()).texts) == 20
+    assert set(bench.inference.asked.values()) == {1}
+
+
 async def test_a_failure_begins_no_call_and_loses_none_that_is_under_way(bench: Bench) -> None:
     bench.inference.takes_s = 0.02
     bench.inference.troubles = [errors.Invalid("no", reason="NO")]

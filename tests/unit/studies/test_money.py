@@ -6,8 +6,7 @@ import pytest
 
 from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
 from servicekit.errors import Invalid
-from servicekit.prices import hour_price, load_prices, money, shown
-from services.studies.bill import price_of
+from servicekit.prices import hour_price, load_prices, money, parts_of, price_of, price_of_parts, shown
 from services.studies.costs import FLOP, Amount, Economy
 from services.studies.limits import check_budget, limits_of, p95
 
