@@ -117,6 +117,3 @@ def test_a_filled_template_is_of_kuberays_schema() -> None:
     body = filled(read_template(TEMPLATE), settings(ray_job_queue="training"), job(), ID)
     schema = read_crds(Path(CRDS))[("ray.io/v1", "RayJob")]
     assert [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(body)] == []
-
-
-# What an API server is asked.
