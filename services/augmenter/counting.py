@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ingrain import AsyncClient
 from ingrain.v1 import inference_pb2, trainer_pb2
+from servicekit.patience import Patience
 from services.augmenter.planning import MESSAGE_BYTES
 from services.augmenter.sight import Room
 from services.augmenter.spec import Spec
@@ -14,14 +15,18 @@ MOST_TEXTS = 4096  # of one call
 FRAME_TOKENS = 64  # what marks of beginnings and a chat's frame may take
 
 
-async def counts_of(client: AsyncClient, model: str, texts: Sequence[str]) -> list[int]:
-    """Of each text; 0 for all where no model is named."""
+async def counts_of(
+    client: AsyncClient, model: str, texts: Sequence[str], patience: Patience | None = None
+) -> list[int]:
+    """Of each text; 0 for all where no model is named. Without `patience` an engine that is full or away is raised at once."""
+    ask = (patience or Patience(0.0)).ask
     if not model:
         return [0] * len(texts)
     counts: list[int] = []
     for start, end in runs([len(text.encode()) for text in texts]):
         request = inference_pb2.CountTokensRequest(model=model, texts=texts[start:end])
-        counts += (await client.stubs.inference.CountTokens(request)).token_counts
+        answer = await ask(lambda request=request: client.stubs.inference.CountTokens(request))
+        counts += answer.token_counts
     return counts
 
 
@@ -38,13 +43,18 @@ def runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 async def room_of(
-    client: AsyncClient, model: trainer_pb2.Model, spec: Spec, documents: Sequence[Document]
+    client: AsyncClient,
+    model: trainer_pb2.Model,
+    spec: Spec,
+    documents: Sequence[Document],
+    patience: Patience | None = None,
 ) -> Room | None:
-    """What a prompt may hold beside what is written to it; None where the window is not known or nothing reads a group."""
+    """What a prompt may hold beside what is written to it; None where the window is not known or nothing reads a group.
+    `patience` as in `counts_of`."""
     reads = any(spec.strategy(name).sees in (ALL_DOCUMENTS, SUBJECT_AMONG_ALL) for name in spec.strategies)
     if not model.context_window or not reads:
         return None
-    counts = await counts_of(client, model.name, [document.text for document in documents])
+    counts = await counts_of(client, model.name, [document.text for document in documents], patience)
     by_id = {document.id: count for document, count in zip(documents, counts, strict=True)}
     written = min(
         spec.max_tokens, model.context_window // 2

@@ -114,15 +114,16 @@ class Generator:
         async with self._making.setdefault(group, asyncio.Lock()):
             if group not in self._contexts:
                 wanted, content = self.wanted_context(group, await self.read_from())
-                self._contexts[group] = await self.patience.ask(
+                name = await self.patience.ask(
                     lambda: ensure_context(self.client, wanted, "augment", content)
                 )
-                await self._note_reading(group)
+                await self._note_reading(group, name)
+                self._contexts[group] = name
         return self._contexts[group]
 
-    async def _note_reading(self, group: str) -> None:
-        request = inference_pb2.GetContextRequest(name=self._contexts[group])
-        context = await self.client.stubs.inference.GetContext(request)
+    async def _note_reading(self, group: str, name: str) -> None:
+        request = inference_pb2.GetContextRequest(name=name)
+        context = await self.patience.ask(lambda: self.client.stubs.inference.GetContext(request))
         if context.create_time.ToNanoseconds() / 1e9 >= self.since_s:
             cost = context.cost
             tokens = [cost.prompt_token_count, cost.cached_token_count, cost.generated_token_count]

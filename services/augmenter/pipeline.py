@@ -13,6 +13,7 @@ from typing import Any
 from ingrain import AsyncClient
 from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
 from servicekit.errors import Invalid, WrongState
+from servicekit.patience import Patience
 from servicekit.peers import gateway_client
 from servicekit.worker import Task
 from services.augmenter.asking import Asking, sum_of
@@ -46,7 +47,7 @@ class Pipeline:
         await task.progress("reading")
         source, documents = await self.read(request.spec.dataset, spec)
         model = await usable_model(client, request.spec, spec)
-        room = await room_of(client, model, spec, documents)
+        room = await room_of(client, model, spec, documents, Patience(self.settings.patience_s))
         planned = await asyncio.to_thread(plan, spec, documents, room)
         asking = Asking(
             self.settings, self.datasets, task, client, request.spec, spec, source, model, documents
@@ -155,7 +156,8 @@ async def keep(
             made.drop(reason, statement.text)
         else:
             passed.append((statement, verdicts.shown))
-    counts = await counts_of(client, model, [statement.text for statement, _ in passed])
+    texts = [statement.text for statement, _ in passed]
+    counts = await counts_of(client, model, texts, judging.writer.patience)
     for (statement, shown), tokens in zip(passed, counts, strict=True):
         made.keep(statement, tokens, shown)
 

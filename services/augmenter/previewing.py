@@ -7,7 +7,7 @@ What is shown is what a derivation writes first: its prompts, with the seeds of 
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ingrain import AsyncClient
@@ -35,10 +35,11 @@ class Preview:
     model: trainer_pb2.Model
     documents: Sequence[Document]
     count: int
+    patience: Patience = field(default_factory=lambda: Patience(PATIENCE_S))
 
     async def response(self) -> augmenter_pb2.PreviewAugmentationResponse:
         response = augmenter_pb2.PreviewAugmentationResponse()
-        room = await room_of(self.client, self.model, self.spec, self.documents)
+        room = await room_of(self.client, self.model, self.spec, self.documents, self.patience)
         items = await asyncio.to_thread(self._items, room)
         for item in items:
             if item.text is None and item.strategy not in response.prompts:
@@ -79,7 +80,7 @@ class Preview:
             self.model,
             self.documents,
             self._dataset,
-            Patience(PATIENCE_S),
+            self.patience,
             inference_pb2.INTERACTIVE,
         )
         calls = list(batches(asked, min(len(asked) or 1, most_outputs(self.spec.max_tokens))))

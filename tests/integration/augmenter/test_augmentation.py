@@ -265,6 +265,21 @@ async def test_an_engine_that_is_away_half_way_costs_nothing_twice(world: Any) -
     assert (await operation.refresh()).metadata.attempt_count == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "well"), [("CountTokens", 0), ("CountTokens", 1), ("GetContext", 1)], ids=str
+)
+async def test_an_engine_that_is_away_while_tokens_are_counted_or_a_context_is_looked_at_costs_no_attempt(
+    world: Any, method: str, well: int
+) -> None:
+    trouble = world.behind.trouble
+    trouble.away[method] = (well, 4)  # for all tries of the client
+    one_context = {**GREEDY, "strategies": ["link"], "group_key": ""}
+    await augmented(world.user, "disturbed", **one_context)
+    assert trouble.calls[method] > well + 4
+    (operation,) = [found async for found in world.user.operations.list("datasets/disturbed")]
+    assert (await operation.refresh()).metadata.attempt_count == 1
+
+
 async def test_a_context_that_was_deleted_is_read_again(world: Any) -> None:
     spec = {**GREEDY, "strategies": ["link"]}
     first, _ = await augmented(world.user, "first", **spec)
