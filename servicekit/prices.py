@@ -3,19 +3,36 @@
 price = seconds of the device / 3600 * price of its hour, or tokens / 1,000,000 * price of a million of them
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Protocol
 
 from google.protobuf.json_format import Parse, ParseError
 
-from ingrain.v1 import common_pb2, studies_pb2
+from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
 
 HOUR_S = Decimal(3600)
 MILLION = Decimal(1_000_000)
 ANY_DEVICE = "*"
 _SHOWN = Decimal("0.000001")
+
+
+class Work(Protocol):
+    """A Cost, or an average of some."""
+
+    @property
+    def prompt_token_count(self) -> float: ...
+    @property
+    def cached_token_count(self) -> float: ...
+    @property
+    def generated_token_count(self) -> float: ...
+    @property
+    def compute_seconds(self) -> float: ...
+
+
+Part = tuple[Work, trainer_pb2.Model]
 
 
 def load_prices(path: Path | None) -> studies_pb2.PriceTable:
@@ -40,6 +57,43 @@ def load_prices(path: Path | None) -> studies_pb2.PriceTable:
             if getattr(prices, field) or field != "cached":
                 _decimal(getattr(prices, field), f"{path}: tokens[{name}].{field}")
     return table
+
+
+def price_of(
+    work: Work, model: trainer_pb2.Model, device: str, table: studies_pb2.PriceTable
+) -> Decimal | None:
+    """Of work that `model` did on `device`: the device's time, or tokens where another server answers. None where the table
+    has no price for it."""
+    if not model.HasField("endpoint"):
+        return price_of_time(work.compute_seconds, device, table)
+    return price_of_tokens(
+        work.prompt_token_count,
+        work.cached_token_count,
+        work.generated_token_count,
+        model.endpoint.model_id,
+        table,
+    )
+
+
+def price_of_parts(parts: Sequence[Part], device: str, table: studies_pb2.PriceTable) -> Decimal | None:
+    """Of what several models did; None where one of them has no price."""
+    prices = [price_of(work, model, device, table) for work, model in parts]
+    return None if None in prices else sum((price for price in prices if price is not None), Decimal(0))
+
+
+def parts_of(
+    cost: common_pb2.Cost,
+    model: trainer_pb2.Model,
+    judge_cost: common_pb2.Cost | None = None,
+    judge: trainer_pb2.Model | None = None,
+) -> list[Part]:
+    """Who did what of a derivation's `cost`: the generator, and the judge, whose part `judge_cost` is; None where nothing was judged."""
+    if judge_cost is None or judge is None:
+        return [(cost, model)]
+    generated = common_pb2.Cost()
+    for field in common_pb2.Cost.DESCRIPTOR.fields:
+        setattr(generated, field.name, getattr(cost, field.name) - getattr(judge_cost, field.name))
+    return [(generated, model), (judge_cost, judge)]
 
 
 def price_of_time(seconds: float, device: str, table: studies_pb2.PriceTable) -> Decimal | None:

@@ -7,7 +7,6 @@ from ingrain.v1 import augmenter_pb2_grpc, common_pb2, datasets_pb2
 from servicekit import identity
 from servicekit.operations import Operations
 from servicekit.peers import gateway_client
-from servicekit.prices import load_prices
 from servicekit.resources import new_id
 from services.augmenter.estimating import Estimator
 from services.augmenter.outputs import Outputs
@@ -24,7 +23,6 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
     def __init__(self, pipeline: Pipeline, operations: Operations) -> None:
         self.pipeline = pipeline
         self.operations = operations
-        self.prices = load_prices(pipeline.settings.prices)
 
     async def AugmentDataset(self, request: pb.AugmentDatasetRequest, context: Any) -> Any:
         project = identity.authorize(request.parent)
@@ -69,5 +67,5 @@ class AugmenterServicer(augmenter_pb2_grpc.AugmenterServicer):
         datasets = self.pipeline.datasets
         outputs = Outputs(datasets.resources.database, datasets.storage, project)
         rates = Rates(datasets.resources.database, project)
-        estimator = Estimator(client, given, spec, model, documents, outputs, rates, self.prices)
+        estimator = Estimator(client, given, spec, model, documents, outputs, rates, self.pipeline.prices)
         return await estimator.estimate()

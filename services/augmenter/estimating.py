@@ -13,12 +13,12 @@ from servicekit.contexts import context_name
 from servicekit.costs import forward_flops
 from servicekit.errors import Invalid
 from servicekit.pace import in_words
-from servicekit.prices import money, price_of_time, price_of_tokens
 from services.augmenter.asking import digests
 from services.augmenter.counting import counts_of, room_of
 from services.augmenter.generating import Generator
 from services.augmenter.outputs import Outputs
 from services.augmenter.planning import Planned, plan, sample_prompts
+from services.augmenter.pricing import priced
 from services.augmenter.rates import ALL, Rate, Rates
 from services.augmenter.spec import Spec
 from services.augmenter.strategies import Document
@@ -195,29 +195,10 @@ class Estimator:
 
     async def _price(self, work: "Work") -> tuple[common_pb2.Money | None, list[str]]:
         """In money and a sentence about it; nothing where the operator has set no prices."""
-        if not self.prices.currency_code:
-            return None, []
-        cost, day = work.cost, self.prices.effective_date
-        if self.model.HasField("endpoint"):
-            model_id = self.model.endpoint.model_id
-            price = price_of_tokens(
-                cost.prompt_token_count,
-                cost.cached_token_count,
-                cost.generated_token_count,
-                model_id,
-                self.prices,
-            )
-            if price is None:
-                return None, [f"The price table of {day} has no price for tokens of {model_id!r}."]
-            return money(price, self.prices), [f"Prices of {day}, by tokens of {model_id!r}."]
-        if work.new_count and not cost.compute_seconds:
+        untimed = work.new_count and not work.cost.compute_seconds
+        if self.prices.currency_code and untimed and not self.model.HasField("endpoint"):
             return None, ["It has no price as long as its time is not known."]
-        engine = await self.client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
-        device = engine.environment.device
-        price = price_of_time(cost.compute_seconds, device, self.prices)
-        if price is None:
-            return None, [f"The price table of {day} has no price for an hour of {device!r}."]
-        return money(price, self.prices), [f"Prices of {day}, by seconds of {device!r}."]
+        return await priced(self.client, [(work.cost, self.model)], self.prices)
 
     def _open_notes(self, asked: Sequence[Planned]) -> list[str]:
         """What is not in the numbers."""

@@ -76,7 +76,9 @@ class Judging:
     sight: Callable[[Planned], Sight | None]
     batch_size: Callable[[trainer_pb2.Model], int]
     calls: int
-    usages: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of every answer, by digest
+    # Of every answer, by digest: of the one who writes, and of the judge.
+    weighing_usages: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    judge_usages: dict[str, tuple[float, ...]] = field(default_factory=dict)
     uncontradicted_count: int = 0
     unread_count: int = 0
 
@@ -105,7 +107,7 @@ class Judging:
         self.uncontradicted_count += contrary.count(None)
         asked = [n for n, other in enumerate(contrary) if other is not None]
         questions = [self._choice(statements[n], contrary[n] or "") for n in asked]
-        answers = await self._answers(questions, self.writer, self._score, "weighing")
+        answers = await self._answers(questions, self.writer, self._score, "weighing", self.weighing_usages)
         found: list[float | None] = [None] * len(statements)
         for n, answer in zip(asked, answers, strict=True):
             itself, other = json.loads(answer)
@@ -115,7 +117,9 @@ class Judging:
     async def verdicts(self, statements: Sequence[Statement]) -> list[str]:
         """Of each statement the judge's; answers that cannot be read are counted."""
         questions = [self._claims(statement) for statement in statements]
-        answers = await self._answers(questions, self._judge(), self._ask, "judging") if questions else []
+        if not questions:
+            return []
+        answers = await self._answers(questions, self._judge(), self._ask, "judging", self.judge_usages)
         found = [claims.verdict_of(answer) for answer in answers]
         self.unread_count += found.count(claims.UNREADABLE)
         return found
@@ -142,9 +146,10 @@ class Judging:
         generator: Generator,
         ask: Callable[[str | None, Sequence[Question]], Awaitable[list[Answer]]],
         stage: str,
+        usages: dict[str, tuple[float, ...]],
     ) -> list[str]:
         """In the order of the questions; each once, those of one context together. Where a call fails no further one is begun; what is
-        under way is waited for and kept, and then the failure is raised."""
+        under way is waited for and kept, and then the failure is raised. `usages` gets what each took."""
         digests = [digest_of(*question.depends_on) for question in questions]
         known = await self.outputs.find(digests)
         missing = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
@@ -190,7 +195,7 @@ class Judging:
             await asyncio.gather(*work, return_exceptions=True)
         if failed := [error for error in ended if error is not None]:
             raise failed[0]
-        self.usages |= {digest: known[digest].usage for digest in digests}
+        usages |= {digest: known[digest].usage for digest in digests}
         return [known[digest].text for digest in digests]
 
     async def _score(self, group: str | None, questions: Sequence[Question]) -> list[Answer]:

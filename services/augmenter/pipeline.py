@@ -15,6 +15,7 @@ from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
 from servicekit.errors import Invalid, WrongState
 from servicekit.patience import Patience
 from servicekit.peers import gateway_client
+from servicekit.prices import load_prices, parts_of
 from servicekit.worker import Task
 from services.augmenter.asking import Asking, sum_of
 from services.augmenter.counting import counts_of, room_of
@@ -29,6 +30,7 @@ from services.augmenter.judging import Judging, of_model, require_logprobs
 from services.augmenter.notes import notes_of
 from services.augmenter.outputs import Outputs
 from services.augmenter.planning import plan
+from services.augmenter.pricing import priced
 from services.augmenter.settings import AugmenterSettings
 from services.augmenter.spec import Spec, require_model, resolve
 from services.augmenter.strategies import Document
@@ -38,6 +40,7 @@ class Pipeline:
     def __init__(self, settings: AugmenterSettings, datasets: Datasets) -> None:
         self.settings = settings
         self.datasets = datasets
+        self.prices = load_prices(settings.prices)
 
     async def augment(self, task: Task, request: augmenter_pb2.AugmentDatasetRequest) -> datasets_pb2.Dataset:
         started = time.monotonic()
@@ -68,8 +71,17 @@ class Pipeline:
             if dose.full:
                 break
         taken = await self._stored(task, made, source)
-        cost = sum_of(cost, cost_of(list(judging.usages.values())))
+        cost = sum_of(cost, cost_of(list(judging.weighing_usages.values())))
+        judge = judging.judge.model if judging.judge else None
+        judge_cost = cost_of(list(judging.judge_usages.values())) if judging.judge_usages else None
+        if judge_cost is not None:
+            cost = sum_of(cost, judge_cost)
         cost.wall_seconds = time.monotonic() - started
+        parts = parts_of(cost, model, judge_cost, judge) if model.name else []
+        price, of_price = await priced(client, parts, self.prices, asking.generator.patience)
+        notes = notes_of(
+            made, planned, judging.uncontradicted_count, judging.unread_count, model.context_window
+        )
         dataset = fill(await self.datasets.resources.get(task.target), taken)
         dataset.provenance.CopyFrom(
             datasets_pb2.Provenance(
@@ -87,10 +99,12 @@ class Pipeline:
                 dropped_examples={
                     reason: datasets_pb2.Examples(texts=texts) for reason, texts in made.examples.items()
                 },
-                notes=notes_of(
-                    made, planned, judging.uncontradicted_count, judging.unread_count, model.context_window
-                ),
+                notes=[*notes, *of_price],
                 token_count=dose.held_tokens,
+                judge=judge.name if judge else "",
+                judge_sha256=judge.sha256 if judge else "",
+                judge_cost=judge_cost,
+                price=price,
             )
         )
         return dataset

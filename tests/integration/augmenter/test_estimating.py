@@ -95,7 +95,9 @@ async def test_money_is_told_where_the_operator_set_prices(priced: AsyncClient) 
     nothing_known = await estimate(priced, **GLOBAL)
     assert not nothing_known.HasField("price")
     assert any("no price as long as its time is not known" in note for note in nothing_known.notes)
-    await derived(priced, "one", **GLOBAL)
+    took = (await derived(priced, "one", **GLOBAL)).provenance
+    assert float(took.price.amount) == pytest.approx(took.cost.compute_seconds / 1000, abs=1e-6)
+    assert any(note.startswith("Prices of 2026-11-01, by seconds of ") for note in took.notes)
     known = await estimate(priced, **{**GLOBAL, "seed": 6})
     assert known.price.currency_code == "EUR"
     assert float(known.price.amount) == pytest.approx(known.cost.compute_seconds / 1000, abs=1e-6)

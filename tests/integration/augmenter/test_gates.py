@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,20 @@ from tools.probe_truth import Truth
 SPEC = {"group_key": "world", "distinct_key": "fact", "samples_per_document": 2, "max_tokens": 40, "seed": 5}
 LINK = {**SPEC, "strategies": ["reverse", "link", "about"]}
 JUDGE = "projects/demo/models/judge"
+PRICES = {
+    "effective_date": "2026-11-01",
+    "currency_code": "EUR",
+    "device_hours": {"*": "3.60"},
+    "tokens": {"by-truth": {"prompt": "2", "generated": "10"}},
+}
+
+
+@pytest.fixture
+def wired(wired: Any, tmp_path: Path) -> Any:
+    """The operator has set prices."""
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(PRICES))
+    return wired.model_copy(update={"prices": path})
 
 
 async def derived(world: Any, id: str, **spec: Any) -> tuple[Any, list[dict[str, Any]]]:
@@ -190,6 +205,34 @@ async def test_what_a_judge_finds_unfaithful_is_dropped(
     _, again = await derived(world, "again", **LINK, gates={"judge": JUDGE})
     assert again == rows
     assert len(judge.requests) == len(every)
+
+
+async def test_what_a_judge_took_is_told_apart_and_has_its_own_price(world: Any, judge: ByTruth) -> None:
+    few = {**SPEC, "strategies": ["reverse"]}
+    plain = (await derived(world, "every", **few))[0].provenance
+    assert plain.judge == ""
+    assert not plain.HasField("judge_cost")
+    assert float(plain.price.amount) == pytest.approx(plain.cost.compute_seconds / 1000, abs=1e-6)
+    gates = {"judge": JUDGE, "likelier_than_contradiction": True}
+    found = (await derived(world, "judged", **few, gates=gates))[0].provenance
+    count = len(judge.requests)
+    assert (found.judge, found.judge_sha256) == (JUDGE, "f" * 64)
+    took = found.judge_cost
+    assert (took.prompt_token_count, took.generated_token_count) == (70 * count, 30 * count)
+    # The rest is of who wrote, weighing included; the whole is both.
+    assert took.flops == 0
+    assert found.cost.flops > plain.cost.flops
+    assert found.cost.generated_token_count == plain.cost.generated_token_count + 30 * count
+    own = (found.cost.compute_seconds - took.compute_seconds) / 1000
+    far = (2 * 70 * count + 10 * 30 * count) / 1e6
+    assert found.price.currency_code == "EUR"
+    assert float(found.price.amount) == pytest.approx(own + far, abs=1e-6)
+    (told,) = [note for note in found.notes if note.startswith("Prices of 2026-11-01, by seconds of ")]
+    assert told.endswith(" and tokens of 'by-truth'.")
+    # Of answers that were there already it is what they took then.
+    again = (await derived(world, "again", **few, gates=gates))[0].provenance
+    assert len(judge.requests) == count
+    assert again.judge_cost == took
 
 
 async def test_the_cheaper_gate_spares_the_judge(world: Any, judge: ByTruth) -> None:

@@ -141,7 +141,7 @@ def _show_made(dataset: datasets_pb2.Dataset, output: Format) -> None:
 
 
 def told_of(dataset: datasets_pb2.Dataset) -> str:
-    """Rows, tokens, time and what was there already, in sentences."""
+    """Rows, tokens, time, money and what was there already, in sentences."""
     made, cost = dataset.provenance, dataset.provenance.cost
     rows = f"{dataset.row_count:,} rows"
     if made.token_count:
@@ -160,6 +160,8 @@ def told_of(dataset: datasets_pb2.Dataset) -> str:
         sentences.append(f"Read {read} tokens{known}, wrote {count(cost.generated_token_count)}.")
     if cost.wall_seconds:
         sentences.append(f"It took {duration(cost.wall_seconds)}.")
+    if made.price.amount:
+        sentences.append(f"Its price: {made.price.amount} {made.price.currency_code}.")
     return " ".join(sentences)
 
 

@@ -84,7 +84,7 @@ class Splitting(_message.Message):
     def __init__(self, max_characters: _Optional[int] = ..., overlap_characters: _Optional[int] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost", "prompt_count", "reused_prompt_count", "dropped_examples", "notes", "token_count")
+    __slots__ = ("source_dataset", "source_sha256", "model", "model_sha256", "strategies", "prompt_set", "dropped_counts", "kept_counts", "cost", "prompt_count", "reused_prompt_count", "dropped_examples", "notes", "token_count", "judge", "judge_sha256", "judge_cost", "price")
     class DroppedCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,10 @@ class Provenance(_message.Message):
     DROPPED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_COST_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     source_dataset: str
     source_sha256: str
     model: str
@@ -134,7 +138,11 @@ class Provenance(_message.Message):
     dropped_examples: _containers.MessageMap[str, Examples]
     notes: _containers.RepeatedScalarFieldContainer[str]
     token_count: int
-    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., prompt_count: _Optional[int] = ..., reused_prompt_count: _Optional[int] = ..., dropped_examples: _Optional[_Mapping[str, Examples]] = ..., notes: _Optional[_Iterable[str]] = ..., token_count: _Optional[int] = ...) -> None: ...
+    judge: str
+    judge_sha256: str
+    judge_cost: _common_pb2.Cost
+    price: _common_pb2.Money
+    def __init__(self, source_dataset: _Optional[str] = ..., source_sha256: _Optional[str] = ..., model: _Optional[str] = ..., model_sha256: _Optional[str] = ..., strategies: _Optional[_Iterable[str]] = ..., prompt_set: _Optional[str] = ..., dropped_counts: _Optional[_Mapping[str, int]] = ..., kept_counts: _Optional[_Mapping[str, int]] = ..., cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., prompt_count: _Optional[int] = ..., reused_prompt_count: _Optional[int] = ..., dropped_examples: _Optional[_Mapping[str, Examples]] = ..., notes: _Optional[_Iterable[str]] = ..., token_count: _Optional[int] = ..., judge: _Optional[str] = ..., judge_sha256: _Optional[str] = ..., judge_cost: _Optional[_Union[_common_pb2.Cost, _Mapping]] = ..., price: _Optional[_Union[_common_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class Examples(_message.Message):
     __slots__ = ("texts",)
