@@ -21,7 +21,7 @@ from services.studies.statistics import (
     pooled,
     stability,
 )
-from services.studies.step_prices import step_prices
+from services.studies.step_prices import judge_prices, step_prices
 
 # Pairs whose differences by kind the report shows: everything against these, as far as they were asked.
 BASELINES = ("base", "icl", "finetune")
@@ -96,7 +96,9 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         previous=material.previous,
         clusters_by=clusters_by(answers[compared[0].id], spec.group_key),
         step_prices=step_prices(study, material),
+        judge_prices=judge_prices(material),
         generator=material.generator,
+        judge=material.judge,
     )
 
 

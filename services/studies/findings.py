@@ -119,7 +119,11 @@ class Findings:
     previous: Mapping[str, Any] | None
     clusters_by: str = ""  # what probes stand or fall with: the group key, `document`, or nothing
     step_prices: Mapping[str, Decimal] = field(default_factory=dict)  # of those that have one
+    judge_prices: Mapping[str, Decimal] = field(
+        default_factory=dict
+    )  # of judges' parts that have one, by step
     generator: trainer_pb2.Model | None = None  # who inferred, where it is not the model that was trained
+    judge: trainer_pb2.Model | None = None  # who judged what was inferred
 
     @property
     def model(self) -> trainer_pb2.Model:

@@ -62,6 +62,7 @@ async def gather(
         prices=prices,
         previous=previous,
         generator=inputs.generator,
+        judge=inputs.judge,
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingrain.v1 import datasets_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
+from servicekit.prices import Part, parts_of
 from services.studies.methods import Participant
 from services.studies.statistics import Answers
 
@@ -34,10 +35,18 @@ class Material:
     prices: studies_pb2.PriceTable = field(default_factory=studies_pb2.PriceTable)
     previous: Mapping[str, Any] | None = None  # the earlier study's report
     generator: trainer_pb2.Model | None = None  # who infers, where it is not the model that is trained
+    judge: trainer_pb2.Model | None = None  # who judges what was inferred, where the gates name one
 
     def generator_of(self, participant: Participant) -> trainer_pb2.Model:
         """Who inferred what the participant was trained on."""
         return self.generator or self.models[participant.model]
+
+    def parts_of(self, step: str, cost: common_pb2.Cost, model: trainer_pb2.Model) -> list[Part]:
+        """Who did what of a step's cost: `model`, and the judge where it judged what was derived."""
+        derived = self.derived.get(step)
+        if derived is None or not derived.provenance.HasField("judge_cost"):
+            return parts_of(cost, model)
+        return parts_of(cost, model, derived.provenance.judge_cost, self.judge)
 
     @property
     def model(self) -> trainer_pb2.Model:

@@ -1,6 +1,6 @@
 """StudySpec -> the steps that make something, with what each stands on. Pure.
 
-    augment [local|global|shuffled]   documents, model            -> datasets/augmented-...
+    augment [local|global|shuffled]   documents, model[, judge]   -> datasets/augmented-...
     leave out of augment [...]        derived, probes             -> datasets/unasked-...
     train M [seed S]                  model, documents[, derived] -> models/M-...
     evaluate M [seed S]               model[, documents], probes  -> evaluations/M-...
@@ -41,6 +41,7 @@ _PREFIXES = {
     "shuffled": "shuffled",
 }
 GENERATOR = "generator"  # the role of the model that infers where it is not the one that is trained
+JUDGE = "judge"  # the role of the model that judges what was inferred, where the gates name one
 LEAVE_OUT = "leave out of "
 # Roles of what is measured before and after every training.
 RETAINED_TEXT, RETAINED_PROBES = "retained text", "retained probes"
@@ -174,6 +175,9 @@ def _augmentation(spec: studies_pb2.StudySpec, participant: Participant) -> Iter
     settings.model = ""
     model = GENERATOR if spec.augmentation.model else participant.model
     inputs = {"documents": "documents", "model": model}
+    if settings.gates.judge:
+        settings.gates.judge = ""
+        inputs["judge"] = JUDGE
     yield Step(augment_id(participant), "augment", participant.id, _PREFIXES[kind], inputs, settings)
     if step := exclude_id(spec, participant):
         sources = {"documents": "documents", "derived": augment_id(participant), "probes": "probes"}

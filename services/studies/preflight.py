@@ -21,6 +21,7 @@ from services.studies.limits import check_budget
 from services.studies.methods import participants, role_of
 from services.studies.plan import (
     GENERATOR,
+    JUDGE,
     RETAINED_CONTEXT,
     RETAINED_CONTEXT_PROBES,
     RETAINED_PROBES,
@@ -35,7 +36,7 @@ Row = Mapping[str, Any]
 class Inputs:
     """What a study stands on. `datasets` and `models` by role; `contexts`: tokens of the documents by group, as the
     study's own model would read them in context. `device`: where questions are answered. `generator`: who infers, where that
-    is another model than the one that is trained.
+    is another model than the one that is trained. `judge`: who judges what was inferred, where the gates name one.
     """
 
     datasets: Mapping[str, datasets_pb2.Dataset]
@@ -44,6 +45,7 @@ class Inputs:
     contexts: Mapping[str, int]
     device: str = ""
     generator: trainer_pb2.Model | None = None
+    judge: trainer_pb2.Model | None = None
 
     @property
     def documents(self) -> datasets_pb2.Dataset:
@@ -58,10 +60,14 @@ class Inputs:
         return self.models["model"]
 
     def model_of(self, role: str) -> trainer_pb2.Model:
-        """Of those that are compared, or the generator."""
-        if role == GENERATOR and self.generator is not None:
-            return self.generator
-        return self.models[role]
+        """Of those that are compared, or the generator, or the judge."""
+        return {**self.models, **self.inferring}[role]
+
+    @property
+    def inferring(self) -> dict[str, trainer_pb2.Model]:
+        """The generator and the judge, as far as there are any."""
+        named = {GENERATOR: self.generator, JUDGE: self.judge}
+        return {role: model for role, model in named.items() if model is not None}
 
     @property
     def names(self) -> dict[str, str]:
@@ -73,8 +79,7 @@ class Inputs:
 
     @property
     def _all(self) -> dict[str, Any]:
-        generator = {GENERATOR: self.generator} if self.generator is not None else {}
-        return {**self.datasets, **self.models, **generator}
+        return {**self.datasets, **self.models, **self.inferring}
 
 
 async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: studies_pb2.PriceTable) -> Inputs:
@@ -88,10 +93,8 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
         models[role_of(contender)] = await client.models.get(contender.model)
         check_active(models[role_of(contender)], f"study.spec.contenders[{i}].model")
     check_trainable(spec, models)
-    generator = None
-    if spec.augmentation.model:
-        generator = await client.models.get(spec.augmentation.model)
-        check_active(generator, "study.spec.augmentation.model")
+    generator = await _usable(client, spec.augmentation.model, "study.spec.augmentation.model")
+    judge = await _usable(client, spec.augmentation.gates.judge, "study.spec.augmentation.gates.judge")
     document_rows = [row async for row in client.datasets.rows(spec.dataset)]
     probe_rows = [row async for row in client.datasets.rows(spec.probes)]
     if spec.group_key:
@@ -108,8 +111,18 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
     await check_windows(client, spec, models, contexts, probe_rows)
     engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
     device = engine.environment.device
-    check_budget(spec.requirements, prices, device, [*models.values(), *([generator] if generator else [])])
-    return Inputs(datasets, models, probe_rows, contexts["model"], device, generator)
+    inputs = Inputs(datasets, models, probe_rows, contexts["model"], device, generator, judge)
+    check_budget(spec.requirements, prices, device, [*models.values(), *inputs.inferring.values()])
+    return inputs
+
+
+async def _usable(client: AsyncClient, name: str, field: str) -> trainer_pb2.Model | None:
+    """The model; None where none is named."""
+    if not name:
+        return None
+    model = await client.models.get(name)
+    check_active(model, field)
+    return model
 
 
 def _datasets(
@@ -163,8 +176,8 @@ async def check_unchanged(
     client: AsyncClient, inputs: Inputs, evaluations: Iterable[evaluator_pb2.Evaluation]
 ) -> None:
     """At the end: the inputs are what they were at the start, and every method was asked these probes."""
-    generator = [inputs.generator] if inputs.generator else []
-    for before in [*inputs.datasets.values(), *inputs.models.values(), *generator]:
+    known: list[Any] = [*inputs.datasets.values(), *inputs.models.values(), *inputs.inferring.values()]
+    for before in known:
         getter = client.datasets if isinstance(before, datasets_pb2.Dataset) else client.models
         now = await getter.get(before.name)
         if before.sha256 != now.sha256:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ingrain.v1 import common_pb2, evaluator_pb2, inference_pb2, studies_pb2, trainer_pb2
-from services.studies import bill, coverage
+from servicekit.prices import price_of, price_of_parts
+from services.studies import coverage
 from services.studies.costs import Amount, Line, MethodCost, amount, cold, mean, reading, total
 from services.studies.material import Material
 from services.studies.methods import Participant
@@ -20,8 +21,10 @@ def method_cost(participant: Participant, material: Material, spec: studies_pb2.
     device = _engine(evaluations[0])
     lines = []
     if step := augment_id(participant):
-        derived = amount(material.derived[step].provenance.cost)
-        lines.append(_line("augmentation", derived, material.generator_of(participant), device, material))
+        cost = material.derived[step].provenance.cost
+        parts = material.parts_of(step, cost, material.generator_of(participant))
+        price = price_of_parts(parts, device, material.prices)
+        lines.append(Line("augmentation", amount(cost), price))
     if participant.method.trained_on:
         trained = material.weights[participant.id]
         where = trained[0].summary.environment.device
@@ -33,7 +36,7 @@ def method_cost(participant: Participant, material: Material, spec: studies_pb2.
         return MethodCost(tuple(lines), question, elsewhere=base.HasField("endpoint"))
     if base.HasField("endpoint"):  # which keeps no cache of ours: reading is in each question
         again = Line("question", _uncached(asked))
-        priced = Line("question", again.amount, bill.price_of(again.amount, base, device, material.prices))
+        priced = Line("question", again.amount, price_of(again.amount, base, device, material.prices))
         return MethodCost(tuple(lines), question, priced, elsewhere=True)
     groups = coverage.groups(material.probe_rows, spec.group_key)
     share = spec.subset.share if participant.method.reads == "subset" else 1.0
@@ -60,7 +63,7 @@ def _read(participant: Participant, material: Material, share: float) -> Mapping
 
 
 def _line(what: str, work: Amount, model: trainer_pb2.Model, device: str, material: Material) -> Line:
-    return Line(what, work, bill.price_of(work, model, device, material.prices))
+    return Line(what, work, price_of(work, model, device, material.prices))
 
 
 def _engine(evaluation: evaluator_pb2.Evaluation) -> str:

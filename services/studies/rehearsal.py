@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, studies_pb2
-from servicekit.prices import hour_price, money
-from services.studies.bill import price_of
+from servicekit.prices import Part, hour_price, money, price_of
 from services.studies.costs import Amount, amount
 from services.studies.plan import Step
 from services.studies.preflight import Inputs
@@ -53,11 +53,20 @@ def with_trial(
     if read:
         whole.notes.append(f"reading the documents: about {read:.1f} s of the processor")
     whole.notes.extend(trial.notes)
+    if trial.judging:
+        whole.notes.append(
+            "What the judge took in the trial is in the seconds and in the price, and not among the tokens."
+        )
     if not prices.currency_code:
         return whole
     bases = _bases([step for step, _ in estimates])
-    lines = [(amount(one.cost), inputs.model_of(_base(step, bases))) for step, one in estimates]
-    lines.append((Amount(compute_seconds=read), inputs.model))
+    lines: list[Part] = [(Amount(compute_seconds=read), inputs.model)]
+    for step, one in estimates:
+        judged = trial.judging.get(step.id, Amount())
+        own = replace(amount(one.cost), compute_seconds=one.cost.compute_seconds - judged.compute_seconds)
+        lines.append((own, inputs.model_of(_base(step, bases))))
+        if step.id in trial.judging:
+            lines.append((judged, inputs.model_of(step.inputs["judge"])))
     of_line = [price_of(work, model, inputs.device, prices) for work, model in lines]
     known = [price for price in of_line if price is not None]
     whole.price.CopyFrom(money(sum(known, Decimal(0)), prices))

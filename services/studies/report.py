@@ -44,7 +44,8 @@ def build(found: Findings) -> dict[str, Any]:
         "spent": spent(found),
         "reuse": _reuse(found),
         "augmentation": {
-            step: derived(dataset, found.labelled.get(step)) for step, dataset in found.derived.items()
+            step: derived(dataset, found.labelled.get(step), found.judge_prices.get(step))
+            for step, dataset in found.derived.items()
         },
         "environment": environments(found),
         "inputs": inputs(found),

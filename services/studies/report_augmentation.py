@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 from ingrain.v1 import datasets_pb2
+from servicekit.prices import shown
 from services.studies import costs
 from services.studies.findings import Labelled
 
@@ -12,7 +14,9 @@ MOST_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 300
 
 
-def derived(dataset: datasets_pb2.Dataset, labelled: Labelled | None) -> dict[str, Any]:
+def derived(
+    dataset: datasets_pb2.Dataset, labelled: Labelled | None, judge_price: Decimal | None
+) -> dict[str, Any]:
     source = dataset.provenance
     return {
         "dataset": dataset.name,
@@ -30,8 +34,21 @@ def derived(dataset: datasets_pb2.Dataset, labelled: Labelled | None) -> dict[st
         "prompt_count": source.prompt_count,
         "reused_prompt_count": source.reused_prompt_count,
         "cost": asdict(costs.amount(source.cost)),
+        "judge": _judge(source, judge_price),
         "notes": list(source.notes),
         "labels": None if labelled is None else _labels(labelled),
+    }
+
+
+def _judge(source: datasets_pb2.Provenance, price: Decimal | None) -> dict[str, Any] | None:
+    """Its part of the derivation's cost."""
+    if not source.judge:
+        return None
+    return {
+        "model": source.judge,
+        "model_sha256": source.judge_sha256,
+        "cost": asdict(costs.amount(source.judge_cost)),
+        "price": None if price is None else shown(price),
     }
 
 

@@ -25,6 +25,8 @@ def create_request(
         spec = augmenter_pb2.AugmentationSpec()
         spec.CopyFrom(step.settings)
         spec.dataset, spec.model = names["documents"], names["model"]
+        if "judge" in step.inputs:
+            spec.gates.judge = names["judge"]
         return augmenter_pb2.AugmentDatasetRequest(dataset_id=id, spec=spec, **common)
     if step.kind == "train":
         training = trainer_pb2.TrainingSpec()

@@ -5,14 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 from ingrain.v1 import studies_pb2
-from services.studies import bill
-from services.studies.costs import amount
+from servicekit.prices import price_of, price_of_parts
 from services.studies.material import Material
 from services.studies.plan import GENERATOR, evaluate_id, plan, train_id
 
 
 def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decimal]:
-    """By step, by the model and the device that did it; what has no price is left out. A step that was there already has
+    """By step, by the models and the device that did it; what has no price is left out. A step that was there already has
     the price of what it took then."""
     planned = {step.id: step for step in plan(study.spec)}
     devices = _devices(material)
@@ -25,9 +24,22 @@ def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decim
         role = planned[source].inputs["model"] if source in planned else source
         model = material.generator if role == GENERATOR else material.models[role]
         device = devices.get(step.id, engine)
-        price = bill.price_of(amount(step.cost), model or material.model, device, material.prices)
+        parts = material.parts_of(step.id, step.cost, model or material.model)
+        price = price_of_parts(parts, device, material.prices)
         if price is not None:
             found[step.id] = price
+    return found
+
+
+def judge_prices(material: Material) -> dict[str, Decimal]:
+    """By step, what the judge took of a derivation; a part of the step's price. What has no price is left out."""
+    engine = material.evaluations[material.participants[0].id][0].environment.device
+    found = {}
+    for step, dataset in material.derived.items():
+        if material.judge is not None and dataset.provenance.HasField("judge_cost"):
+            price = price_of(dataset.provenance.judge_cost, material.judge, engine, material.prices)
+            if price is not None:
+                found[step] = price
     return found
 
 

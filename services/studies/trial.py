@@ -4,13 +4,14 @@ answers and outputs of the trial are not asked for again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import common_pb2, datasets_pb2, evaluator_pb2, studies_pb2
+from ingrain.v1 import datasets_pb2, evaluator_pb2, studies_pb2
 from servicekit.errors import Unavailable
 from services.studies import plan as planning
+from services.studies.costs import Amount, amount
 from services.studies.methods import Participant, participants
 from services.studies.plan import Step, augment_id, evaluate_id, train_id
 from services.studies.preflight import Inputs
@@ -23,11 +24,13 @@ MOST_TRIES = 5
 
 @dataclass(frozen=True)
 class Trial:
-    """Processor seconds by step, and of reading documents by participant."""
+    """Processor seconds by step, and of reading documents by participant. `judging`: what judges took, by the steps whose seconds
+    theirs are among."""
 
     seconds: Mapping[str, float]
     reading: Mapping[str, float]
     notes: list[str]
+    judging: Mapping[str, Amount] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -51,10 +54,13 @@ class Trials:
         probes = await self._upload(list(small.probes), "probes")
         seconds: dict[str, float] = {}
         reading: dict[str, float] = {}
+        judging: dict[str, Amount] = {}
         for participant in participants(spec):
             if (step := augment_id(participant)) and step not in seconds:
-                took = await self._augment(participant, documents)
-                seconds[step] = took.compute_seconds / small.document_share
+                made = await self._augment(participant, documents)
+                seconds[step] = made.cost.compute_seconds / small.document_share
+                if made.HasField("judge_cost"):
+                    judging[step] = amount(made.judge_cost).times(1 / small.document_share)
             for seed in participant.seeds if participant.method.trained_on else ():
                 step = train_id(participant, seed)
                 if step not in seconds:
@@ -69,14 +75,17 @@ class Trials:
             f"{len(small.documents):,} documents and {len(small.probes):,} probes were tried, and trainings of {SHORT} and "
             f"{LONGER} steps; what they gave is kept and not done again."
         ]
-        return Trial(seconds, reading, notes)
+        return Trial(seconds, reading, notes, judging)
 
-    async def _augment(self, participant: Participant, documents: datasets_pb2.Dataset) -> common_pb2.Cost:
+    async def _augment(
+        self, participant: Participant, documents: datasets_pb2.Dataset
+    ) -> datasets_pb2.Provenance:
         step = self._step(augment_id(participant))
-        made = await self._ensure(
-            step, {"documents": documents, "model": self._inputs.model_of(step.inputs["model"])}
-        )
-        return made.provenance.cost
+        models = {role: source for role, source in step.inputs.items() if role != "documents"}
+        resources = {role: self._inputs.model_of(source) for role, source in models.items()}
+        made = await self._ensure(step, {"documents": documents, **resources})
+        provenance: datasets_pb2.Provenance = made.provenance
+        return provenance
 
     async def _train(self, participant: Participant, seed: int, documents: datasets_pb2.Dataset) -> float:
         """On the documents alone: a step takes as long whatever its rows say."""

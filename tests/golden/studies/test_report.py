@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from ingrain.v1 import studies_pb2
+from ingrain.v1 import studies_pb2, trainer_pb2
 from services.studies import analyse, report
 from services.studies.material import Material
 from services.studies.render import render, si
@@ -333,3 +333,32 @@ def test_numbers_for_people() -> None:
         "10.0 TFLOP",
         "25.0 EFLOP",
     ]
+
+
+def test_what_a_judge_took_is_told_and_priced_as_its_own(
+    wide_study: studies_pb2.Study, wide: Material
+) -> None:
+    judge = trainer_pb2.Model(name="projects/demo/models/judge", sha256="9" * 64)
+    judge.endpoint.model_id = "large-2"
+    provenance = wide.derived["augment"].provenance
+    provenance.judge, provenance.judge_sha256 = judge.name, judge.sha256
+    provenance.judge_cost.prompt_token_count, provenance.judge_cost.generated_token_count = 10_000, 2_500
+    next(step for step in wide_study.steps if step.id == "augment").cost.CopyFrom(provenance.cost)
+    found, html = rendered(wide_study, replace(wide, judge=judge))
+    # 55 s at 0.50 EUR an hour, and 10,000 tokens at 0.40 and 2,500 at 1.60 EUR a million.
+    assert found["augmentation"]["augment"]["judge"]["price"] == "0.008"
+    priced = {step["id"]: step["price"] for step in found["steps"]}
+    assert float(priced["augment"]) == pytest.approx(55 / 3600 * 0.5 + 0.008, abs=1e-6)
+    line = found["methods"]["augmented_finetune"]["cost"]["bill"][0]
+    assert (line["what"], line["price"]) == ("augmentation", priced["augment"])
+    assert found["inputs"]["judge"]["sha256"] == judge.sha256
+    said = "which read 10,000 tokens and wrote 2,500, for 0.008 EUR"
+    assert f"Judged by <code>{judge.name}</code>, {said}" in html.replace("\u00a0", " ")
+    assert said in render(found)["md"].decode()
+    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(found)) == []
+    # Without a price for the judge there is none for the whole.
+    judge.endpoint.model_id = "another"
+    found, _ = rendered(wide_study, replace(wide, judge=judge))
+    assert found["augmentation"]["augment"]["judge"]["price"] is None
+    assert {step["id"]: step["price"] for step in found["steps"]}["augment"] is None
+    assert found["curve"]["unit"] == "FLOP"

@@ -45,6 +45,10 @@ class Augmenter(services.Augmenter):
         operation = super()._start(request)
         made = self.store.resources[f"{request.parent}/datasets/{request.dataset_id}"]
         made.provenance.cost.CopyFrom(cost(5e9, generated_token_count=900))
+        if judge := request.spec.gates.judge:
+            made.provenance.judge = judge
+            made.provenance.judge_cost.CopyFrom(common_pb2.Cost(prompt_token_count=50_000))
+            made.provenance.cost.prompt_token_count = 50_000
         made.provenance.kept_counts["reverse"] = 6
         made.provenance.dropped_counts["duplicate"] = 2
         return operation

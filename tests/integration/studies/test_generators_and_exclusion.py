@@ -1,11 +1,14 @@
 """Who infers, and what is left out of what was inferred for what the probes ask."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingrain import AsyncClient, errors
-from ingrain.v1 import studies_pb2, trainer_pb2
+from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from services.studies.settings import StudiesSettings
 from tools.dose_response import derived_in
 
 PROJECT = "projects/demo"
@@ -43,6 +46,45 @@ async def test_another_model_infers_for_all(
     assert study.outcomes[1].model != f"{PROJECT}/models/large"
     html = await client.studies.report("one", "html")
     assert "by <code>projects/demo/models/large</code>" in html
+
+
+PRICES = {
+    "effective_date": "2026-11-01",
+    "currency_code": "EUR",
+    "device_hours": {"*": "3.60"},
+    "tokens": {"large-2": {"prompt": "2", "generated": "10"}},
+}
+
+
+async def test_a_judge_has_its_own_price_and_its_weights_decide_what_is_reused(
+    platform: Any, spec: studies_pb2.StudySpec, settings: StudiesSettings, serve: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(PRICES))
+    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
+    spec.methods[:] = ["augmented_finetune"]
+    spec.augmentation.gates.judge = add_model(platform, "judge", endpoint=endpoint)
+    async with serve(settings.model_copy(update={"prices": path})) as client:
+        study = await finished(client, spec)
+        report = await client.studies.report("one")
+        # A second of the device, and 50,000 tokens that the judge read.
+        assert report["augmentation"]["augment"]["judge"]["price"] == "0.10"
+        assert {step["id"]: step["price"] for step in report["steps"]}["augment"] == "0.101"
+        assert report["inputs"]["judge"]["sha256"] == "9" * 64
+        asked = platform.store.resources[study.steps[0].resource]
+        assert asked.provenance.judge == f"{PROJECT}/models/judge"
+        assert (await finished(client, spec, "two")).steps[0].status == Step.REUSED
+        # Another judge under the same name is another judge.
+        platform.store.resources[f"{PROJECT}/models/judge"].sha256 = "8" * 64
+        assert (await finished(client, spec, "three")).steps[0].status == Step.DONE
+        # A budget is refused where the judge has no price, and a study where it cannot be asked.
+        platform.store.resources[f"{PROJECT}/models/judge"].endpoint.model_id = "unknown"
+        spec.requirements.budget.currency_code, spec.requirements.budget.amount = "EUR", "100"
+        with pytest.raises(errors.OperationFailed, match="tokens of 'unknown'"):
+            await finished(client, spec, "four")
+        platform.store.resources[f"{PROJECT}/models/judge"].state = common_pb2.FAILED
+        with pytest.raises(errors.OperationFailed, match="FAILED"):
+            await finished(client, spec, "five")
 
 
 async def test_rows_that_answer_probes_are_told_and_trained_on(

@@ -36,6 +36,31 @@ def test_seconds_and_tokens_become_money() -> None:
     )
 
 
+def test_what_a_judge_took_is_priced_as_its_own() -> None:
+    whole = common_pb2.Cost(compute_seconds=130, prompt_token_count=1_500_000, generated_token_count=250_000)
+    far = common_pb2.Cost(prompt_token_count=500_000, generated_token_count=250_000)
+    # Seconds of this platform's device, and tokens of the other server.
+    assert price_of_parts(parts_of(whole, LOCAL, far, FAR), "cpu", TABLE) == Decimal("0.013") + Decimal(
+        "0.60"
+    )
+    # Whoever writes is elsewhere and the judge is here: 1,000,000 tokens read, and 130 s.
+    near = common_pb2.Cost(compute_seconds=130, prompt_token_count=500_000, generated_token_count=250_000)
+    assert price_of_parts(parts_of(whole, FAR, near, LOCAL), "cpu", TABLE) == Decimal("0.40") + Decimal(
+        "0.013"
+    )
+    both = common_pb2.Cost(compute_seconds=30)
+    assert price_of_parts(parts_of(whole, LOCAL, both, LOCAL), "cpu", TABLE) == Decimal("0.013")
+    assert price_of_parts(parts_of(whole, LOCAL), "cpu", TABLE) == Decimal("0.013")
+
+
+def test_a_derivation_has_no_price_where_one_part_has_none() -> None:
+    whole, part = common_pb2.Cost(compute_seconds=10), common_pb2.Cost(compute_seconds=1)
+    unknown = trainer_pb2.Model(endpoint=trainer_pb2.Endpoint(model_id="x"))
+    assert price_of_parts(parts_of(whole, LOCAL, part, unknown), "cpu", TABLE) is None
+    assert price_of_parts(parts_of(whole, unknown, part, LOCAL), "cpu", TABLE) is None
+    assert price_of_parts(parts_of(whole, FAR, part, LOCAL), "tpu", TABLE) is None
+
+
 def test_tokens_without_a_price_of_their_own_for_the_cache_cost_as_read() -> None:
     table = studies_pb2.PriceTable(tokens={"large-2": studies_pb2.TokenPrice(prompt="2", generated="1")})
     assert price_of(Amount(cached_token_count=1_000_000), FAR, "", table) == 2

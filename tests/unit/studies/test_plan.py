@@ -5,6 +5,7 @@ from servicekit.errors import Invalid
 from services.studies import plan as planning
 from services.studies.methods import METHODS
 from services.studies.plan import fingerprint, plan, request_uuid, resource_id
+from services.studies.requests import create_request
 from services.studies.spec import normalised
 
 FIVE = ("base", "icl", "finetune", "augmented_finetune", "shuffled_finetune")
@@ -217,6 +218,22 @@ def test_another_model_may_infer() -> None:
     step = plan(normalised(given))[0]
     assert step.inputs["model"] == planning.GENERATOR
     assert step.settings.model == ""  # named by its role, so that its bytes decide and not its name
+
+
+def test_a_judge_is_an_input_whose_bytes_decide() -> None:
+    given = spec(methods=["augmented_finetune"])
+    alone = plan(normalised(given))[0]
+    assert "judge" not in alone.inputs
+    given.augmentation.gates.judge = "projects/p/models/judge"
+    step = plan(normalised(given))[0]
+    assert step.inputs["judge"] == planning.JUDGE
+    digests = {**DIGESTS, "judge": "e" * 64}
+    assert fingerprint(step, digests) != fingerprint(step, {**digests, "judge": "f" * 64})
+    assert fingerprint(step, digests) != fingerprint(alone, digests)
+    given.augmentation.gates.judge = "projects/p/models/the-same-by-another-name"
+    assert fingerprint(plan(normalised(given))[0], digests) == fingerprint(step, digests)
+    names = {"documents": "d", "model": "m", "judge": "projects/p/models/judge"}
+    assert create_request(step, "projects/p", names).spec.gates.judge == "projects/p/models/judge"
 
 
 def test_rows_are_left_out_only_where_the_study_says_so() -> None:
