@@ -65,6 +65,12 @@ async def test_a_judge_has_its_own_price_and_its_weights_decide_what_is_reused(
     spec.methods[:] = ["augmented_finetune"]
     spec.augmentation.gates.judge = add_model(platform, "judge", endpoint=endpoint)
     async with serve(settings.model_copy(update={"prices": path})) as client:
+        request = studies_pb2.CreateStudyRequest(
+            parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
+        )
+        foreseen = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+        assert any("What the judge took in the trial" in note for note in foreseen.notes)
+        assert float(foreseen.price.amount) >= 0.1
         study = await finished(client, spec)
         report = await client.studies.report("one")
         # A second of the device, and 50,000 tokens that the judge read.
