@@ -19,6 +19,7 @@ from services.augmenter import sights
 from services.augmenter.outputs import table
 
 Place = sa.Row[tuple[str, str, int]]
+ROWS_AT_ONCE = 1000  # of a database that would send all of them
 
 
 class Forgetting:
@@ -38,34 +39,52 @@ class Forgetting:
         """Erases what was written to prompts that had one of the texts, named by digests, in sight, and with `unknown_too`
         what was written to prompts of which nobody knows; how many outputs that were."""
         digests = sorted(texts)
+        gone: set[str] = set()
         affected = await self._database.run(lambda c: self._affected(c, digests, unknown_too))
-        for key in dict.fromkeys(place.storage_key for place in affected):
-            await self._rewrite(key, {place.digest for place in affected if place.storage_key == key})
-            failpoint("augmenter.after_forgetting")
-        await self._database.run(lambda connection: self._forget_sights(connection, digests))
+        while True:
+            here = {place.digest for place in affected}
+            keys = {place.storage_key for place in affected}
+            objects = await self._database.run(lambda c, keys=keys: self._objects(c, keys))
+            for key, places in objects.items():
+                await self._rewrite(key, places, here)
+                failpoint("augmenter.after_forgetting")
+            gone |= here
+            if not (affected := await self._database.run(lambda c: self._forget_sights(c, digests))):
+                break
         await self._sweep()
-        return len(affected)
+        return len(gone)
 
     def _affected(
         self, connection: sa.Connection, documents: Sequence[str], unknown_too: bool
     ) -> list[Place]:
         seen = sights.seen_table
         joined = sa.and_(seen.c.project == table.c.project, seen.c.digest == table.c.digest)
-        places = (
-            sa.select(table.c.digest, table.c.storage_key, table.c.position)
-            .select_from(table.outerjoin(seen, joined))
-            .where(table.c.project == self._project)
-        )
-        found = list(connection.execute(places.where(seen.c.sight.is_(None)))) if unknown_too else []
+        places = self._places()
+        unknown = places.select_from(table.outerjoin(seen, joined)).where(seen.c.sight.is_(None))
+        found = list(connection.execute(unknown)) if unknown_too else []
+        known = places.select_from(table.join(seen, joined)).where(seen.c.project == self._project)
         for part in sights.parts_of(sorted(sights.that_hold(connection, self._project, documents))):
-            found += connection.execute(places.where(seen.c.sight.in_(part)))
+            found += connection.execute(known.where(seen.c.sight.in_(part)))
         return found
 
-    async def _rewrite(self, key: str, gone: Collection[str]) -> None:
-        """The object without these outputs, under another key; the others keep their places in it."""
-        here = sa.and_(table.c.project == self._project, table.c.storage_key == key)
-        query = sa.select(table.c.digest, table.c.storage_key, table.c.position).where(here)
-        places = await self._database.run(lambda connection: connection.execute(query).all())
+    def _objects(self, connection: sa.Connection, keys: Collection[str]) -> dict[str, list[Place]]:
+        """All outputs of each of these objects, by one look through the project's: nothing leads from an object to its rows."""
+        found: dict[str, list[Place]] = {}
+        if not keys:
+            return found
+        for place in connection.execute(self._places().execution_options(yield_per=ROWS_AT_ONCE)):
+            if place.storage_key in keys:
+                found.setdefault(place.storage_key, []).append(place)
+        return found
+
+    def _places(self) -> sa.Select[tuple[str, str, int]]:
+        return sa.select(table.c.digest, table.c.storage_key, table.c.position).where(
+            table.c.project == self._project
+        )
+
+    async def _rewrite(self, key: str, places: Sequence[Place], gone: Collection[str]) -> None:
+        """The object without these outputs, under another key; the others keep their places in it. An object is never added
+        to, so that `places` are all that it can still have."""
         kept = {place.digest: place.position for place in places if place.digest not in gone}
         new_key = ""
         if kept:
@@ -74,26 +93,33 @@ class Forgetting:
             except NotFound:  # the rows that name it are of no use
                 kept = {}
             else:
-                left = [entry if at in kept.values() else None for at, entry in enumerate(entries)]
+                positions = set(kept.values())
+                left = [entry if at in positions else None for at, entry in enumerate(entries)]
                 new_key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
                 await self._storage.put(new_key, json.dumps(left, ensure_ascii=False).encode())
                 failpoint("augmenter.after_outputs_object")
+        erased = [place.digest for place in places if place.digest not in kept]
+        here = sa.and_(table.c.project == self._project, table.c.storage_key == key)
 
         def change(connection: sa.Connection) -> None:
-            if kept:
+            for part in sights.parts_of(list(kept)):
                 connection.execute(
-                    table.update().where(here, table.c.digest.in_(list(kept))).values(storage_key=new_key)
+                    table.update().where(here, table.c.digest.in_(part)).values(storage_key=new_key)
                 )
-            connection.execute(table.delete().where(here))
+            for part in sights.parts_of(erased):
+                connection.execute(table.delete().where(here, table.c.digest.in_(part)))
 
         await self._database.run(change)
         failpoint("augmenter.after_outputs_rows")
         await self._storage.delete(key)
 
-    def _forget_sights(self, connection: sa.Connection, documents: Sequence[str]) -> None:
-        sights.forget_in(
-            connection, self._project, sorted(sights.that_hold(connection, self._project, documents))
-        )
+    def _forget_sights(self, connection: sa.Connection, documents: Sequence[str]) -> list[Place]:
+        """Outputs that are there still, because another forgetting moved them meanwhile; where there are any, no sight is forgotten."""
+        left = self._affected(connection, documents, False)
+        if not left:
+            found = sights.that_hold(connection, self._project, documents)
+            sights.forget_in(connection, self._project, sorted(found))
+        return left
 
     async def _sweep(self) -> None:
         """Objects that no row names. One that a derivation is just keeping may be among them: it is asked again."""

@@ -21,6 +21,7 @@ sight_table = sa.Table(
     sa.Column("project", sa.String(127), primary_key=True),
     sa.Column("document", sa.String(64), primary_key=True),
     sa.Column("sight", sa.String(64), primary_key=True),
+    sa.Index("augmenter_sight_sight", "project", "sight"),
 )
 seen_table = sa.Table(
     "augmenter_output_sight",
