@@ -8,7 +8,7 @@ deleted ends by itself; it is waited for.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -25,6 +25,7 @@ from services.augmenter.sights import text_digest
 from services.augmenter.withdrawing import source_of
 
 SWEEP_S = 60.0  # between two looks
+ROWS_AT_ONCE = 1_000_000  # whose texts' digests are in memory, about 150 MB
 
 log = structlog.get_logger()
 
@@ -46,9 +47,12 @@ class Sweeping:
         """Names of datasets, deleted at least so long ago, whose bytes were erased."""
         database = self.datasets.resources.database
         erased = []
-        for dataset in await database.run(lambda connection: self._due(connection, older_s)):
-            await self._erase(dataset)
-            erased.append(dataset.name)
+        due = await database.run(lambda connection: self._due(connection, older_s))
+        for together in runs(due):
+            await self._forget(together)
+            for dataset in together:
+                await self._erase(dataset)
+                erased.append(dataset.name)
         return erased
 
     def _due(self, connection: sa.Connection, older_s: float) -> list[pb.Dataset]:
@@ -69,26 +73,29 @@ class Sweeping:
             busy |= {row.target, source_of(row.request) if row.verb == "AugmentDataset" else ""}
         return [dataset for dataset in due if dataset.name not in sources | busy]
 
-    async def _erase(self, dataset: pb.Dataset) -> None:
-        """Outputs first: after the bytes nobody knows the texts."""
-        storage, database = self.datasets.storage, self.datasets.resources.database
-        project = dataset.name.partition("/datasets/")[0]
-        if texts := await self._texts_of_it_alone(dataset, project):
+    async def _forget(self, due: Sequence[pb.Dataset]) -> None:
+        """Outputs go before bytes: after these nobody knows the texts."""
+        project = project_of(due[0])
+        if texts := await self._texts_of_these_alone(due, project):
+            storage, database = self.datasets.storage, self.datasets.resources.database
             await Forgetting(database, storage, project).forget(texts, unknown_too=False)
+
+    async def _erase(self, dataset: pb.Dataset) -> None:
+        storage, resources = self.datasets.storage, self.datasets.resources
         for key in [found.key async for found in storage.list(f"{dataset.name}/")]:
             await storage.delete(key)
         dataset.uri = ""
-        await database.run(lambda connection: self.datasets.resources.replace_in(connection, dataset))
+        await resources.database.run(lambda connection: resources.replace_in(connection, dataset))
         log.info("dataset_erased", dataset=dataset.name)
 
-    async def _texts_of_it_alone(self, dataset: pb.Dataset, project: str) -> set[str]:
-        """Digests of texts that no dataset of the project has that is there."""
-        texts = {text async for text in self._texts(dataset)}
+    async def _texts_of_these_alone(self, due: Sequence[pb.Dataset], project: str) -> set[str]:
+        """Digests of texts that no dataset of the project has that is there. Each of these is read once for all that are due."""
+        texts = {text for dataset in due async for text in self._texts(dataset)}
         token = ""
         while texts:
             page, token = await self.datasets.resources.list(project, 1000, token)
             for other in page:
-                if other.state == common_pb2.ACTIVE:
+                if texts and other.state == common_pb2.ACTIVE:
                     async for text in self._texts(other):
                         texts.discard(text)
             if not token:
@@ -101,3 +108,21 @@ class Sweeping:
         with contextlib.suppress(NotFound):  # erased by another process, or deleted just now
             async for line in self.datasets.lines(dataset):
                 yield text_digest(json.loads(line)["text"])
+
+
+def runs(due: Sequence[pb.Dataset]) -> Iterator[list[pb.Dataset]]:
+    """Datasets of one project whose texts are held in memory together: at most `ROWS_AT_ONCE`, or one dataset with more."""
+    run: list[pb.Dataset] = []
+    rows = 0
+    for dataset in sorted(due, key=project_of):
+        if run and (project_of(run[0]) != project_of(dataset) or rows + dataset.row_count > ROWS_AT_ONCE):
+            yield run
+            run, rows = [], 0
+        run.append(dataset)
+        rows += dataset.row_count
+    if run:
+        yield run
+
+
+def project_of(dataset: pb.Dataset) -> str:
+    return dataset.name.partition("/datasets/")[0]

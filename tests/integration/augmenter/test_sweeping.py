@@ -1,6 +1,7 @@
 """What a deleted dataset leaves goes, when nothing that is there needs it."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from ingrain import AsyncClient, errors
+from ingrain.v1 import datasets_pb2 as pb
+from services.augmenter import sweeping as sweeping_module
 from services.augmenter.__main__ import assemble
 from services.augmenter.settings import AugmenterSettings
 from services.augmenter.sweeping import Sweeping
@@ -81,3 +84,37 @@ async def test_outputs_go_with_texts_that_no_other_dataset_has(
     root = Path(settings.storage.removeprefix("file://"))
     kept = [entry for path in root.rglob("outputs/*.json") for entry in json.loads(path.read_text()) if entry]
     assert len(kept) == again.provenance.prompt_count
+
+
+async def test_every_dataset_is_read_once_however_many_were_deleted(
+    client: AsyncClient, settings: AugmenterSettings, sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        rows = [{"id": "a", "text": f"text {number}."}, {"id": "b", "text": "of all."}]
+        await client.datasets.upload(rows, id=f"d{number}")
+    for number in range(3):
+        await client.datasets.delete(f"d{number}")
+    reads: Counter[str] = Counter()
+    storage = sweeping.datasets.storage
+    stream = storage.stream
+
+    def counted(key: str, *args: Any) -> AsyncIterator[bytes]:
+        reads[key.split("/")[3]] += 1
+        return stream(key, *args)
+
+    monkeypatch.setattr(storage, "stream", counted)
+    assert len(await sweeping.sweep(-1.0)) == 3
+    assert reads == {f"d{number}": 1 for number in range(6)}
+    assert not stored(settings, "text 2.")
+    assert stored(settings, "text 3.")
+
+
+def test_datasets_are_swept_together_up_to_a_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping_module, "ROWS_AT_ONCE", 10)
+    of = [("a", 4), ("b", 12), ("a", 6), ("a", 1), ("b", 3)]
+    due = [
+        pb.Dataset(name=f"projects/{project}/datasets/d{n}", row_count=count)
+        for n, (project, count) in enumerate(of)
+    ]
+    runs = [[dataset.name.rpartition("/")[2] for dataset in run] for run in sweeping_module.runs(due)]
+    assert runs == [["d0", "d2"], ["d3"], ["d1"], ["d4"]]
