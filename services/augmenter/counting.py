@@ -1,6 +1,7 @@
 """Tokens of texts, by the tokenizer of the model that writes."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from ingrain import AsyncClient
 from ingrain.v1 import inference_pb2, trainer_pb2
@@ -25,7 +26,7 @@ async def counts_of(
     counts: list[int] = []
     for start, end in runs([len(text.encode()) for text in texts]):
         request = inference_pb2.CountTokensRequest(model=model, texts=texts[start:end])
-        answer = await ask(lambda request=request: client.stubs.inference.CountTokens(request))
+        answer = await ask(partial(client.stubs.inference.CountTokens, request))
         counts += answer.token_counts
     return counts
 

@@ -8,6 +8,7 @@ in between leaves objects that no row names; these go the next time.
 import json
 import secrets
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -44,7 +45,7 @@ class Forgetting:
         while True:
             here = {place.digest for place in affected}
             keys = {place.storage_key for place in affected}
-            objects = await self._database.run(lambda c, keys=keys: self._objects(c, keys))
+            objects = await self._database.run(partial(self._objects, keys=keys))
             for key, places in objects.items():
                 await self._rewrite(key, places, here)
                 failpoint("augmenter.after_forgetting")
