@@ -8,7 +8,7 @@ MODEL ?= bundled://small
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup protos protos-bundle callers lint check test agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-alerts k8s-smoke measure-metrics oidc-trial hosts scale real-documents
+.PHONY: help setup protos protos-bundle callers lint check test search agree-lm-eval demo reproduce check-statistics pretrain pretrain-smoke golden up clean prove check-estimate check-training-estimate measure-worlds measure-gates dose-response bench-inference bench-training bench-augmentation k8s-schemas k8s-check k8s-golden k8s-alerts k8s-smoke measure-metrics oidc-trial hosts scale real-documents
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ check: setup lint ## lint and the quick tests, under five minutes
 
 test: setup lint build/lm-eval/bin/lm_eval ## every test, forty to fifty minutes
 	$(PY) -m pytest
+
+search: setup ## new examples for the tests of properties, thirty times as many as in `make test` (a quarter of an hour)
+	$(PY) -m pytest -p tests.searching --hypothesis-profile=search $$(grep -rlE "^@given" tests/unit)
 
 lint: setup ## ruff, import contracts, buf
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) tools/protos.py --lint
