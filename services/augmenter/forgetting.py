@@ -1,12 +1,11 @@
 """Outputs out of the store, with the documents that their prompts had in sight.
 
 Where it matters outputs whose documents are not known are erased too: they cost being asked again, not more. An object holds outputs of
-many prompts; what stays of it is written anew, the rows that name it are changed, and then the old one goes. A crash
-in between leaves objects that no row names; these go the next time.
+many prompts; what stays of it is written anew, the rows that name it are changed, and then the old one goes. What no row names
+goes too, whatever text it is of: the earlier of two outputs of the same prompt, and objects that a crash left.
 """
 
 import json
-import secrets
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -17,7 +16,7 @@ from servicekit.errors import NotFound
 from servicekit.failpoints import failpoint
 from servicekit.storage import Storage
 from services.augmenter import sights
-from services.augmenter.outputs import table
+from services.augmenter.outputs import count_in, new_key, table
 
 Place = sa.Row[tuple[str, str, int]]
 ROWS_AT_ONCE = 1000  # of a database that would send all of them
@@ -87,7 +86,7 @@ class Forgetting:
         """The object without these outputs, under another key; the others keep their places in it. An object is never added
         to, so that `places` are all that it can still have."""
         kept = {place.digest: place.position for place in places if place.digest not in gone}
-        new_key = ""
+        key_of_kept = ""
         if kept:
             try:
                 entries = json.loads(await self._storage.get(key))
@@ -96,8 +95,8 @@ class Forgetting:
             else:
                 positions = set(kept.values())
                 left = [entry if at in positions else None for at, entry in enumerate(entries)]
-                new_key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
-                await self._storage.put(new_key, json.dumps(left, ensure_ascii=False).encode())
+                key_of_kept = new_key(self._project, len(kept))
+                await self._storage.put(key_of_kept, json.dumps(left, ensure_ascii=False).encode())
                 failpoint("augmenter.after_outputs_object")
         erased = [place.digest for place in places if place.digest not in kept]
         here = sa.and_(table.c.project == self._project, table.c.storage_key == key)
@@ -105,7 +104,7 @@ class Forgetting:
         def change(connection: sa.Connection) -> None:
             for part in sights.parts_of(list(kept)):
                 connection.execute(
-                    table.update().where(here, table.c.digest.in_(part)).values(storage_key=new_key)
+                    table.update().where(here, table.c.digest.in_(part)).values(storage_key=key_of_kept)
                 )
             for part in sights.parts_of(erased):
                 connection.execute(table.delete().where(here, table.c.digest.in_(part)))
@@ -123,10 +122,13 @@ class Forgetting:
         return left
 
     async def _sweep(self) -> None:
-        """Objects that no row names. One that a derivation is just keeping may be among them: it is asked again."""
+        """Outputs that no row names: objects without rows go, those with fewer rows than outputs are written anew without the others.
+        One that a derivation is just keeping may be among them: it is asked again."""
         there = [found.key async for found in self._storage.list(f"{self._project}/outputs/")]
-        query = sa.select(table.c.storage_key).where(table.c.project == self._project).distinct()
-        named = set(await self._database.run(lambda connection: connection.execute(query).scalars().all()))
-        for key in there:
-            if key not in named:
-                await self._storage.delete(key)
+        count = sa.select(table.c.storage_key, sa.func.count()).where(table.c.project == self._project)
+        query = count.group_by(table.c.storage_key)
+        named = dict(await self._database.run(lambda c: [(key, n) for key, n in c.execute(query)]))
+        keys = {key for key in there if named.get(key) != count_in(key)}
+        objects = await self._database.run(partial(self._objects, keys=keys))
+        for key in sorted(keys):
+            await self._rewrite(key, objects.get(key, []), ())

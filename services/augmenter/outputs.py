@@ -1,7 +1,8 @@
 """What models wrote, kept per project under a digest of all that it depends on: the same is never asked twice.
 
 An attempt after a crash, another dataset with mostly the same documents, other strategies beside the same ones: each
-asks for what is missing. Batches of outputs are objects; a row for each prompt says where its output lies.
+asks for what is missing. Batches of outputs are objects; a row for each prompt says where its output lies. Fewer rows than
+outputs name an object where the same was kept twice, and none where its writer was killed: `Forgetting` finds both.
 """
 
 import asyncio
@@ -50,6 +51,17 @@ def digest_of(*depends_on: object) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def new_key(project: str, count: int) -> str:
+    """Of an object with so many outputs. Its name tells them, so that nobody reads it to learn whether rows name all of them."""
+    return f"{project}/outputs/{secrets.token_hex(12)}-{count}.json"
+
+
+def count_in(key: str) -> int:
+    """As `new_key` was told; -1 where an earlier release made the key."""
+    _, dash, count = key.removesuffix(".json").rpartition("/")[2].partition("-")
+    return int(count) if dash else -1
+
+
 class Outputs:
     def __init__(self, database: Database, storage: Storage, project: str) -> None:
         self._database = database
@@ -89,7 +101,7 @@ class Outputs:
     ) -> None:
         """A batch: digest -> text and usage. The object first, so that a row never names what is not there. `seen`: the
         documents that each prompt had in sight; outputs without them go with whatever document is withdrawn."""
-        key = f"{self._project}/outputs/{secrets.token_hex(12)}.json"
+        key = new_key(self._project, len(written))
         entries = [[text, list(usage)] for text, usage in written.values()]
         await self._storage.put(key, json.dumps(entries, ensure_ascii=False).encode())
         failpoint("augmenter.after_object")

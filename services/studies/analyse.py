@@ -99,6 +99,7 @@ def findings(study: studies_pb2.Study, material: Material) -> Findings:
         judge_prices=judge_prices(material),
         generator=material.generator,
         judge=material.judge,
+        answer_judge=material.answer_judge,
     )
 
 

@@ -124,6 +124,7 @@ class Findings:
     )  # of judges' parts that have one, by step
     generator: trainer_pb2.Model | None = None  # who inferred, where it is not the model that was trained
     judge: trainer_pb2.Model | None = None  # who judged what was inferred
+    answer_judge: trainer_pb2.Model | None = None  # who judged written answers
 
     @property
     def model(self) -> trainer_pb2.Model:

@@ -63,6 +63,7 @@ async def gather(
         previous=previous,
         generator=inputs.generator,
         judge=inputs.judge,
+        answer_judge=inputs.answer_judge,
     )
 
 

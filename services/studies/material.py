@@ -36,6 +36,7 @@ class Material:
     previous: Mapping[str, Any] | None = None  # the earlier study's report
     generator: trainer_pb2.Model | None = None  # who infers, where it is not the model that is trained
     judge: trainer_pb2.Model | None = None  # who judges what was inferred, where the gates name one
+    answer_judge: trainer_pb2.Model | None = None  # who judges written answers, where the study names one
 
     def generator_of(self, participant: Participant) -> trainer_pb2.Model:
         """Who inferred what the participant was trained on."""

@@ -1,10 +1,10 @@
 """StudySpec -> the steps that make something, with what each stands on. Pure.
 
-    augment [local|global|shuffled]   documents, model[, judge]   -> datasets/augmented-...
-    leave out of augment [...]        derived, probes             -> datasets/unasked-...
-    train M [seed S]                  model, documents[, derived] -> models/M-...
-    evaluate M [seed S]               model[, documents], probes  -> evaluations/M-...
-    retain W of M [seed S]            model, what nobody trains on -> evaluations/W-M-...
+    augment [local|global|shuffled]   documents, model[, judge]           -> datasets/augmented-...
+    leave out of augment [...]        derived, probes                     -> datasets/unasked-...
+    train M [seed S]                  model, documents[, derived]         -> models/M-...
+    evaluate M [seed S]               model, probes[, documents][, judge] -> evaluations/M-...
+    retain W of M [seed S]            model, what nobody trains on        -> evaluations/W-M-...
 
 M is a method, or a method with a contender: `icl@large`. A step's fingerprint is a digest over its kind, the digests
 of its inputs and its settings; its resource is named after the fingerprint. Whoever asks for the same step again, in
@@ -42,6 +42,7 @@ _PREFIXES = {
 }
 GENERATOR = "generator"  # the role of the model that infers where it is not the one that is trained
 JUDGE = "judge"  # the role of the model that judges what was inferred, where the gates name one
+ANSWER_JUDGE = "answer judge"  # the role of the model that judges written answers, where the study names one
 LEAVE_OUT = "leave out of "
 # Roles of what is measured before and after every training.
 RETAINED_TEXT, RETAINED_PROBES = "retained text", "retained probes"
@@ -213,9 +214,11 @@ def _evaluations(spec: studies_pb2.StudySpec, participant: Participant) -> Itera
         settings = evaluator_pb2.Evaluation(cluster_key=spec.group_key)
         if spec.asking == evaluator_pb2.Evaluation.GENERATION:
             settings.asking = spec.asking
+        inputs = {"model": train_id(participant, seed) or participant.model, "probes": "probes"}
         if spec.HasField("judge"):
             settings.judge.CopyFrom(spec.judge)
-        inputs = {"model": train_id(participant, seed) or participant.model, "probes": "probes"}
+            settings.judge.model = ""
+            inputs["judge"] = ANSWER_JUDGE
         context = subject_context(spec, participant.method)
         if context is not None:
             settings.subject.context.CopyFrom(context)

@@ -20,6 +20,7 @@ from services.studies.coverage import groups
 from services.studies.limits import check_budget
 from services.studies.methods import participants, role_of
 from services.studies.plan import (
+    ANSWER_JUDGE,
     GENERATOR,
     JUDGE,
     RETAINED_CONTEXT,
@@ -36,7 +37,8 @@ Row = Mapping[str, Any]
 class Inputs:
     """What a study stands on. `datasets` and `models` by role; `contexts`: tokens of the documents by group, as the
     study's own model would read them in context. `device`: where questions are answered. `generator`: who infers, where that
-    is another model than the one that is trained. `judge`: who judges what was inferred, where the gates name one.
+    is another model than the one that is trained. `judge`: who judges what was inferred, where the gates name one. `answer_judge`:
+    who judges written answers, where the study names one.
     """
 
     datasets: Mapping[str, datasets_pb2.Dataset]
@@ -46,6 +48,7 @@ class Inputs:
     device: str = ""
     generator: trainer_pb2.Model | None = None
     judge: trainer_pb2.Model | None = None
+    answer_judge: trainer_pb2.Model | None = None
 
     @property
     def documents(self) -> datasets_pb2.Dataset:
@@ -60,8 +63,8 @@ class Inputs:
         return self.models["model"]
 
     def model_of(self, role: str) -> trainer_pb2.Model:
-        """Of those that are compared, or the generator, or the judge."""
-        return {**self.models, **self.inferring}[role]
+        """Of those that are compared, or of those that infer and judge."""
+        return {**self.models, **self.inferring, **self._answer_judge}[role]
 
     @property
     def inferring(self) -> dict[str, trainer_pb2.Model]:
@@ -79,7 +82,11 @@ class Inputs:
 
     @property
     def _all(self) -> dict[str, Any]:
-        return {**self.datasets, **self.models, **self.inferring}
+        return {**self.datasets, **self.models, **self.inferring, **self._answer_judge}
+
+    @property
+    def _answer_judge(self) -> dict[str, trainer_pb2.Model]:
+        return {} if self.answer_judge is None else {ANSWER_JUDGE: self.answer_judge}
 
 
 async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: studies_pb2.PriceTable) -> Inputs:
@@ -95,6 +102,7 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
     check_trainable(spec, models)
     generator = await _usable(client, spec.augmentation.model, "study.spec.augmentation.model")
     judge = await _usable(client, spec.augmentation.gates.judge, "study.spec.augmentation.gates.judge")
+    answer_judge = await _usable(client, spec.judge.model, "study.spec.judge.model")
     document_rows = [row async for row in client.datasets.rows(spec.dataset)]
     probe_rows = [row async for row in client.datasets.rows(spec.probes)]
     if spec.group_key:
@@ -111,7 +119,7 @@ async def inspect(client: AsyncClient, spec: studies_pb2.StudySpec, prices: stud
     await check_windows(client, spec, models, contexts, probe_rows)
     engine = await client.stubs.inference.GetEngine(inference_pb2.GetEngineRequest())
     device = engine.environment.device
-    inputs = Inputs(datasets, models, probe_rows, contexts["model"], device, generator, judge)
+    inputs = Inputs(datasets, models, probe_rows, contexts["model"], device, generator, judge, answer_judge)
     check_budget(spec.requirements, prices, device, [*models.values(), *inputs.inferring.values()])
     return inputs
 

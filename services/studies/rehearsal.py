@@ -55,7 +55,7 @@ def with_trial(
     whole.notes.extend(trial.notes)
     if trial.judging:
         whole.notes.append(
-            "What the judge took in the trial is in the seconds and in the price, and not among the tokens."
+            "What a judge took in the trial is in the seconds and in the price, and not among the tokens."
         )
     if not prices.currency_code:
         return whole

@@ -48,6 +48,7 @@ def inputs(found: Findings) -> dict[str, Any]:
         "contenders": [_model(model) for role, model in found.models.items() if role != "model"],
         "generator": _model(found.generator) if found.generator else None,
         "judge": _model(found.judge) if found.judge else None,
+        "answer_judge": _model(found.answer_judge) if found.answer_judge else None,
         "methods": list(spec.methods),
         "group_key": spec.group_key,
         "distinct_key": spec.distinct_key,

@@ -41,6 +41,8 @@ def create_request(
     evaluation = evaluator_pb2.Evaluation()
     evaluation.CopyFrom(step.settings)
     evaluation.subject.model, evaluation.probes = names["model"], names["probes"]
+    if "judge" in step.inputs:
+        evaluation.judge.model = names["judge"]
     if "documents" in names:
         evaluation.subject.context.dataset = names["documents"]
     return evaluator_pb2.CreateEvaluationRequest(evaluation_id=id, evaluation=evaluation, **common)
@@ -71,4 +73,15 @@ def cost_of(step: Step, resource: Any) -> common_pb2.Cost:
         return common_pb2.Cost()
     if step.kind == "augment":
         return resource.provenance.cost
-    return resource.summary.cost if step.kind == "train" else resource.cost
+    if step.kind == "train":
+        return resource.summary.cost
+    return whole_cost(resource)
+
+
+def whole_cost(evaluation: evaluator_pb2.Evaluation) -> common_pb2.Cost:
+    """What answering took, and what judging the answers took."""
+    whole = common_pb2.Cost()
+    for field in common_pb2.Cost.DESCRIPTOR.fields:
+        parts = (getattr(cost, field.name) for cost in (evaluation.cost, evaluation.judge_cost))
+        setattr(whole, field.name, sum(parts))
+    return whole

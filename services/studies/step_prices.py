@@ -1,11 +1,9 @@
 """What each step of a study took in money. Pure."""
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
-from ingrain.v1 import studies_pb2
-from servicekit.prices import price_of, price_of_parts
+from ingrain.v1 import evaluator_pb2, studies_pb2
+from servicekit.prices import parts_of, price_of, price_of_parts
 from services.studies.material import Material
 from services.studies.plan import GENERATOR, evaluate_id, plan, train_id
 
@@ -14,7 +12,8 @@ def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decim
     """By step, by the models and the device that did it; what has no price is left out. A step that was there already has
     the price of what it took then."""
     planned = {step.id: step for step in plan(study.spec)}
-    devices = _devices(material)
+    evaluations = _evaluations(material)
+    devices = _devices(material) | {id: one.environment.device for id, one in evaluations.items()}
     engine = material.evaluations[material.participants[0].id][0].environment.device
     found = {}
     for step in study.steps:
@@ -24,7 +23,11 @@ def step_prices(study: studies_pb2.Study, material: Material) -> dict[str, Decim
         role = planned[source].inputs["model"] if source in planned else source
         model = material.generator if role == GENERATOR else material.models[role]
         device = devices.get(step.id, engine)
-        parts = material.parts_of(step.id, step.cost, model or material.model)
+        asked = evaluations.get(step.id)
+        if asked is not None and asked.HasField("judge_cost"):
+            parts = parts_of(step.cost, model or material.model, asked.judge_cost, material.answer_judge)
+        else:
+            parts = material.parts_of(step.id, step.cost, model or material.model)
         price = price_of_parts(parts, device, material.prices)
         if price is not None:
             found[step.id] = price
@@ -43,14 +46,20 @@ def judge_prices(material: Material) -> dict[str, Decimal]:
     return found
 
 
-def _devices(material: Material) -> Mapping[str, str]:
-    """Of the steps that say where they ran."""
-    made: dict[str, Any] = dict(material.retained)
+def _evaluations(material: Material) -> dict[str, evaluator_pb2.Evaluation]:
+    """By step."""
+    made = dict(material.retained)
+    for participant in material.participants:
+        asked = zip(participant.seeds, material.evaluations[participant.id], strict=True)
+        made |= {evaluate_id(participant, seed): evaluation for seed, evaluation in asked}
+    return made
+
+
+def _devices(material: Material) -> dict[str, str]:
+    """Of trainings, by step."""
     devices = {}
     for participant in material.participants:
-        evaluations, weights = material.evaluations[participant.id], material.weights[participant.id]
-        for seed, evaluation, model in zip(participant.seeds, evaluations, weights, strict=True):
-            made[evaluate_id(participant, seed)] = evaluation
+        for seed, model in zip(participant.seeds, material.weights[participant.id], strict=True):
             if step := train_id(participant, seed):
                 devices[step] = model.summary.environment.device
-    return devices | {id: evaluation.environment.device for id, evaluation in made.items()}
+    return devices

@@ -15,7 +15,7 @@ from services.studies.costs import Amount, amount
 from services.studies.methods import Participant, participants
 from services.studies.plan import Step, augment_id, evaluate_id, train_id
 from services.studies.preflight import Inputs
-from services.studies.requests import create, create_request, get
+from services.studies.requests import create, create_request, get, whole_cost
 from services.studies.sampling import content_id, sample
 
 SHORT, LONGER = 6, 24  # optimizer steps: what a training takes at once, and for each further step
@@ -66,8 +66,11 @@ class Trials:
                 if step not in seconds:
                     seconds[step] = await self._train(participant, seed, documents)
             evaluation = await self._evaluate(participant, documents, probes)
-            each = evaluation.cost.compute_seconds / small.probe_share
-            seconds |= {evaluate_id(participant, seed): each for seed in participant.seeds}
+            each = whole_cost(evaluation).compute_seconds / small.probe_share
+            asked = [evaluate_id(participant, seed) for seed in participant.seeds]
+            seconds |= dict.fromkeys(asked, each)
+            if evaluation.HasField("judge_cost"):
+                judging |= dict.fromkeys(asked, amount(evaluation.judge_cost).times(1 / small.probe_share))
             if participant.method.reads in ("all", "subset"):
                 reading[participant.id] = await self._reading(participant, evaluation)
         seconds |= await self._retention()
@@ -120,6 +123,8 @@ class Trials:
             "probes": probes,
             "documents": documents,
         }
+        if "judge" in inputs:
+            resources["judge"] = self._inputs.model_of(inputs["judge"])
         made: evaluator_pb2.Evaluation = await self._ensure(step, resources)
         return made
 

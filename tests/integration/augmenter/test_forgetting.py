@@ -1,5 +1,6 @@
 """Outputs out of the store: those that had a text in sight and no others, whatever breaks off in between."""
 
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from servicekit.database import Database
 from servicekit.storage import open_storage
-from services.augmenter import forgetting
+from services.augmenter import forgetting, outputs
 from services.augmenter.forgetting import Forgetting
 from services.augmenter.outputs import Outputs
 from services.augmenter.settings import AugmenterSettings
@@ -148,3 +149,91 @@ async def test_what_another_forgetting_moved_meanwhile_goes_too(
     await store.forgetting.forget([text_digest("A.")], unknown_too=False)
     assert await store.there() == {"of-c", "unknown"}
     assert "written of-a" not in store.texts()
+
+
+async def kept_again(store: Store) -> None:
+    """Two processes asked for the same; what the first was told lies in its object, where nothing leads to it any more."""
+    seen = {"of-a": Sight.of(["A."]), "of-b": Sight.of(["B."])}
+    earlier = {**written("of-b"), "of-a": ("told earlier", [1.0])}
+    await store.outputs.keep("d", earlier, seen)
+    await store.outputs.keep("d", written("of-a"), seen)
+
+
+async def test_of_what_was_kept_twice_the_earlier_goes_too(store: Store) -> None:
+    await kept_again(store)
+    assert "told earlier" in store.texts()
+    assert await store.forgetting.forget([text_digest("A.")], unknown_too=False) == 2
+    assert await store.there() == {"of-b", "of-c", "unknown"}
+    for text in ("told earlier", "written of-a", "written of-both"):
+        assert text not in store.texts()
+    assert store.texts().count("written") == 3
+
+
+@pytest.mark.parametrize("boundary", ["augmenter.after_outputs_object", "augmenter.after_outputs_rows"])
+async def test_of_what_was_kept_twice_the_earlier_goes_the_next_time_where_it_broke_off(
+    store: Store, monkeypatch: pytest.MonkeyPatch, boundary: str
+) -> None:
+    def fails(name: str) -> None:
+        if name == boundary:
+            raise ConnectionError(name)
+
+    await kept_again(store)
+    monkeypatch.setattr(forgetting, "failpoint", fails)
+    with pytest.raises(ConnectionError):
+        await store.forgetting.forget([text_digest("nobody's")], unknown_too=False)
+    monkeypatch.setattr(forgetting, "failpoint", lambda name: None)
+    await store.forgetting.forget([text_digest("nobody's")], unknown_too=False)
+    assert await store.there() == {"of-a", "of-b", "of-both", "of-c", "unknown"}
+    assert "told earlier" not in store.texts()
+    assert store.texts().count("written") == 5
+
+
+async def test_what_was_stored_and_has_no_rows_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(name: str) -> None:
+        raise ConnectionError(name)
+
+    monkeypatch.setattr(outputs, "failpoint", killed)
+    with pytest.raises(ConnectionError):
+        await store.outputs.keep("d", {"more-of-a": ("never named", [1.0])}, {"more-of-a": Sight.of(["A."])})
+    assert "never named" in store.texts()
+    await store.forgetting.forget([text_digest("A.")])
+    assert "never named" not in store.texts()
+    assert await store.there() == {"of-b", "of-c"}
+
+
+async def test_objects_are_read_only_where_something_in_them_goes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get = store.storage.get
+
+    async def counted(key: str) -> bytes:
+        read.append(key)
+        return await get(key)
+
+    monkeypatch.setattr(store.storage, "get", counted)
+    await store.forgetting.forget([text_digest("nobody's")], unknown_too=False)
+    assert read == []
+    await kept_again(store)
+    await store.forgetting.forget([text_digest("nobody's")], unknown_too=False)
+    assert len(read) == 2  # the first that had `of-a` and `of-b`, and the one that had the earlier
+    await store.forgetting.forget([text_digest("nobody's")], unknown_too=False)
+    assert len(read) == 2
+
+
+async def test_objects_of_an_earlier_release_are_looked_through_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names do not tell how many outputs they hold."""
+    monkeypatch.setattr(
+        outputs, "new_key", lambda project, count: f"{project}/outputs/{secrets.token_hex(12)}.json"
+    )
+    await kept_again(store)
+    monkeypatch.undo()
+    await store.forgetting.forget([text_digest("A.")], unknown_too=False)
+    assert "told earlier" not in store.texts()
+    names = {path.name for path in (store.root / PROJECT / "outputs").glob("*.json")}
+    assert all("-" in name for name in names)
+    await store.forgetting.forget([text_digest("A.")], unknown_too=False)
+    assert names == {path.name for path in (store.root / PROJECT / "outputs").glob("*.json")}
+    assert await store.there() == {"of-b", "of-c", "unknown"}

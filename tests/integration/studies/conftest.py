@@ -133,6 +133,8 @@ class Evaluator(measuring.Evaluator):
         made.environment.device = "cpu"
         if cached:
             made.contexts.update({world: f"{PROJECT}/contexts/{world}" for world in WORLDS})
+        if request.evaluation.HasField("judge"):
+            made.judge_cost.CopyFrom(common_pb2.Cost(prompt_token_count=50_000))
         made.cost.CopyFrom(cost(1e9 + 1e6 * cached, prompt_token_count=160, cached_token_count=cached))
         return operation
 

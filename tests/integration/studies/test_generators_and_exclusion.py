@@ -56,6 +56,35 @@ PRICES = {
 }
 
 
+async def test_a_judge_of_answers_has_its_own_price_and_its_weights_decide_what_is_reused(
+    platform: Any, spec: studies_pb2.StudySpec, settings: StudiesSettings, serve: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(PRICES))
+    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
+    spec.methods[:] = ["base"]
+    spec.judge.model = add_model(platform, "judge", endpoint=endpoint)
+    async with serve(settings.model_copy(update={"prices": path})) as client:
+        request = studies_pb2.CreateStudyRequest(
+            parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
+        )
+        foreseen = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+        assert any("What a judge took in the trial" in note for note in foreseen.notes)
+        study = await finished(client, spec)
+        report = await client.studies.report("one")
+        # A second of the device, and 50,000 tokens that the judge read; a question costs what answering it takes.
+        (step,) = report["steps"]
+        assert step["price"] == "0.101"
+        assert report["inputs"]["answer_judge"]["sha256"] == "9" * 64
+        assert platform.store.resources[study.steps[0].resource].judge.model == f"{PROJECT}/models/judge"
+        assert (await finished(client, spec, "two")).steps[0].status == Step.REUSED
+        platform.store.resources[f"{PROJECT}/models/judge"].sha256 = "8" * 64
+        assert (await finished(client, spec, "three")).steps[0].status == Step.DONE
+        platform.store.resources[f"{PROJECT}/models/judge"].state = common_pb2.FAILED
+        with pytest.raises(errors.OperationFailed, match="FAILED"):
+            await finished(client, spec, "four")
+
+
 async def test_a_judge_has_its_own_price_and_its_weights_decide_what_is_reused(
     platform: Any, spec: studies_pb2.StudySpec, settings: StudiesSettings, serve: Any, tmp_path: Path
 ) -> None:
@@ -69,7 +98,7 @@ async def test_a_judge_has_its_own_price_and_its_weights_decide_what_is_reused(
             parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
         )
         foreseen = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
-        assert any("What the judge took in the trial" in note for note in foreseen.notes)
+        assert any("What a judge took in the trial" in note for note in foreseen.notes)
         assert float(foreseen.price.amount) >= 0.1
         study = await finished(client, spec)
         report = await client.studies.report("one")

@@ -236,6 +236,21 @@ def test_a_judge_is_an_input_whose_bytes_decide() -> None:
     assert create_request(step, "projects/p", names).spec.gates.judge == "projects/p/models/judge"
 
 
+def test_a_judge_of_answers_is_an_input_whose_bytes_decide() -> None:
+    given = spec(methods=["base"])
+    (alone,) = plan(normalised(given))
+    given.judge.model, given.judge.rubric = "projects/p/models/judge", "{question} {answer} {right}"
+    (step,) = plan(normalised(given))
+    assert step.inputs["judge"] == planning.ANSWER_JUDGE
+    digests = {**DIGESTS, "judge": "e" * 64}
+    assert fingerprint(step, digests) != fingerprint(step, {**digests, "judge": "f" * 64})
+    assert fingerprint(step, digests) != fingerprint(alone, digests)
+    given.judge.model = "projects/p/models/the-same-by-another-name"
+    assert fingerprint(plan(normalised(given))[0], digests) == fingerprint(step, digests)
+    request = create_request(step, "projects/p", {"model": "m", "probes": "q", "judge": "j"})
+    assert (request.evaluation.judge.model, request.evaluation.judge.rubric) == ("j", given.judge.rubric)
+
+
 def test_rows_are_left_out_only_where_the_study_says_so() -> None:
     usual = steps_of(methods=["augmented_finetune"])
     assert steps_of(methods=["augmented_finetune"], exclusion=studies_pb2.Exclusion()).keys() == usual.keys()

@@ -35,4 +35,4 @@ def test_what_a_judge_takes_has_its_own_price() -> None:
     assert estimate(FAR, OWN, Amount(compute_seconds=30)).price.amount == "2.03"
     found = estimate(OWN, OWN, Amount(compute_seconds=30))
     assert (found.price.amount, found.cost.compute_seconds) == ("0.10", 100.0)
-    assert any("What the judge took in the trial" in note for note in found.notes)
+    assert any("What a judge took in the trial" in note for note in found.notes)
