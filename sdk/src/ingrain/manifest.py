@@ -57,8 +57,7 @@ def build(report: Json, files: Mapping[str, Json]) -> Json:
         "spec": inputs["spec"],
         "datasets": dict(files),
         "models": [
-            {key: model[key] for key in ("name", "source", "sha256", "endpoint")}
-            for model in [inputs["model"], *inputs["contenders"]]
+            {key: model[key] for key in ("name", "source", "sha256", "endpoint")} for model in _models(inputs)
         ],
         "steps": [
             {
@@ -73,6 +72,13 @@ def build(report: Json, files: Mapping[str, Json]) -> Json:
         "recommendation": report["recommendation"]["method"],
         "table": table(report),
     }
+
+
+def _models(inputs: Json) -> list[Json]:
+    """Each that the study asked, once; first its own. Reports of earlier releases name no judges."""
+    others = (inputs.get(role) for role in ("generator", "judge", "answer_judge"))
+    asked = [inputs["model"], *inputs["contenders"], *(model for model in others if model)]
+    return list({model["name"]: model for model in asked}.values())
 
 
 def outputs(report: Json) -> dict[str, str]:
@@ -139,11 +145,12 @@ def spec_of(manifest: Json, datasets: Mapping[str, str], models: Mapping[str, st
         for part in path:
             inner = inner[part]
         inner[last] = name
-    spec["model"] = models[spec["model"]]
-    for contender in spec.get("contenders", []):
-        contender["model"] = models[contender["model"]]
-    if "judge" in spec:
-        spec["judge"]["model"] = models.get(spec["judge"]["model"], spec["judge"]["model"])
+    augmentation = spec.get("augmentation", {})
+    for inner in (spec, *spec.get("contenders", []), spec.get("judge", {}), augmentation):
+        if name := inner.get("model"):
+            inner["model"] = models.get(name, name)
+    if name := augmentation.get("gates", {}).get("judge"):
+        augmentation["gates"]["judge"] = models.get(name, name)
     spec.pop("previous_study", None)
     return ParseDict(spec, studies_pb2.StudySpec())
 

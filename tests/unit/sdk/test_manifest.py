@@ -48,3 +48,18 @@ def test_the_spec_takes_the_names_that_things_have_here(report: dict[str, Any]) 
     assert spec.model == "projects/demo/models/small-here"
     assert [contender.model for contender in spec.contenders] == ["projects/demo/models/large-here"]
     assert not spec.previous_study
+
+
+def test_who_infers_and_who_judges_are_models_of_the_study_too(report: dict[str, Any]) -> None:
+    inputs = report["inputs"]
+    names = {role: f"projects/demo/models/{role}" for role in ("generator", "judge", "answer-judge")}
+    for role, name in names.items():
+        inputs[role.replace("-", "_")] = {**inputs["model"], "name": name, "sha256": "5" * 64}
+    inputs["spec"]["augmentation"] |= {"model": names["generator"], "gates": {"judge": names["judge"]}}
+    inputs["spec"]["judge"] = {"model": names["answer-judge"], "rubric": "{question} {answer}"}
+    made = manifest.build(report, {})
+    assert [model["name"] for model in made["models"]][-3:] == list(names.values())
+    spec = manifest.spec_of(made, {}, {model["name"]: f"{model['name']}-here" for model in made["models"]})
+    assert spec.augmentation.model == "projects/demo/models/generator-here"
+    assert spec.augmentation.gates.judge == "projects/demo/models/judge-here"
+    assert spec.judge.model == "projects/demo/models/answer-judge-here"
