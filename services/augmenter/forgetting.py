@@ -20,6 +20,7 @@ from services.augmenter.outputs import count_in, new_key, table
 
 Place = sa.Row[tuple[str, str, int]]
 ROWS_AT_ONCE = 1000  # of a database that would send all of them
+OBJECTS_AT_ONCE = 10_000  # whose rows are in memory; all objects of an earlier release are written anew once
 
 
 class Forgetting:
@@ -128,7 +129,9 @@ class Forgetting:
         count = sa.select(table.c.storage_key, sa.func.count()).where(table.c.project == self._project)
         query = count.group_by(table.c.storage_key)
         named = dict(await self._database.run(lambda c: [(key, n) for key, n in c.execute(query)]))
-        keys = {key for key in there if named.get(key) != count_in(key)}
-        objects = await self._database.run(partial(self._objects, keys=keys))
-        for key in sorted(keys):
-            await self._rewrite(key, objects.get(key, []), ())
+        left = [key for key in there if named.get(key) != count_in(key)]
+        for start in range(0, len(left), OBJECTS_AT_ONCE):
+            keys = left[start : start + OBJECTS_AT_ONCE]
+            objects = await self._database.run(partial(self._objects, keys=set(keys)))
+            for key in keys:
+                await self._rewrite(key, objects.get(key, []), ())

@@ -230,6 +230,7 @@ async def test_objects_of_an_earlier_release_are_looked_through_once(
     )
     await kept_again(store)
     monkeypatch.undo()
+    monkeypatch.setattr(forgetting, "OBJECTS_AT_ONCE", 1)
     await store.forgetting.forget([text_digest("A.")], unknown_too=False)
     assert "told earlier" not in store.texts()
     names = {path.name for path in (store.root / PROJECT / "outputs").glob("*.json")}
