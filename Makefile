@@ -100,7 +100,7 @@ check-training-estimate: setup ## what is foreseen of trainings, and what they t
 real-documents: setup ## documentation of the installed packages through import, splitting and what needs no model, into docs/real-documents.md (three minutes)
 	$(PY) -m tools.real_documents $(ARGS)
 
-measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ten minutes)
+measure-worlds: setup ## the paper's other worlds at a size that the bundled model reads, into docs/worlds.md (ARGS="--seeds 1 2 3"; a seed is five to fifteen minutes)
 	$(PY) -m tools.worlds_measure $(ARGS)
 
 measure-gates: setup ## what gates of augmentation drop rightly and wrongly, by the truth of worlds (docs/gates.json and .md, some five minutes)
