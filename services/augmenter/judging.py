@@ -83,7 +83,7 @@ class Judging:
     unread_count: int = 0
 
     def __post_init__(self) -> None:
-        self._in_order = InOrder(self.outputs, self.task.target)
+        self._in_order = InOrder(self.outputs, self.task)
 
     async def judged(self, statements: Sequence[Statement], gates: Gates) -> list[Verdicts]:
         """By the gates that are on, the cheaper first: what it drops is not judged. What a rule made is not asked about."""

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from servicekit.database import Database, metadata
 from servicekit.errors import NotFound
 from servicekit.failpoints import failpoint
 from servicekit.storage import Storage
+from servicekit.task import LostLease, Task
 from services.augmenter.sights import Sight, keep_in
 
 FORM = "outputs/1"  # raised when the same digest would mean another output
@@ -98,9 +99,11 @@ class Outputs:
         made_for: str,
         written: Mapping[str, tuple[str, Sequence[float]]],
         seen: Mapping[str, Sight | None] | None = None,
+        may_write_in: Callable[[sa.Connection], None] = lambda connection: None,
     ) -> None:
         """A batch: digest -> text and usage. The object first, so that a row never names what is not there. `seen`: the
-        documents that each prompt had in sight; outputs without them go with whatever document is withdrawn."""
+        documents that each prompt had in sight; outputs without them go with whatever document is withdrawn. `may_write_in` raises
+        LostLease where the operation that asked is another's by now, or has ended: nothing is kept then."""
         key = new_key(self._project, len(written))
         entries = [[text, list(usage)] for text, usage in written.values()]
         await self._storage.put(key, json.dumps(entries, ensure_ascii=False).encode())
@@ -118,10 +121,15 @@ class Outputs:
         known = {digest: sight for digest, sight in (seen or {}).items() if sight}
 
         def keep(connection: sa.Connection) -> None:
+            may_write_in(connection)
             self._upsert(connection, rows)
             keep_in(connection, self._project, known, self._database.is_sqlite)
 
-        await self._database.run(keep)
+        try:
+            await self._database.run(keep)
+        except LostLease:
+            await self._storage.delete(key)
+            raise
         failpoint("augmenter.after_batch")
 
     async def _all_places(self, digests: Sequence[str]) -> list[Place]:
@@ -150,11 +158,12 @@ class Outputs:
 
 class InOrder:
     """Keeps outputs of one derivation, the first of a context before all others of it. What reading the context took is a part of
-    the first one's usage, and an attempt that finds any output of a context takes its reading for counted."""
+    the first one's usage, and an attempt that finds any output of a context takes its reading for counted. Nothing is kept of an attempt that
+    is over: documents that it read may have been withdrawn since."""
 
-    def __init__(self, outputs: Outputs, made_for: str) -> None:
+    def __init__(self, outputs: Outputs, task: Task) -> None:
         self._outputs = outputs
-        self._made_for = made_for
+        self._task = task
         self._first: dict[str, asyncio.Task[None]] = {}
 
     def keep(
@@ -178,4 +187,4 @@ class InOrder:
     ) -> None:
         if first is not None:
             await asyncio.wait([first])
-        await self._outputs.keep(self._made_for, written, seen)
+        await self._outputs.keep(self._task.target, written, seen, self._task.write_in)

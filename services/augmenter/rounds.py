@@ -27,7 +27,7 @@ class Round:
         )
         self._known: dict[str, Output] = {}
         self._keeping: set[asyncio.Task[None]] = set()
-        self._in_order = InOrder(self._outputs, asking.task.target)
+        self._in_order = InOrder(self._outputs, asking.task)
         self._took: dict[str, list[list[float]]] = {}  # by strategy, of each: tokens written, FLOPs, seconds
         self._asked = self._left = 0
         self._begun = time.monotonic()

@@ -256,6 +256,37 @@ async def test_what_was_finished_when_it_was_cancelled_is_not_asked_again(
     assert made.provenance.reused_prompt_count == finished
 
 
+async def test_an_attempt_that_is_over_keeps_nothing_that_it_is_still_told(
+    scripted: AugmenterSettings,
+    gateway: Gateway,
+    serve_parts: Callable[..., Any],
+    speak: Callable[..., AsyncClient],
+) -> None:
+    """As of a process that stood still for longer than its lease: what it read may have been withdrawn since."""
+    quiet = scripted.model_copy(update={"lease_s": 600.0})
+    gateway.most = 0
+    async with serve_parts(quiet, await assemble(quiet)) as target, speak(target) as client:
+        await client.datasets.upload(DOCUMENTS, id="documents")
+        await client.datasets.augment("documents", "m", id="late", **SPEC)
+        while gateway.calls < CALLS:
+            await asyncio.sleep(0.02)
+        with sqlite3.connect(quiet.database_url.removeprefix("sqlite:///")) as connection:
+            (table,) = connection.execute(
+                "select name from sqlite_master where name like '%operation'"
+            ).fetchone()
+            changed = connection.execute(f'update "{table}" set fence = fence + 1, state = ?', ("FAILED",))
+            assert changed.rowcount == 1
+        gateway.go.set()
+        await gateway.quiet()
+        assert gateway.asked.total() >= CALLS
+        objects = Path(quiet.storage.removeprefix("file://"))
+        async with asyncio.timeout(30):
+            while list(objects.rglob("outputs/*.json")):
+                await asyncio.sleep(0.05)
+    assert kept_count(quiet) == 0
+    assert not list(objects.rglob("outputs/*.json"))
+
+
 async def test_what_is_derived_of_just_now_is_not_swept(
     user: AsyncClient, gateway: Gateway, scripted: AugmenterSettings
 ) -> None:

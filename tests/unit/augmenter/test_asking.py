@@ -90,7 +90,11 @@ class Bench:
         if endpoint:
             model.endpoint.model_id = "large"
         task: Any = SimpleNamespace(
-            target=target, project="projects/p", created_s=time.time(), progress=self._tell
+            target=target,
+            project="projects/p",
+            created_s=time.time(),
+            progress=self._tell,
+            write_in=lambda connection: None,
         )
         client: Any = SimpleNamespace(stubs=SimpleNamespace(inference=self.inference))
         source = datasets_pb2.Dataset(name="d")

@@ -71,13 +71,14 @@ async def test_what_no_rule_contradicts_is_not_weighed_and_counted() -> None:
 async def test_what_reading_a_context_took_is_kept_before_anything_else_of_it() -> None:
     kept: list[str] = []
 
-    async def keep(made_for: str, written: dict[str, Any], seen: Any) -> None:
+    async def keep(made_for: str, written: dict[str, Any], seen: Any, may_write_in: Any) -> None:
         (digest,) = written
         await asyncio.sleep({"first": 0.2, "other": 0.1}.get(digest, 0))
         kept.append(digest)
 
     outputs: Any = SimpleNamespace(keep=keep)
-    in_order = InOrder(outputs, "projects/p/datasets/t")
+    task: Any = SimpleNamespace(target="projects/p/datasets/t", write_in=None)
+    in_order = InOrder(outputs, task)
     contexts = {"first": "a", "second": "a", "other": "b", "free": None}
     await asyncio.gather(
         *(in_order.keep(context, {digest: ("", [])}, {}) for digest, context in contexts.items())
