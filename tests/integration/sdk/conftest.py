@@ -68,6 +68,11 @@ class Ran(NamedTuple):
     stdout: str
     stderr: str
 
+    @property
+    def said(self) -> str:
+        """Standard error in one line: where it breaks depends on how long paths are."""
+        return " ".join(self.stderr.split())
+
 
 @pytest.fixture
 def ingrain(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:

@@ -57,7 +57,7 @@ def test_exit_codes_and_messages(ingrain, platform: FakePlatform, docs: Path) ->
     platform.fail_next("ImportModel", "INVALID_ARGUMENT", "MODEL_NOT_SAFETENSORS", "only safetensors")
     failed = ingrain("model", "import", "org/x")
     assert failed.returncode == 4
-    assert "Error: only safetensors (projects/default/models/" in failed.stderr
+    assert "Error: only safetensors (projects/default/models/" in failed.said
     for done in (missing, wrong, nobody, failed):
         assert "Traceback" not in done.stderr
 
@@ -187,7 +187,7 @@ def test_own_documents_in_one_command(ingrain, docs: Path) -> None:
     (docs / "probes.jsonl").write_text(json.dumps(written[0]) + "\n")
     again = ingrain("study", str(docs), "--model", "org/tiny", "--id", "second", "-o", "json")
     assert again.returncode == 0, again.stderr
-    assert "Probes from" in again.stderr
+    assert "Probes from" in again.said
     assert "Importing" not in again.stderr
     kinds = json.loads(again.stdout)["outcomes"][0]["kinds"]
     assert [kind["kind"] for kind in kinds] == ["verbatim"]

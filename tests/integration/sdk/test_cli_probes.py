@@ -18,7 +18,7 @@ def test_probes_from_documents_to_an_edited_file(ingrain, client: Client, tmp_pa
     done = ingrain("probes", "generate", "docs", "--model", "small", "--id", "p-1", "--to", str(to))
     assert (done.returncode, done.stdout) == (0, "p-1\n")
     assert "Kept: 3 verbatim." in done.stderr
-    assert "Edit it" in done.stderr
+    assert "Edit it" in done.said
     rows = [json.loads(line) for line in to.read_text().splitlines()]
     assert rows == list(client.datasets.rows("p-1"))
     assert all(row["answer"] in row["choices"] for row in rows)

@@ -110,11 +110,11 @@ def test_pause_and_resume(ingrain: Any, platform: FakePlatform, data: tuple[str,
     assert ingrain("study", "run", *data, "--id", "done").returncode == 0
     ended = ingrain("study", "pause", "done")
     assert ended.returncode == 1
-    assert "only a study at work" in ended.stderr
+    assert "only a study at work" in ended.said
     platform.store._step_s = 5.0
     assert ingrain("study", "run", *data, "--id", "slow", "--no-wait").returncode == 0
     paused = ingrain("study", "pause", "slow")
-    assert "ingrain study resume slow" in paused.stderr
+    assert "ingrain study resume slow" in paused.said
     assert ingrain("study", "resume", "slow").returncode == 0
     assert ingrain("study", "cancel", "slow").returncode == 0
 
@@ -142,7 +142,7 @@ def test_a_study_as_a_folder(exported: Path) -> None:
 def test_the_same_table_again(ingrain: Any, exported: Path) -> None:
     again = ingrain("study", "rerun", str(exported))
     assert again.returncode == 0, again.stderr
-    assert "4 of 4 cells of the table are the same" in again.stderr
+    assert "4 of 4 cells of the table are the same" in again.said
 
 
 def test_a_cell_that_differs_is_shown(ingrain: Any, exported: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_cell_that_differs_is_shown(ingrain: Any, exported: Path) -> None:
     path.write_text(json.dumps(manifest))
     again = ingrain("study", "rerun", str(exported))
     assert again.returncode == 1
-    assert "3 of 4 cells" in again.stderr
+    assert "3 of 4 cells" in again.said
     assert "0.7500" in again.stdout
     assert "1.0000" in again.stdout
     assert ingrain("study", "rerun", str(exported), "--tolerance", "0.3").returncode == 0
@@ -162,19 +162,19 @@ def test_files_that_were_changed_are_refused(ingrain: Any, exported: Path) -> No
     (exported / "probes.jsonl").write_text("{}\n")
     refused = ingrain("study", "rerun", str(exported))
     assert refused.returncode == 1
-    assert "it was changed" in refused.stderr
+    assert "it was changed" in refused.said
     (exported / "probes.jsonl").unlink()
-    assert "is missing" in ingrain("study", "rerun", str(exported)).stderr
+    assert "is missing" in ingrain("study", "rerun", str(exported)).said
     shutil.rmtree(exported)
     exported.mkdir()
-    assert "ingrain study export" in ingrain("study", "rerun", str(exported)).stderr
+    assert "ingrain study export" in ingrain("study", "rerun", str(exported)).said
 
 
 def test_on_another_platform_everything_is_brought_in(ingrain: Any, exported: Path) -> None:
     with FakePlatform() as other:
         again = ingrain("study", "rerun", str(exported), INGRAIN_TARGET=other.target)
         assert again.returncode == 0, again.stderr
-        assert "Importing hf://org/small" in again.stderr
+        assert "Importing hf://org/small" in again.said
 
 
 def test_the_model_travels_too(ingrain: Any, data: tuple[str, ...], tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_model_travels_too(ingrain: Any, data: tuple[str, ...], tmp_path: Pa
     folder = tmp_path / "whole"
     written = ingrain("study", "export", "whole", str(folder), "--with-model", str(checkpoint))
     assert written.returncode == 0, written.stderr
-    assert "Not copied" not in written.stderr
+    assert "Not copied" not in written.said
     with FakePlatform() as other:
         again = ingrain("study", "rerun", str(folder), INGRAIN_TARGET=other.target)
         assert again.returncode == 0, again.stderr
@@ -202,7 +202,7 @@ def test_the_model_travels_too(ingrain: Any, data: tuple[str, ...], tmp_path: Pa
     (checkpoint / "model.safetensors").write_bytes(b"others")
     refused = ingrain("study", "export", "whole", str(folder), "--with-model", str(checkpoint))
     assert refused.returncode == 1
-    assert "other files" in refused.stderr
+    assert "other files" in refused.said
 
 
 def test_changed_documents_and_the_old_verdict(
