@@ -14,6 +14,14 @@ from tools.dose_response import derived_in
 PROJECT = "projects/demo"
 Step = studies_pb2.StudyStep
 
+ENDPOINT = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
+PRICES = {
+    "effective_date": "2026-11-01",
+    "currency_code": "EUR",
+    "device_hours": {"*": "3.60"},
+    "tokens": {"large-2": {"prompt": "2", "generated": "10"}},
+}
+
 
 async def finished(client: AsyncClient, spec: studies_pb2.StudySpec, id: str = "one") -> studies_pb2.Study:
     request = studies_pb2.CreateStudyRequest(parent=PROJECT, study_id=id, study=studies_pb2.Study(spec=spec))
@@ -32,9 +40,8 @@ async def test_another_model_infers_for_all(
     client: AsyncClient, platform: Any, spec: studies_pb2.StudySpec
 ) -> None:
     """A model of another server writes; it is priced as such, and nobody is asked for text because of it."""
-    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
     spec.methods[:] = ["finetune", "augmented_finetune"]
-    spec.augmentation.model = add_model(platform, "large", endpoint=endpoint)
+    spec.augmentation.model = add_model(platform, "large", endpoint=ENDPOINT)
     study = await finished(client, spec)
     asked = platform.store.resources[study.steps[0].resource]
     assert asked.provenance.model == f"{PROJECT}/models/large"
@@ -48,27 +55,29 @@ async def test_another_model_infers_for_all(
     assert "by <code>projects/demo/models/large</code>" in html
 
 
-PRICES = {
-    "effective_date": "2026-11-01",
-    "currency_code": "EUR",
-    "device_hours": {"*": "3.60"},
-    "tokens": {"large-2": {"prompt": "2", "generated": "10"}},
-}
+@pytest.fixture
+def priced(settings: StudiesSettings, tmp_path: Path) -> StudiesSettings:
+    """The operator has set prices."""
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(PRICES))
+    return settings.model_copy(update={"prices": path})
+
+
+async def tried(client: AsyncClient, spec: studies_pb2.StudySpec) -> Any:
+    """The estimate, by a trial."""
+    request = studies_pb2.CreateStudyRequest(
+        parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
+    )
+    return await client.operations.wait(await client.stubs.studies.CreateStudy(request))
 
 
 async def test_a_judge_of_answers_has_its_own_price_and_its_weights_decide_what_is_reused(
-    platform: Any, spec: studies_pb2.StudySpec, settings: StudiesSettings, serve: Any, tmp_path: Path
+    platform: Any, spec: studies_pb2.StudySpec, priced: StudiesSettings, serve: Any
 ) -> None:
-    path = tmp_path / "prices.json"
-    path.write_text(json.dumps(PRICES))
-    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
     spec.methods[:] = ["base"]
-    spec.judge.model = add_model(platform, "judge", endpoint=endpoint)
-    async with serve(settings.model_copy(update={"prices": path})) as client:
-        request = studies_pb2.CreateStudyRequest(
-            parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
-        )
-        foreseen = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+    spec.judge.model = add_model(platform, "judge", endpoint=ENDPOINT)
+    async with serve(priced) as client:
+        foreseen = await tried(client, spec)
         assert any("What a judge took in the trial" in note for note in foreseen.notes)
         study = await finished(client, spec)
         report = await client.studies.report("one")
@@ -86,18 +95,12 @@ async def test_a_judge_of_answers_has_its_own_price_and_its_weights_decide_what_
 
 
 async def test_a_judge_has_its_own_price_and_its_weights_decide_what_is_reused(
-    platform: Any, spec: studies_pb2.StudySpec, settings: StudiesSettings, serve: Any, tmp_path: Path
+    platform: Any, spec: studies_pb2.StudySpec, priced: StudiesSettings, serve: Any
 ) -> None:
-    path = tmp_path / "prices.json"
-    path.write_text(json.dumps(PRICES))
-    endpoint = trainer_pb2.Endpoint(base_url="https://host/v1", model_id="large-2")
     spec.methods[:] = ["augmented_finetune"]
-    spec.augmentation.gates.judge = add_model(platform, "judge", endpoint=endpoint)
-    async with serve(settings.model_copy(update={"prices": path})) as client:
-        request = studies_pb2.CreateStudyRequest(
-            parent=PROJECT, study=studies_pb2.Study(spec=spec), validate_only=True, trial=True
-        )
-        foreseen = await client.operations.wait(await client.stubs.studies.CreateStudy(request))
+    spec.augmentation.gates.judge = add_model(platform, "judge", endpoint=ENDPOINT)
+    async with serve(priced) as client:
+        foreseen = await tried(client, spec)
         assert any("What a judge took in the trial" in note for note in foreseen.notes)
         assert float(foreseen.price.amount) >= 0.1
         study = await finished(client, spec)
