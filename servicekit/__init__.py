@@ -14,6 +14,7 @@ worker       runs operations of this process, heartbeats, hands over
 storage      bytes by URI: a folder or any S3
 model_files  a model's manifest, and where its files lie
 costs        floating-point operations of reading, writing and training
+amounts      costs added, and taken out of one another: pure
 prices       a device's time or a server's tokens -> money, by the operator's table
 patience     calls that are made again while the other side is full or away
 pace         how long what is under way will take

@@ -12,6 +12,7 @@ from typing import Protocol
 from google.protobuf.json_format import Parse, ParseError
 
 from ingrain.v1 import common_pb2, studies_pb2, trainer_pb2
+from servicekit.amounts import without
 
 HOUR_S = Decimal(3600)
 MILLION = Decimal(1_000_000)
@@ -90,10 +91,7 @@ def parts_of(
     """Who did what of a derivation's `cost`: the generator, and the judge, whose part `judge_cost` is; None where nothing was judged."""
     if judge_cost is None or judge is None:
         return [(cost, model)]
-    generated = common_pb2.Cost()
-    for field in common_pb2.Cost.DESCRIPTOR.fields:
-        setattr(generated, field.name, getattr(cost, field.name) - getattr(judge_cost, field.name))
-    return [(generated, model), (judge_cost, judge)]
+    return [(without(cost, judge_cost), model), (judge_cost, judge)]
 
 
 def price_of_time(seconds: float, device: str, table: studies_pb2.PriceTable) -> Decimal | None:

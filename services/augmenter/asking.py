@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ingrain import AsyncClient
 from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
+from servicekit.amounts import sum_of
 from servicekit.patience import Patience
 from servicekit.worker import Task
 from services.augmenter.datasets import Datasets
@@ -181,10 +182,3 @@ def digests(
         )
         for item in planned
     ]
-
-
-def sum_of(one: common_pb2.Cost, other: common_pb2.Cost) -> common_pb2.Cost:
-    total = common_pb2.Cost()
-    for part in common_pb2.Cost.DESCRIPTOR.fields:
-        setattr(total, part.name, getattr(one, part.name) + getattr(other, part.name))
-    return total

@@ -12,12 +12,13 @@ from typing import Any
 
 from ingrain import AsyncClient
 from ingrain.v1 import augmenter_pb2, common_pb2, datasets_pb2, trainer_pb2
+from servicekit.amounts import sum_of
 from servicekit.errors import Invalid, WrongState
 from servicekit.patience import Patience
 from servicekit.peers import gateway_client
 from servicekit.prices import load_prices, parts_of
 from servicekit.worker import Task
-from services.augmenter.asking import Asking, sum_of
+from services.augmenter.asking import Asking
 from services.augmenter.counting import counts_of, room_of
 from services.augmenter.datasets import Datasets
 from services.augmenter.derivation import Derivation, Statement

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from ingrain import AsyncClient
 from ingrain.v1 import common_pb2, studies_pb2
+from servicekit import amounts
 from servicekit.prices import Part, hour_price, money, price_of
 from services.studies.costs import Amount, amount
 from services.studies.plan import Step
@@ -91,9 +92,7 @@ def sum_of(estimates: Sequence[tuple[Step, common_pb2.Estimate]], inputs: Inputs
     """Costs and optimizer steps added, memory of the largest worker, notes with their steps."""
     whole = common_pb2.Estimate(row_count=inputs.documents.row_count + inputs.probes.row_count)
     for step, estimate in estimates:
-        for field in common_pb2.Cost.DESCRIPTOR.fields:
-            added = getattr(whole.cost, field.name) + getattr(estimate.cost, field.name)
-            setattr(whole.cost, field.name, added)
+        whole.cost.CopyFrom(amounts.sum_of(whole.cost, estimate.cost))
         whole.worker_memory_bytes = max(whole.worker_memory_bytes, estimate.worker_memory_bytes)
         whole.step_count += estimate.step_count
         seconds = estimate.cost.compute_seconds

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from ingrain import AsyncClient
 from ingrain.v1 import augmenter_pb2, common_pb2, evaluator_pb2, trainer_pb2
+from servicekit.amounts import sum_of
 from services.studies.plan import Step
 
 
@@ -80,8 +81,4 @@ def cost_of(step: Step, resource: Any) -> common_pb2.Cost:
 
 def whole_cost(evaluation: evaluator_pb2.Evaluation) -> common_pb2.Cost:
     """What answering took, and what judging the answers took."""
-    whole = common_pb2.Cost()
-    for field in common_pb2.Cost.DESCRIPTOR.fields:
-        parts = (getattr(cost, field.name) for cost in (evaluation.cost, evaluation.judge_cost))
-        setattr(whole, field.name, sum(parts))
-    return whole
+    return sum_of(evaluation.cost, evaluation.judge_cost)
